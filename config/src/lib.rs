@@ -1,0 +1,1 @@
+//! The config language: TOML text to a checked Config.

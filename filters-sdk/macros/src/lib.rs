@@ -1,0 +1,1 @@
+//! The attribute that turns an impl of Filter into a module's exports.

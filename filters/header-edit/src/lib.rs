@@ -1,0 +1,1 @@
+//! Adds, sets and removes header fields.

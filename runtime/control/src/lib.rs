@@ -1,0 +1,1 @@
+//! The control thread: builds the Snapshots that shards read, applies config.

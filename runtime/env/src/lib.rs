@@ -1,0 +1,84 @@
+//! The world a connection lives in: clock, randomness, sockets, timers, tasks, as traits.
+//!
+//! `proxy` is generic over [`Env`] and so never sees a system call. `shard` implements it with
+//! glommio and an io_uring, `tests/sim` as a deterministic world with seeded faults. Not for
+//! protocol logic (`wire`), nor for decisions (`proxy`, `balance`).
+
+#![forbid(unsafe_code)]
+
+mod address;
+mod map;
+mod rng;
+mod send;
+mod stream;
+mod time;
+
+use std::future::Future;
+use std::io;
+
+pub use address::Address;
+pub use map::{Map, MapSeed};
+pub use rng::Rng;
+pub use send::{COPY_BELOW_BYTES, Part, SendBuf};
+pub use stream::{Chunk, CloseKind, Stream, StreamExt};
+pub use time::{Time, Timer, TimerExt, Unix};
+
+/// Everything that a connection may ask of the world.
+///
+/// A handle: cheap to clone, bound to the thread (shard) that made it.
+pub trait Env: Clone + 'static {
+    /// A byte stream to a peer.
+    type Stream: Stream;
+    /// A deadline that can be moved as often as one likes at the cost of a store.
+    type Timer: Timer;
+
+    /// Monotonic time, read once per pass over the completions: equal for all work of one pass.
+    fn now(&self) -> Time;
+
+    /// Time of day, for logs and for date fields; never for measuring.
+    fn unix(&self) -> Unix;
+
+    /// Random bits that replay under the simulator.
+    fn random(&self) -> u64;
+
+    /// Runs `task` on this shard. A panic in it ends this task alone, and is counted.
+    fn spawn(&self, task: impl Future<Output = ()> + 'static);
+
+    /// Connects to `address`. No deadline of its own: race it with a [`Timer`]; dropping the
+    /// future abandons the attempt and closes the socket.
+    ///
+    /// # Errors
+    /// What the kernel said: refused, unreachable, out of file descriptors or ports.
+    fn connect(&self, address: &Address) -> impl Future<Output = io::Result<Self::Stream>>;
+
+    /// A timer that is not set yet.
+    fn timer(&self) -> Self::Timer;
+
+    /// An empty buffer of the shard's pool. It goes back when the send it rides on is done, or
+    /// through [`Env::recycle`].
+    fn buffer(&self) -> Vec<u8>;
+
+    /// Gives a buffer back to the pool; one that grew beyond the pool's measure is freed.
+    fn recycle(&self, buffer: Vec<u8>);
+
+    /// Puts an idle stream aside without a task: when bytes, an end or an error arrive, or at
+    /// `until`, `resume` is called with the stream and the reason, outside any task (so it must
+    /// only spawn or drop). An idle keep-alive connection costs a table slot and this closure.
+    fn park(
+        &self,
+        stream: Self::Stream,
+        until: Time,
+        resume: impl FnOnce(Self::Stream, Wake) + 'static,
+    );
+}
+
+/// Why a parked stream came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// Something can be received: bytes, the end of the stream, or an error.
+    Readable,
+    /// The time it was parked for is over.
+    Timeout,
+    /// The shard is draining and wants idle connections gone.
+    Drain,
+}

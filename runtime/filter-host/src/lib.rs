@@ -1,0 +1,1 @@
+//! Hosts WASM filters: load, limit, call, answer their hostcalls.

@@ -1,0 +1,1 @@
+//! One connection's life: accept, parse, filter, route, forward, log.

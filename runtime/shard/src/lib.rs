@@ -1,0 +1,1 @@
+//! One core's executor: glommio, our io_uring, listeners, mailboxes.
