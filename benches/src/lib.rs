@@ -1,1 +1,27 @@
-//! Micro-benchmarks and load scenarios against peers.
+//! Side-by-side load scenarios: Penstock and its peers in one run, on the same two cores.
+//!
+//! The figure is CPU time of the proxy process per unit of work, over short interleaved windows,
+//! and the ratio to HAProxy in the same round; throughput and latency only stand beside it.
+//! `cargo xtask bench-peers` drives this. Not for judging anything in absolute numbers: machines
+//! are noisy and shared, ratios within one run are not.
+
+#![forbid(unsafe_code)]
+// Measuring is what this crate is for: it is no part of the data path and never simulated.
+#![allow(clippy::disallowed_methods)]
+
+mod error;
+mod idle_load;
+pub mod origin;
+mod peers;
+mod process;
+mod report;
+mod run;
+pub mod scenario;
+#[cfg(test)]
+mod tests;
+mod wrk;
+
+pub use error::BenchError;
+pub use peers::{Absent, FilterUnderTest, Peer};
+pub use report::{Figure, Report};
+pub use run::{Bench, Plan};

@@ -1,2 +1,39 @@
-//! The penstock binary.
-fn main() {}
+//! Tasks beyond cargo, run as `cargo xtask <TASK>`: what would otherwise be shell scripts.
+//!
+//! Not part of the product: nothing here is installed anywhere.
+
+#![forbid(unsafe_code)]
+
+mod bench_peers;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The register of tasks.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "Tasks beyond cargo")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Measure Penstock side by side with HAProxy, nginx and Envoy.
+    BenchPeers(bench_peers::Arguments),
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().task {
+        Task::BenchPeers(arguments) => bench_peers::run(&arguments),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("xtask: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}

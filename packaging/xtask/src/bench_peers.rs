@@ -1,0 +1,146 @@
+//! `cargo xtask bench-peers`: builds what is measured, runs the scenarios, prints their tables.
+
+use std::fs;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use penstock_benches::{BenchError, FilterUnderTest, Peer, Plan, Report, scenario};
+
+use crate::workspace::{cargo, root, succeed, target};
+
+/// How to measure.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// What to measure; all scenarios if none is named.
+    scenarios: Vec<Scenario>,
+    /// How often each proxy has its turn.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=100))]
+    rounds: u16,
+    /// Seconds of one turn.
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=60))]
+    seconds: u16,
+    /// Only these proxies.
+    #[arg(long, value_delimiter = ',')]
+    peers: Vec<PeerName>,
+    /// Idle connections per proxy.
+    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u16).range(1..=8000))]
+    idle_connections: u16,
+    /// The core that proxies are pinned to.
+    #[arg(long, default_value_t = 0)]
+    proxy_core: usize,
+    /// The core of load generator and origin.
+    #[arg(long, default_value_t = 1)]
+    load_core: usize,
+    /// The module of the filter scenario.
+    #[arg(long, default_value = "filters/compiled/header-edit.wasm")]
+    wasm: PathBuf,
+    /// The configuration text that the module is given.
+    #[arg(long, default_value = DEFAULT_FILTER_CONFIG)]
+    wasm_config: String,
+    /// A header line that the load generator adds (`Name: value`), any number of times.
+    #[arg(long)]
+    header: Vec<String>,
+    /// A Penstock binary to measure instead of building this tree's.
+    #[arg(long)]
+    penstock: Option<PathBuf>,
+    /// Where to write the tables too.
+    #[arg(long)]
+    output: Option<PathBuf>,
+}
+
+/// The header-edit filter with four edits of each direction's head.
+const DEFAULT_FILTER_CONFIG: &str =
+    r#"{"request":{"set":{"x-a":"1","x-b":"2"},"remove":["x-c"]},"response":{"set":{"x-d":"4"}}}"#;
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+enum Scenario {
+    Http1,
+    Idle,
+    Filters,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum PeerName {
+    Penstock,
+    Haproxy,
+    Nginx,
+    Envoy,
+    EnvoyTuned,
+}
+
+impl From<PeerName> for Peer {
+    fn from(name: PeerName) -> Self {
+        match name {
+            PeerName::Penstock => Peer::Penstock,
+            PeerName::Haproxy => Peer::Haproxy,
+            PeerName::Nginx => Peer::Nginx,
+            PeerName::Envoy => Peer::EnvoyDefault,
+            PeerName::EnvoyTuned => Peer::EnvoyTuned,
+        }
+    }
+}
+
+/// Runs the scenarios that were asked for.
+pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
+    let plan = plan(arguments)?;
+    let peers: Vec<Peer> = match arguments.peers.as_slice() {
+        [] => {
+            vec![Peer::Penstock, Peer::Haproxy, Peer::Nginx, Peer::EnvoyDefault, Peer::EnvoyTuned]
+        }
+        names => names.iter().copied().map(Peer::from).collect(),
+    };
+    let scenarios = match arguments.scenarios.as_slice() {
+        [] => Scenario::value_variants(),
+        some => some,
+    };
+    let mut tables = String::new();
+    for scenario in scenarios {
+        let report = measure(*scenario, &plan, &peers).map_err(|error| error.to_string())?;
+        let table = report.markdown();
+        println!("{table}");
+        tables.push_str(&table);
+        tables.push('\n');
+    }
+    let output = arguments.output.clone().unwrap_or_else(|| plan.folder.join("tables.md"));
+    fs::write(&output, tables).map_err(|error| format!("{}: {error}", output.display()))?;
+    eprintln!("tables: {}; configurations and logs beside them", output.display());
+    Ok(())
+}
+
+fn measure(scenario: Scenario, plan: &Plan, peers: &[Peer]) -> Result<Report, BenchError> {
+    match scenario {
+        Scenario::Http1 => scenario::http1(plan.clone(), peers),
+        Scenario::Idle => scenario::idle(plan.clone(), peers),
+        Scenario::Filters => scenario::filters(plan.clone()),
+    }
+}
+
+/// Builds what is measured and says where it is.
+fn plan(arguments: &Arguments) -> Result<Plan, String> {
+    let release = ["build", "--release", "--package"];
+    succeed(cargo().args(release).args(["penstock-benches", "--bin", "bench-origin"]))?;
+    let folder = target();
+    let built = folder.join("release");
+    let penstock = match &arguments.penstock {
+        Some(path) => path.clone(),
+        None => {
+            succeed(cargo().args(release).arg("penstock"))?;
+            built.join("penstock")
+        }
+    };
+    Ok(Plan {
+        penstock,
+        origin: built.join("bench-origin"),
+        folder: folder.join("bench-peers"),
+        rounds: arguments.rounds.into(),
+        seconds: arguments.seconds.into(),
+        proxy_core: arguments.proxy_core,
+        load_core: arguments.load_core,
+        idle_connections: arguments.idle_connections.into(),
+        filter: Some(FilterUnderTest {
+            wasm: root().join(&arguments.wasm),
+            config: arguments.wasm_config.clone(),
+        }),
+        headers: arguments.header.clone(),
+    })
+}
