@@ -1,0 +1,58 @@
+//! The formats of a line, and the names behind a record's indexes.
+
+use super::record::AccessRecord;
+use super::{json, text};
+
+/// How a record is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// One JSON object per line.
+    Json,
+    /// nginx' combined format, then `key=value` for what that does not know.
+    Text,
+}
+
+impl Format {
+    /// Appends one line, its line feed included.
+    pub fn write(self, record: &AccessRecord, names: &Names, out: &mut Vec<u8>) {
+        match self {
+            Format::Json => json::write(record, names, out),
+            Format::Text => text::write(record, names, out),
+        }
+    }
+}
+
+/// The names of one snapshot, by index. An index without a name is written as `?`.
+#[derive(Clone, Debug, Default)]
+pub struct Names {
+    /// Listeners.
+    pub listeners: Vec<String>,
+    /// Routes.
+    pub routes: Vec<String>,
+    /// Clusters.
+    pub clusters: Vec<String>,
+    /// Causes.
+    pub causes: &'static [&'static str],
+}
+
+impl Names {
+    pub(super) fn listener(&self, record: &AccessRecord) -> &str {
+        name(&self.listeners, usize::from(record.listener))
+    }
+
+    pub(super) fn route(&self, record: &AccessRecord) -> Option<&str> {
+        record.route.map(|index| name(&self.routes, index as usize))
+    }
+
+    pub(super) fn cluster(&self, record: &AccessRecord) -> Option<&str> {
+        record.cluster.map(|index| name(&self.clusters, usize::from(index)))
+    }
+
+    pub(super) fn cause(&self, record: &AccessRecord) -> Option<&str> {
+        record.cause.map(|index| name(self.causes, usize::from(index)))
+    }
+}
+
+fn name<T: AsRef<str>>(names: &[T], index: usize) -> &str {
+    names.get(index).map_or("?", T::as_ref)
+}

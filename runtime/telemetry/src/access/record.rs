@@ -1,0 +1,237 @@
+//! What is kept of a request: a value of fixed size that owns nothing, so filling it allocates
+//! nothing and a ring can carry it.
+
+use std::net::{IpAddr, SocketAddr};
+
+use penstock_env::{Address, Unix};
+
+/// Bytes for all texts of a record together; it keeps the record within 512 bytes.
+pub const TEXT_BYTES_MAX: usize = 336;
+
+/// One request (or connection, for protocols without requests), as the access log shows it.
+#[derive(Clone, Copy, Debug)]
+pub struct AccessRecord {
+    /// When the first byte of the request arrived.
+    pub start: Unix,
+    /// From then until the last byte of the answer was sent, in microseconds.
+    pub total_us: u64,
+    /// Where the time went.
+    pub phases: Phases,
+    /// Received from downstream, head and framing included.
+    pub bytes_in: u64,
+    /// Sent downstream, head and framing included.
+    pub bytes_out: u64,
+    /// The trace id (W3C) or a request id of ours; zeros for none.
+    pub trace_id: [u8; 16],
+    /// Who asked.
+    pub downstream: Peer,
+    /// Who answered, or was tried last.
+    pub endpoint: Peer,
+    /// Which snapshot the indexes below belong to.
+    pub snapshot: u32,
+    /// Index of the route that matched.
+    pub route: Option<u32>,
+    /// Index of the cluster that was chosen.
+    pub cluster: Option<u16>,
+    /// Index of the cause, where we made the answer or cut the connection.
+    pub cause: Option<u16>,
+    /// Index of the listener.
+    pub listener: u16,
+    /// The status sent; 0 where the protocol has none or nothing was sent.
+    pub status: u16,
+    /// How many endpoints were tried.
+    pub attempts: u8,
+    /// What was spoken downstream.
+    pub protocol: Protocol,
+    texts: Texts,
+}
+
+/// How long each phase took, in microseconds; 0 for one that did not happen. They saturate at
+/// 71 minutes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Phases {
+    /// First byte of the request to the end of its head.
+    pub head_us: u32,
+    /// In filters, all calls together.
+    pub filters_us: u32,
+    /// Waiting for a place (cluster limits).
+    pub queue_us: u32,
+    /// Connecting to the endpoint, the attempts that failed included.
+    pub connect_us: u32,
+    /// Request sent to the first byte of the response.
+    pub first_byte_us: u32,
+}
+
+/// An address that fits a record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Peer {
+    /// Nobody.
+    #[default]
+    None,
+    /// IP address and port.
+    Ip(IpAddr, u16),
+    /// A unix socket; its path is not kept.
+    Unix,
+}
+
+impl From<&Address> for Peer {
+    #[inline]
+    fn from(address: &Address) -> Self {
+        match address {
+            Address::Ip(address) => Peer::Ip(address.ip(), address.port()),
+            Address::Unix(_) => Peer::Unix,
+        }
+    }
+}
+
+impl std::fmt::Display for Peer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match *self {
+            Peer::None => f.write_str("-"),
+            Peer::Ip(ip, port) => SocketAddr::new(ip, port).fmt(f),
+            Peer::Unix => f.write_str("unix:"),
+        }
+    }
+}
+
+/// What a connection speaks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// Bytes that nobody parses.
+    #[default]
+    Tcp,
+    /// HTTP/1.0.
+    Http10,
+    /// HTTP/1.1.
+    Http11,
+    /// HTTP/2.
+    Http2,
+    /// gRPC.
+    Grpc,
+    /// The Redis protocol.
+    Redis,
+}
+
+impl Protocol {
+    /// As it is written in a log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Protocol::Tcp => "TCP",
+            Protocol::Http10 => "HTTP/1.0",
+            Protocol::Http11 => "HTTP/1.1",
+            Protocol::Http2 => "HTTP/2",
+            Protocol::Grpc => "gRPC",
+            Protocol::Redis => "Redis",
+        }
+    }
+}
+
+/// The texts of a record. Set them in the order of their worth: they share
+/// [`TEXT_BYTES_MAX`] bytes, and what does not fit is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Text {
+    /// The method; at most 16 bytes are kept.
+    Method,
+    /// The authority asked for; at most 96 bytes.
+    Host,
+    /// The target as received; at most 208 bytes.
+    Path,
+    /// What the downstream calls itself; at most 96 bytes.
+    UserAgent,
+    /// Where it comes from; at most 96 bytes.
+    Referer,
+}
+
+impl Text {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [Text; 5] =
+        [Text::Method, Text::Host, Text::Path, Text::UserAgent, Text::Referer];
+
+    /// Its name in a log.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Text::Method => "method",
+            Text::Host => "host",
+            Text::Path => "path",
+            Text::UserAgent => "user_agent",
+            Text::Referer => "referer",
+        }
+    }
+
+    fn bytes_max(self) -> usize {
+        match self {
+            Text::Method => 16,
+            Text::Path => 208,
+            Text::Host | Text::UserAgent | Text::Referer => 96,
+        }
+    }
+}
+
+/// Bytes of several texts one after the other, and where each lies.
+#[derive(Clone, Copy, Debug)]
+struct Texts {
+    spans: [(u16, u16); Text::ALL.len()],
+    used: u16,
+    /// One bit for each text that was cut.
+    cut: u8,
+    bytes: [u8; TEXT_BYTES_MAX],
+}
+
+impl AccessRecord {
+    /// An empty record of something that began at `start`.
+    #[inline]
+    pub fn new(start: Unix) -> Self {
+        AccessRecord {
+            start,
+            total_us: 0,
+            phases: Phases::default(),
+            bytes_in: 0,
+            bytes_out: 0,
+            trace_id: [0; 16],
+            downstream: Peer::None,
+            endpoint: Peer::None,
+            snapshot: 0,
+            route: None,
+            cluster: None,
+            cause: None,
+            listener: 0,
+            status: 0,
+            attempts: 0,
+            protocol: Protocol::Tcp,
+            texts: Texts {
+                spans: [(0, 0); Text::ALL.len()],
+                used: 0,
+                cut: 0,
+                bytes: [0; TEXT_BYTES_MAX],
+            },
+        }
+    }
+
+    /// Keeps `bytes` as `text`, or as much of it as fits; whether it was cut is kept too. A
+    /// second call for the same text replaces the first, whose room is lost.
+    #[inline]
+    pub fn put(&mut self, text: Text, bytes: &[u8]) {
+        let texts = &mut self.texts;
+        let used = usize::from(texts.used);
+        let len = bytes.len().min(text.bytes_max()).min(TEXT_BYTES_MAX - used);
+        texts.bytes[used..used + len].copy_from_slice(&bytes[..len]);
+        texts.spans[text as usize] = (texts.used, len as u16);
+        texts.used += len as u16;
+        let bit = 1 << text as u8;
+        texts.cut = if len < bytes.len() { texts.cut | bit } else { texts.cut & !bit };
+    }
+
+    /// What was kept of `text`; empty when it was never put.
+    pub fn text(&self, text: Text) -> &[u8] {
+        let (start, len) = self.texts.spans[text as usize];
+        &self.texts.bytes[usize::from(start)..usize::from(start + len)]
+    }
+
+    /// Whether `text` was longer than what was kept.
+    pub fn is_cut(&self, text: Text) -> bool {
+        self.texts.cut & (1 << text as u8) != 0
+    }
+}
+
+/// A ring of 4,096 of them is 2 MiB.
+const _: () = assert!(size_of::<AccessRecord>() <= 512);

@@ -1,0 +1,210 @@
+//! What the access log promises: lines that hold against any bytes, and a writer that goes on.
+
+use std::io::{self, Write};
+use std::sync::atomic::Ordering::Relaxed;
+
+use penstock_env::{Rng, Unix};
+
+use super::text::Civil;
+use super::writer::append;
+use super::{AccessRecord, Format, Names, Peer, Protocol, TEXT_BYTES_MAX, Target, Text, Writer};
+
+fn names() -> Names {
+    Names {
+        listeners: vec!["web".into()],
+        routes: vec!["api".into()],
+        clusters: vec!["app".into()],
+        causes: &["no-route", "connect-timeout"],
+    }
+}
+
+fn sample() -> AccessRecord {
+    // 2026-11-22T08:31:13.000042Z
+    let mut record = AccessRecord::new(Unix { us: 1_795_336_273_000_042 });
+    record.total_us = 1_500_007;
+    record.phases.connect_us = 310;
+    (record.bytes_in, record.bytes_out) = (120, 4_096);
+    record.downstream = Peer::Ip("192.0.2.7".parse().unwrap(), 50_123);
+    record.endpoint = Peer::Ip("2001:db8::1".parse().unwrap(), 80);
+    (record.route, record.cluster, record.cause) = (Some(0), Some(0), Some(1));
+    (record.status, record.attempts, record.protocol) = (504, 2, Protocol::Http11);
+    record.trace_id = [0xab; 16];
+    record.put(Text::Method, b"GET");
+    record.put(Text::Host, b"example.com");
+    record.put(Text::Path, b"/a?b=c");
+    record
+}
+
+#[track_caller]
+fn check(format: Format, record: &AccessRecord, expected: &str) {
+    let mut out = b"before\n".to_vec();
+    format.write(record, &names(), &mut out);
+    assert_eq!(String::from_utf8(out).unwrap(), format!("before\n{expected}\n"));
+}
+
+#[test]
+fn a_record_is_written_in_both_formats() {
+    check(
+        Format::Json,
+        &sample(),
+        "{\"time\":\"2026-11-22T08:31:13.000042Z\",\"listener\":\"web\",\"route\":\"api\",\
+         \"cluster\":\"app\",\"downstream\":\"192.0.2.7:50123\",\
+         \"endpoint\":\"[2001:db8::1]:80\",\"protocol\":\"HTTP/1.1\",\"method\":\"GET\",\
+         \"host\":\"example.com\",\"path\":\"/a?b=c\",\"status\":504,\"attempts\":2,\
+         \"bytes_in\":120,\"bytes_out\":4096,\"total_us\":1500007,\"head_us\":0,\
+         \"filters_us\":0,\"queue_us\":0,\"connect_us\":310,\"first_byte_us\":0,\
+         \"cause\":\"connect-timeout\",\"trace_id\":\"abababababababababababababababab\"}",
+    );
+    check(
+        Format::Text,
+        &sample(),
+        "192.0.2.7 - - [22/Nov/2026:08:31:13 +0000] \"GET /a?b=c HTTP/1.1\" 504 4096 \"-\" \"-\" \
+         host=example.com listener=web route=api cluster=app cause=connect-timeout \
+         endpoint=[2001:db8::1]:80 attempts=2 time=1.500007 \
+         trace=abababababababababababababababab",
+    );
+    check(
+        Format::Text,
+        &AccessRecord::new(Unix { us: 0 }),
+        "- - - [01/Jan/1970:00:00:00 +0000] \"  TCP\" 0 0 \"-\" \"-\" host=- listener=web \
+         route=- cluster=- cause=- endpoint=- attempts=0 time=0.000000 trace=-",
+    );
+}
+
+#[test]
+fn hostile_bytes_are_escaped() {
+    let mut record = AccessRecord::new(Unix { us: 0 });
+    record.put(Text::Path, b"/\"\\\n\x00\x7f\xc3\xa9\xff\xed\xa0\x80 x");
+    record.put(Text::UserAgent, b"a\"b c");
+    let mut out = Vec::new();
+    Format::Json.write(&record, &names(), &mut out);
+    let line: serde_json::Value = serde_json::from_slice(&out).unwrap();
+    assert_eq!(line["path"], "/\"\\\n\0\x7f\u{e9}\\xff\\xed\\xa0\\x80 x");
+    assert_eq!(line["user_agent"], "a\"b c");
+
+    out.clear();
+    Format::Text.write(&record, &names(), &mut out);
+    let line = String::from_utf8(out).unwrap();
+    let path = "/\\x22\\x5c\\x0a\\x00\\x7f\\xc3\\xa9\\xff\\xed\\xa0\\x80\\x20x";
+    assert!(line.contains(&format!("\" {path} TCP\"")) || line.contains(path), "{line}");
+    assert!(line.contains("\"a\\x22b c\""), "{line}");
+}
+
+#[test]
+fn any_bytes_make_one_line_that_parses() {
+    let mut rng = Rng::new(11);
+    for _ in 0..2_000 {
+        let mut record = AccessRecord::new(Unix { us: rng.next_u64() >> 13 });
+        for text in Text::ALL {
+            let len = rng.below(300) as usize;
+            let bytes: Vec<u8> = (0..len).map(|_| rng.next_u64() as u8).collect();
+            record.put(text, &bytes);
+            let kept = record.text(text);
+            assert_eq!(kept, &bytes[..kept.len()]);
+            assert_eq!(record.is_cut(text), kept.len() < len);
+        }
+        record.route = Some(rng.below(3));
+        for format in [Format::Json, Format::Text] {
+            let mut out = Vec::new();
+            format.write(&record, &names(), &mut out);
+            assert_eq!(out.iter().filter(|&&byte| byte < b' ').count(), 1);
+            assert_eq!(out.last(), Some(&b'\n'));
+            if format == Format::Json {
+                serde_json::from_slice::<serde_json::Value>(&out).unwrap();
+            } else {
+                assert!(out.is_ascii());
+            }
+        }
+    }
+}
+
+#[test]
+fn long_texts_are_cut_and_say_so() {
+    let mut record = AccessRecord::new(Unix { us: 0 });
+    record.put(Text::Path, &[b'p'; 8_000]);
+    record.put(Text::Host, &[b'h'; 96]);
+    record.put(Text::UserAgent, &[b'u'; 90]);
+    record.put(Text::Method, b"GET");
+    assert_eq!(record.text(Text::Path).len(), 208);
+    assert!(record.is_cut(Text::Path) && !record.is_cut(Text::Host));
+    assert_eq!(record.text(Text::UserAgent).len(), TEXT_BYTES_MAX - 208 - 96);
+    assert!(record.is_cut(Text::Method), "no room was left");
+    let mut out = Vec::new();
+    Format::Json.write(&record, &names(), &mut out);
+    let line: serde_json::Value = serde_json::from_slice(&out).unwrap();
+    assert_eq!(line["cut"], serde_json::json!(["method", "path", "user_agent"]));
+}
+
+#[test]
+fn dates_are_those_of_the_calendar() {
+    for (seconds, expected) in [
+        (0, (1970, 1, 1, 0, 0, 0)),
+        (951_782_400, (2000, 2, 29, 0, 0, 0)),
+        (951_868_799, (2000, 2, 29, 23, 59, 59)),
+        (951_868_800, (2000, 3, 1, 0, 0, 0)),
+        (4_107_542_399, (2100, 2, 28, 23, 59, 59)),
+        (4_107_542_400, (2100, 3, 1, 0, 0, 0)),
+        (1_798_761_599, (2026, 12, 31, 23, 59, 59)),
+    ] {
+        let civil = Civil::new(Unix { us: seconds * 1_000_000 });
+        let Civil { year, month, day, hour, minute, second, .. } = civil;
+        assert_eq!((year, month, day, hour, minute, second), expected);
+    }
+}
+
+#[test]
+fn a_rotated_file_is_left_and_the_path_opened_anew() {
+    let folder = std::env::temp_dir().join(format!("penstock-access-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let (path, moved) = (folder.join("access.log"), folder.join("access.log.1"));
+    let mut writer = Writer::open(Target::File(path.clone())).unwrap();
+    writer.write(b"one\n");
+    std::fs::rename(&path, &moved).unwrap();
+    writer.write(b"two\n");
+    writer.reopen();
+    writer.write(b"three\nfour\n");
+    assert_eq!(std::fs::read(&moved).unwrap(), b"one\ntwo\n");
+    assert_eq!(std::fs::read(&path).unwrap(), b"three\nfour\n");
+    std::fs::remove_dir_all(&folder).unwrap();
+    writer.reopen();
+    writer.write(b"into the file that is gone\n");
+    let counts = writer.counts();
+    assert_eq!(counts.errors.load(Relaxed), 1, "the folder is gone");
+    assert_eq!(counts.lines.load(Relaxed), 5);
+}
+
+/// Takes `room` bytes, then is full.
+struct Disk {
+    bytes: Vec<u8>,
+    room: usize,
+}
+
+impl Write for Disk {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = bytes.len().min(self.room);
+        if count == 0 {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.room -= count;
+        self.bytes.extend_from_slice(&bytes[..count]);
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_line_torn_by_a_full_disk_is_ended_before_the_next() {
+    let (mut disk, mut torn) = (Disk { bytes: Vec::new(), room: 6 }, false);
+    assert!(append(&mut disk, b"one\ntwo\n", &mut torn).is_err());
+    disk.room = 100;
+    append(&mut disk, b"three\n", &mut torn).unwrap();
+    assert_eq!(disk.bytes, b"one\ntw\nthree\n");
+    disk.room = 4;
+    assert!(append(&mut disk, b"six\nseven\n", &mut torn).is_err());
+    disk.room = 100;
+    append(&mut disk, b"eight\n", &mut torn).unwrap();
+    assert_eq!(disk.bytes, b"one\ntw\nthree\nsix\neight\n");
+}
