@@ -1,1 +1,33 @@
-//! One core's executor: glommio, our io_uring, listeners, mailboxes.
+//! One core's executor: glommio tasks over our own io_uring.
+//!
+//! The only crate that knows io_uring. It makes no decisions: it moves bytes, keeps time and
+//! calls. A [`Service`] (the proxy) decides. See `ARCHITECTURE.md` for why the sockets are not
+//! glommio's own.
+
+mod address;
+mod buffers;
+mod clock;
+mod core;
+mod gather;
+mod listener;
+mod mailbox;
+mod pump;
+mod ring;
+mod rlimits;
+mod slots;
+mod socket;
+mod start;
+mod stream;
+mod wheel;
+mod world;
+
+pub use buffers::{BUFFER_BYTES, Lent};
+pub use listener::Listener;
+pub use mailbox::{Mailbox, Sender, mailbox};
+pub use pump::Control;
+pub use rlimits::{LimitError, raise as raise_limits};
+pub use slots::{End, Life, SlotKey, Slots};
+pub use start::{Service, ShardError, ShardHandle, ShardOptions, probe, start};
+pub use stream::{ShardStream, ShardTimer};
+pub use wheel::{Due, TICK, TimerIndex, Wheel};
+pub use world::ShardEnv;

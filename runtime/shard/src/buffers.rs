@@ -1,0 +1,197 @@
+//! The shard's receive buffers: one ring that the kernel takes from and chunks go back to.
+//!
+//! All sockets of a shard share them, so an idle connection holds none. When they run out the
+//! kernel ends the receive (ENOBUFS) and the pump arms it again once some came back.
+
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
+use std::cell::Cell;
+use std::io;
+use std::ops::Deref;
+use std::ptr::NonNull;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use io_uring::types::BufRingEntry;
+use penstock_env::Chunk;
+
+/// Bytes of one buffer.
+pub const BUFFER_BYTES: usize = 4096;
+
+/// The one buffer group of a shard's ring.
+pub const GROUP: u16 = 0;
+
+const PAGE_BYTES: usize = 4096;
+
+/// The buffers and the ring of those that the kernel may take.
+pub struct Buffers {
+    ring: NonNull<BufRingEntry>,
+    memory: NonNull<u8>,
+    count: u16,
+    tail: Cell<u16>,
+    lent: Cell<u16>,
+}
+
+impl Buffers {
+    /// Allocates `count` buffers, all of them offered.
+    ///
+    /// # Panics
+    /// When `count` is not a power of two up to 32,768 (the kernel's own limits).
+    pub fn new(count: u16) -> Buffers {
+        assert!(count.is_power_of_two() && count <= 32_768, "the kernel masks ring indexes");
+        let buffers = Buffers {
+            ring: allocate(Self::ring_layout(count)).cast(),
+            memory: allocate(Self::memory_layout(count)),
+            count,
+            tail: Cell::new(0),
+            lent: Cell::new(count),
+        };
+        for id in 0..count {
+            buffers.give(id);
+        }
+        buffers
+    }
+
+    /// Tells the kernel of the ring.
+    ///
+    /// # Errors
+    /// What the kernel said: it knows no buffer rings (before 5.19), or memlock is too low.
+    pub fn register(&self, submitter: &io_uring::Submitter<'_>) -> io::Result<()> {
+        // SAFETY: the ring is page-aligned, has `count` entries, and outlives the io_uring: the
+        // shard drops its io_uring first.
+        unsafe {
+            submitter.register_buf_ring_with_flags(self.ring.as_ptr() as u64, self.count, GROUP, 0)
+        }
+    }
+
+    /// Buffers that the kernel can still take.
+    pub fn available(&self) -> u16 {
+        self.count - self.lent.get()
+    }
+
+    /// Buffers in all.
+    pub fn count(&self) -> u16 {
+        self.count
+    }
+
+    /// The chunk that a completion names: the kernel has filled `len` bytes of buffer `id`.
+    pub fn lend(self: &Rc<Self>, id: u16, len: usize) -> Lent {
+        assert!(id < self.count && len <= BUFFER_BYTES, "the kernel names our own buffers");
+        self.lent.set(self.lent.get() + 1);
+        Lent { buffers: Rc::clone(self), id, start: 0, end: len as u16 }
+    }
+
+    fn give(&self, id: u16) {
+        let tail = self.tail.get();
+        // SAFETY: the masked index lies within the ring; only this thread writes it, and the
+        // kernel does not read an entry before the tail has passed it.
+        let entry = unsafe { &mut *self.ring.as_ptr().add((tail & (self.count - 1)) as usize) };
+        entry.set_addr(self.at(id) as u64);
+        entry.set_len(BUFFER_BYTES as u32);
+        entry.set_bid(id);
+        let tail = tail.wrapping_add(1);
+        self.tail.set(tail);
+        self.lent.set(self.lent.get() - 1);
+        // SAFETY: the tail field of the ring, valid as long as the ring is; the kernel reads it
+        // with acquire, so the entry above is visible first.
+        let shared =
+            unsafe { AtomicU16::from_ptr(BufRingEntry::tail(self.ring.as_ptr()).cast_mut()) };
+        shared.store(tail, Ordering::Release);
+    }
+
+    fn at(&self, id: u16) -> *mut u8 {
+        // SAFETY: `id < count`, so the buffer lies within the allocation.
+        unsafe { self.memory.as_ptr().add(usize::from(id) * BUFFER_BYTES) }
+    }
+
+    fn ring_layout(count: u16) -> Layout {
+        let bytes = usize::from(count) * size_of::<BufRingEntry>();
+        Layout::from_size_align(bytes, PAGE_BYTES).expect("at most 512 KiB, a power of two")
+    }
+
+    fn memory_layout(count: u16) -> Layout {
+        let bytes = usize::from(count) * BUFFER_BYTES;
+        Layout::from_size_align(bytes, PAGE_BYTES).expect("at most 128 MiB, a power of two")
+    }
+}
+
+impl Drop for Buffers {
+    fn drop(&mut self) {
+        // SAFETY: allocated in `new` with these very layouts; chunks hold an `Rc` to us, so none
+        // is left, and the io_uring is gone.
+        unsafe {
+            dealloc(self.ring.as_ptr().cast(), Self::ring_layout(self.count));
+            dealloc(self.memory.as_ptr(), Self::memory_layout(self.count));
+        }
+    }
+}
+
+fn allocate(layout: Layout) -> NonNull<u8> {
+    // SAFETY: the layouts above are never of size 0.
+    NonNull::new(unsafe { alloc_zeroed(layout) }).unwrap_or_else(|| handle_alloc_error(layout))
+}
+
+/// Received bytes in a lent buffer.
+pub struct Lent {
+    buffers: Rc<Buffers>,
+    id: u16,
+    start: u16,
+    end: u16,
+}
+
+impl Deref for Lent {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        let len = usize::from(self.end - self.start);
+        // SAFETY: `start..end` lies within what the kernel filled; the buffer is ours until this
+        // chunk is dropped.
+        unsafe {
+            let start = self.buffers.at(self.id).add(usize::from(self.start));
+            std::slice::from_raw_parts(start, len)
+        }
+    }
+}
+
+impl Chunk for Lent {
+    fn advance(&mut self, count: usize) {
+        assert!(count <= self.len(), "{count} bytes taken of {}", self.len());
+        self.start += count as u16;
+    }
+
+    fn truncate(&mut self, len: usize) {
+        if len < self.len() {
+            self.end = self.start + len as u16;
+        }
+    }
+}
+
+impl Drop for Lent {
+    #[inline]
+    fn drop(&mut self) {
+        self.buffers.give(self.id);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::rc::Rc;
+
+    use penstock_env::Chunk;
+
+    use super::{BUFFER_BYTES, Buffers};
+
+    #[test]
+    fn every_lent_buffer_comes_back_once() {
+        let buffers = Rc::new(Buffers::new(4));
+        assert_eq!(buffers.available(), 4);
+        let mut chunk = buffers.lend(2, 10);
+        let other = buffers.lend(3, BUFFER_BYTES);
+        assert_eq!(buffers.available(), 2);
+        chunk.advance(4);
+        chunk.truncate(3);
+        assert_eq!(chunk.len(), 3);
+        drop((chunk, other));
+        assert_eq!(buffers.available(), 4);
+    }
+}

@@ -1,0 +1,192 @@
+//! What a shard's streams, timers and pump share. Bound to one thread; nothing here blocks.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use io_uring::{opcode, squeue, types};
+use penstock_env::{Rng, Time, Unix};
+
+use crate::buffers::{Buffers, GROUP};
+use crate::clock;
+use crate::ring::{Op, Ring};
+use crate::slots::{End, SlotKey, Slots};
+use crate::socket::Socket;
+use crate::wheel::Wheel;
+
+/// Pooled buffers above this are freed: a rare large head must not stay for ever.
+const POOLED_BYTES_MAX: usize = 16 * 1024;
+/// Pooled buffers at most; a shard rarely has more sends under way in one pass.
+const POOL_MAX: usize = 1024;
+/// How long a dropped stream's last send may take before it is cut.
+const LINGER: Duration = Duration::from_secs(10);
+
+/// One shard's state.
+pub struct Core {
+    pub(crate) ring: RefCell<Ring>,
+    pub(crate) sockets: RefCell<Slots<Socket>>,
+    pub(crate) wheel: RefCell<Wheel>,
+    pub(crate) buffers: Rc<Buffers>,
+    /// Sockets whose receive ended for want of buffers.
+    pub(crate) starved: RefCell<Vec<SlotKey>>,
+    pub(crate) counters: Counters,
+    /// Polls of our tasks so far: the pump may sleep only when a whole turn polled none.
+    pub(crate) polls: Cell<u64>,
+    /// Whether few enough things happen at a time that a send by system call is cheaper.
+    pub(crate) direct: Cell<bool>,
+    pub(crate) draining: Cell<bool>,
+    pool: RefCell<Vec<Vec<u8>>>,
+    now: Cell<Time>,
+    unix: Cell<Unix>,
+    rng: RefCell<Rng>,
+}
+
+/// What the shard counts about itself.
+#[derive(Default)]
+pub struct Counters {
+    /// Connections accepted.
+    pub accepted: Cell<u64>,
+    /// Accepts that failed (out of file descriptors, mostly).
+    pub accept_errors: Cell<u64>,
+    /// Receives that ended because no buffer was free.
+    pub starved: Cell<u64>,
+    /// Tasks that ended in a panic.
+    pub panics: Cell<u64>,
+    /// Passes over the completions.
+    pub passes: Cell<u64>,
+}
+
+pub(crate) fn add(counter: &Cell<u64>, by: u64) {
+    counter.set(counter.get() + by);
+}
+
+impl Core {
+    /// Sets up ring and buffers on the calling thread, which must be the one that uses them.
+    ///
+    /// # Errors
+    /// See [`Ring::new`] and [`Buffers::register`].
+    pub fn new(buffer_count: u16, seed: u64) -> io::Result<Rc<Core>> {
+        let (ring, buffers) = (Ring::new()?, Rc::new(Buffers::new(buffer_count)));
+        buffers.register(&ring.submitter())?;
+        let (now, unix) = clock::read();
+        Ok(Rc::new(Core {
+            ring: RefCell::new(ring),
+            sockets: RefCell::new(Slots::new()),
+            wheel: RefCell::new(Wheel::new()),
+            buffers,
+            starved: RefCell::default(),
+            counters: Counters::default(),
+            polls: Cell::new(0),
+            direct: Cell::new(true),
+            draining: Cell::new(false),
+            pool: RefCell::default(),
+            now: Cell::new(now),
+            unix: Cell::new(unix),
+            rng: RefCell::new(Rng::new(seed)),
+        }))
+    }
+
+    #[inline]
+    pub(crate) fn now(&self) -> Time {
+        self.now.get()
+    }
+
+    pub(crate) fn unix(&self) -> Unix {
+        self.unix.get()
+    }
+
+    pub(crate) fn read_clock(&self) {
+        let (now, unix) = clock::read();
+        self.now.set(now);
+        self.unix.set(unix);
+    }
+
+    pub(crate) fn random(&self) -> u64 {
+        self.rng.borrow_mut().next_u64()
+    }
+
+    /// Queues an operation.
+    ///
+    /// # Safety
+    /// As [`Ring::push`].
+    #[inline]
+    pub(crate) unsafe fn push(&self, entry: squeue::Entry) {
+        // SAFETY: the caller's promise, passed on.
+        unsafe { self.ring.borrow_mut().push(&entry) }
+    }
+
+    /// Arms the receive of a socket; it stays armed until told otherwise.
+    pub(crate) fn arm_recv(&self, fd: i32, key: SlotKey) {
+        let entry = opcode::RecvMulti::new(types::Fd(fd), GROUP).build();
+        // SAFETY: the operation points to no memory of ours but the registered buffers.
+        unsafe { self.push(entry.user_data(Op::Recv.on(key))) }
+    }
+
+    /// Asks for the end of an operation.
+    pub(crate) fn cancel(&self, op: Op, key: SlotKey) {
+        let entry = opcode::AsyncCancel::new(op.on(key)).build();
+        // SAFETY: the operation points to no memory.
+        unsafe { self.push(entry.user_data(Op::Cancel.on(key))) }
+    }
+
+    /// Begins the end of a socket whose stream was dropped.
+    pub(crate) fn close(&self, key: SlotKey, reset: bool) {
+        let mut sockets = self.sockets.borrow_mut();
+        let Some((socket, life)) = sockets.find(key) else { return };
+        if life.end != End::Open {
+            return;
+        }
+        socket.forget_reader();
+        life.end = End::Wanted;
+        if life.sending && !reset {
+            let timer = self.wheel.borrow_mut().insert(Some(key));
+            self.wheel.borrow_mut().set(timer, self.now() + LINGER);
+            socket.timer = Some(timer);
+            return;
+        }
+        if reset {
+            socket.reset_on_close();
+        }
+        drop(sockets);
+        self.finish_close(key);
+    }
+
+    /// Hands the close to the kernel, and asks for the end of what is still under way.
+    pub(crate) fn finish_close(&self, key: SlotKey) {
+        let mut sockets = self.sockets.borrow_mut();
+        let Some((socket, life)) = sockets.find(key) else { return };
+        if life.end != End::Wanted {
+            return;
+        }
+        if let Some(timer) = socket.timer.take() {
+            self.wheel.borrow_mut().remove(timer);
+        }
+        life.end = End::Closing;
+        if life.receiving && !life.cancelling {
+            life.cancelling = true;
+            self.cancel(Op::Recv, key);
+        }
+        if life.sending {
+            self.cancel(Op::Send, key);
+        }
+        if life.connecting {
+            self.cancel(Op::Connect, key);
+        }
+        let entry = opcode::Close::new(types::Fd(socket.fd)).build();
+        // SAFETY: the operation points to no memory.
+        unsafe { self.push(entry.user_data(Op::Close.on(key))) }
+    }
+
+    pub(crate) fn buffer(&self) -> Vec<u8> {
+        self.pool.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(1024))
+    }
+
+    pub(crate) fn recycle(&self, mut buffer: Vec<u8>) {
+        let mut pool = self.pool.borrow_mut();
+        if buffer.capacity() > 0 && buffer.capacity() <= POOLED_BYTES_MAX && pool.len() < POOL_MAX {
+            buffer.clear();
+            pool.push(buffer);
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Listening sockets: one of each address per shard (SO_REUSEPORT), so that no shard waits for
+//! another; a unix socket is bound once and shared.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use penstock_env::Address;
+
+use crate::address::{self, RawAddress};
+use crate::socket::set_option;
+
+/// Connections that may wait for accept; the kernel caps it at `net.core.somaxconn`.
+const BACKLOG: i32 = 65_535;
+
+/// A bound, listening socket that a shard accepts from.
+pub struct Listener {
+    fd: OwnedFd,
+    local: Address,
+    wildcard: bool,
+}
+
+impl Listener {
+    /// Binds and listens. A unix socket's path is taken over when nobody listens there any more.
+    ///
+    /// # Errors
+    /// The address is taken, not ours, or needs a privilege (ports below 1,024).
+    pub fn bind(address: &Address) -> io::Result<Listener> {
+        let raw = RawAddress::new(address)?;
+        let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC;
+        // SAFETY: plain numbers; the fd is owned at once.
+        let fd = unsafe {
+            let fd = libc::socket(raw.family(), kind, 0);
+            if fd < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            OwnedFd::from_raw_fd(fd)
+        };
+        let number = fd.as_raw_fd();
+        match address {
+            Address::Ip(ip) => {
+                set_option(number, libc::SOL_SOCKET, libc::SO_REUSEADDR, &1_i32);
+                set_option(number, libc::SOL_SOCKET, libc::SO_REUSEPORT, &1_i32);
+                // Accepted sockets inherit it.
+                set_option(number, libc::IPPROTO_TCP, libc::TCP_NODELAY, &1_i32);
+                if ip.is_ipv6() {
+                    let only = i32::from(!ip.ip().is_unspecified());
+                    set_option(number, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, &only);
+                }
+            }
+            Address::Unix(path) => {
+                if std::os::unix::net::UnixStream::connect(path.as_path()).is_err() {
+                    // Nobody answers: a socket left behind by a process that died.
+                    let _ = std::fs::remove_file(path.as_path());
+                }
+            }
+        }
+        // SAFETY: the address is valid for the calls.
+        unsafe {
+            if libc::bind(number, raw.as_ptr(), raw.len()) < 0 || libc::listen(number, BACKLOG) < 0
+            {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        let local = match address {
+            Address::Ip(_) => address::local(number),
+            Address::Unix(_) => address.clone(),
+        };
+        let wildcard = address.ip().is_some_and(|ip| ip.is_unspecified());
+        Ok(Listener { fd, local, wildcard })
+    }
+
+    /// Another handle to the same socket, for a further shard.
+    ///
+    /// # Errors
+    /// Out of file descriptors.
+    pub fn share(&self) -> io::Result<Listener> {
+        let fd = self.fd.try_clone()?;
+        Ok(Listener { fd, local: self.local.clone(), wildcard: self.wildcard })
+    }
+
+    /// Where it listens; with the port that the kernel chose when 0 was asked for.
+    pub fn local(&self) -> &Address {
+        &self.local
+    }
+
+    pub(crate) fn fd(&self) -> i32 {
+        self.fd.as_raw_fd()
+    }
+
+    /// Our side of an accepted connection.
+    pub(crate) fn local_of(&self, accepted: i32) -> Address {
+        if self.wildcard { address::local(accepted) } else { self.local.clone() }
+    }
+
+    /// The peer of an accepted connection.
+    pub(crate) fn peer_of(&self, accepted: i32) -> Address {
+        match &self.local {
+            Address::Ip(_) => address::peer(accepted),
+            Address::Unix(_) => self.local.clone(),
+        }
+    }
+}

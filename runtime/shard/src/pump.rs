@@ -1,0 +1,253 @@
+//! The loop of a shard: hand over what was queued, wait, reap, wake, let the tasks run.
+//!
+//! It runs as a task of glommio's executor and sleeps *in our ring*, not in glommio's: sleeping
+//! there takes an eventfd and three more system calls per wake-up, which at one connection is
+//! nearly half of the CPU. Glommio's own timers and foreign wake-ups would wait for the next
+//! completion of ours, so nothing on a shard uses them: timers are the wheel's, messages come
+//! through the mailbox, which is watched by our ring.
+
+use std::cell::RefCell;
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::task::Poll;
+
+use io_uring::{opcode, types};
+use penstock_env::{Time, Wake};
+
+use crate::core::{Core, add};
+use crate::listener::Listener;
+use crate::ring::{Completion, Op};
+use crate::slots::SlotKey;
+use crate::wheel::Due;
+use crate::world::ShardEnv;
+use crate::{Mailbox, Service};
+
+/// With this many completions a pass or fewer, sends go by system call: a ring pays off when
+/// it carries several operations per enter.
+const DIRECT_BELOW: usize = 4;
+
+/// A shard at work.
+pub(crate) struct Pump<S: Service> {
+    core: Rc<Core>,
+    env: ShardEnv,
+    service: Rc<S>,
+    listeners: RefCell<Vec<Option<Listener>>>,
+    mailbox: Mailbox<S::Mail>,
+    mail_word: Box<u64>,
+    tick: Box<types::Timespec>,
+    tick_at: Time,
+}
+
+impl<S: Service> Pump<S> {
+    pub(crate) fn new(env: ShardEnv, service: Rc<S>, mailbox: Mailbox<S::Mail>) -> Pump<S> {
+        Pump {
+            core: Rc::clone(&env.core),
+            env,
+            service,
+            listeners: RefCell::default(),
+            mailbox,
+            mail_word: Box::new(0),
+            tick: Box::default(),
+            tick_at: Time::NEVER,
+        }
+    }
+
+    /// Begins to accept from `listener`, known to the service by its place in the order of calls.
+    pub(crate) fn listen(&self, listener: Listener) {
+        let mut listeners = self.listeners.borrow_mut();
+        let key = SlotKey { index: listeners.len() as u32, generation: 0 };
+        self.arm_accept(&listener, key);
+        listeners.push(Some(listener));
+    }
+
+    /// Runs until the service says that it is finished.
+    ///
+    /// # Errors
+    /// The ring is broken.
+    pub(crate) async fn run(mut self) -> io::Result<()> {
+        let mut completions = Vec::with_capacity(256);
+        self.arm_mail();
+        loop {
+            self.let_tasks_run().await;
+            if self.service.is_finished() {
+                return Ok(());
+            }
+            self.core.feed_starved();
+            self.arm_tick();
+            if let Err(error) = self.core.ring.borrow_mut().enter(1) {
+                match error.raw_os_error() {
+                    Some(libc::EINTR | libc::EAGAIN | libc::EBUSY) => {}
+                    _ => return Err(error),
+                }
+            }
+            self.core.read_clock();
+            self.core.ring.borrow_mut().reap(&mut completions);
+            add(&self.core.counters.passes, 1);
+            self.core.direct.set(completions.len() <= DIRECT_BELOW);
+            for completion in completions.drain(..) {
+                self.dispatch(&completion);
+            }
+        }
+    }
+
+    /// Yields until a whole turn of the executor's queue polled none of our tasks: then nothing
+    /// is runnable, and the shard may sleep.
+    async fn let_tasks_run(&self) {
+        loop {
+            let before = self.core.polls.get();
+            yield_once().await;
+            if self.core.polls.get() == before {
+                return;
+            }
+        }
+    }
+
+    fn dispatch(&mut self, completion: &Completion) {
+        match completion.op {
+            Op::Recv => self.core.on_recv(completion),
+            Op::Send => self.core.on_send(completion),
+            Op::Connect => self.core.on_connect(completion),
+            Op::Close => self.core.on_close(completion),
+            Op::Accept => self.on_accept(completion),
+            Op::Tick => self.on_tick(),
+            Op::Mail => {
+                while let Some(mail) = self.mailbox.take() {
+                    self.service.mail(mail, self);
+                }
+                self.arm_mail();
+            }
+            Op::Cancel => {}
+        }
+    }
+
+    fn on_accept(&self, completion: &Completion) {
+        let index = completion.key.index as usize;
+        let mut listeners = self.listeners.borrow_mut();
+        let Some(listener) = listeners.get_mut(index).and_then(Option::as_mut) else {
+            if completion.result >= 0 {
+                // SAFETY: the kernel gave us this descriptor, and nobody else has it.
+                unsafe { libc::close(completion.result) };
+            }
+            return;
+        };
+        if !completion.more {
+            self.arm_accept(listener, completion.key);
+        }
+        if completion.result < 0 {
+            add(&self.core.counters.accept_errors, 1);
+            return;
+        }
+        add(&self.core.counters.accepted, 1);
+        let fd = completion.result;
+        let stream = self.env.adopt(fd, listener.peer_of(fd), listener.local_of(fd));
+        self.env.arm(stream.key, fd);
+        drop(listeners);
+        self.service.accept(index, stream);
+    }
+
+    fn on_tick(&mut self) {
+        let mut due = Vec::new();
+        self.core.wheel.borrow_mut().advance(self.core.now(), |timer| due.push(timer));
+        self.tick_at = Time::NEVER;
+        for timer in due {
+            match timer {
+                Due::Task(waker) => waker.wake(),
+                Due::Parked(key) => self.core.on_due(key, Wake::Timeout),
+            }
+        }
+    }
+
+    fn arm_accept(&self, listener: &Listener, key: SlotKey) {
+        let entry = opcode::AcceptMulti::new(types::Fd(listener.fd()))
+            .flags(libc::SOCK_CLOEXEC)
+            .build()
+            .user_data(Op::Accept.on(key));
+        // SAFETY: a multishot accept points to no memory of ours.
+        unsafe { self.core.push(entry) }
+    }
+
+    fn arm_mail(&mut self) {
+        let word = (&raw mut *self.mail_word).cast();
+        let entry = opcode::Read::new(types::Fd(self.mailbox.fd()), word, 8)
+            .build()
+            .user_data(Op::Mail.on(SlotKey { index: 0, generation: 0 }));
+        // SAFETY: the word is boxed and lives as long as the pump, which outlives its ring's use.
+        unsafe { self.core.push(entry) }
+    }
+
+    /// Asks to be woken for the wheel's next entry, unless an earlier wake-up is on its way.
+    fn arm_tick(&mut self) {
+        let Some(next) = self.core.wheel.borrow().next() else { return };
+        if next >= self.tick_at {
+            return;
+        }
+        self.tick_at = next;
+        *self.tick = types::Timespec::new()
+            .sec(next.as_ns() / 1_000_000_000)
+            .nsec((next.as_ns() % 1_000_000_000) as u32);
+        let entry = opcode::Timeout::new(&raw const *self.tick)
+            .flags(types::TimeoutFlags::ABS)
+            .build()
+            .user_data(Op::Tick.on(SlotKey { index: 0, generation: 0 }));
+        // SAFETY: the kernel copies the time when the operation is submitted, which is before
+        // this is called again.
+        unsafe { self.core.push(entry) }
+    }
+}
+
+/// What a service may do to the shard that runs it, when a message asks for it.
+pub trait Control {
+    /// Stops accepting from all listeners; the kernel refuses new connections from then on.
+    fn stop_listening(&self);
+
+    /// Brings every parked stream back with [`Wake::Drain`], and keeps later ones from parking.
+    fn wake_parked(&self);
+
+    /// Begins to accept from one more listener; its index is the number of `listen` calls before.
+    fn listen(&self, listener: Listener);
+
+    /// Stops accepting from one listener.
+    fn unlisten(&self, index: usize);
+}
+
+impl<S: Service> Control for Pump<S> {
+    fn stop_listening(&self) {
+        let count = self.listeners.borrow().len();
+        for index in 0..count {
+            self.unlisten(index);
+        }
+    }
+
+    fn wake_parked(&self) {
+        self.core.draining.set(true);
+        let keys = self.core.sockets.borrow().keys();
+        for key in keys {
+            self.core.on_due(key, Wake::Drain);
+        }
+    }
+
+    fn listen(&self, listener: Listener) {
+        Pump::listen(self, listener);
+    }
+
+    fn unlisten(&self, index: usize) {
+        let mut listeners = self.listeners.borrow_mut();
+        if listeners.get_mut(index).and_then(Option::take).is_some() {
+            self.core.cancel(Op::Accept, SlotKey { index: index as u32, generation: 0 });
+        }
+    }
+}
+
+/// Gives every other runnable task its turn.
+async fn yield_once() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut yielded, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}

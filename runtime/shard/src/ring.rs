@@ -1,0 +1,173 @@
+//! Our io_uring: how it is set up, and how a completion finds its way home.
+
+use std::io;
+
+use io_uring::{IoUring, cqueue, squeue};
+
+use crate::slots::{GENERATION_BITS, SlotKey};
+
+/// Operations that can be queued before they must be handed to the kernel.
+const SUBMISSIONS: u32 = 1024;
+
+const ENTER_GETEVENTS: u32 = 1;
+
+/// What an operation was for; the top byte of its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Op {
+    /// A connection arrived; the key is the listener's.
+    Accept = 1,
+    /// Bytes arrived.
+    Recv,
+    /// Bytes left.
+    Send,
+    /// A connect ended.
+    Connect,
+    /// A close ended.
+    Close,
+    /// An operation was cancelled; nobody waits for this.
+    Cancel,
+    /// The wheel's next tick.
+    Tick,
+    /// Somebody wrote to the shard's mailbox.
+    Mail,
+}
+
+impl Op {
+    /// The number under which the kernel will answer.
+    #[inline]
+    pub fn on(self, key: SlotKey) -> u64 {
+        (self as u64) << 56 | u64::from(key.generation) << 32 | u64::from(key.index)
+    }
+
+    fn parse(number: u64) -> Option<(Op, SlotKey)> {
+        let op = match number >> 56 {
+            1 => Op::Accept,
+            2 => Op::Recv,
+            3 => Op::Send,
+            4 => Op::Connect,
+            5 => Op::Close,
+            6 => Op::Cancel,
+            7 => Op::Tick,
+            8 => Op::Mail,
+            _ => return None,
+        };
+        let generation = (number >> 32) as u32 & ((1 << GENERATION_BITS) - 1);
+        Some((op, SlotKey { index: number as u32, generation }))
+    }
+}
+
+/// One answer of the kernel.
+#[derive(Clone, Copy, Debug)]
+pub struct Completion {
+    /// What it answers.
+    pub op: Op,
+    /// Whose it is.
+    pub key: SlotKey,
+    /// A count or a negated errno.
+    pub result: i32,
+    /// The lent buffer, for a receive.
+    pub buffer: Option<u16>,
+    /// Whether the operation stays armed.
+    pub more: bool,
+}
+
+impl Completion {
+    /// The count, or the error.
+    pub fn outcome(&self) -> io::Result<usize> {
+        usize::try_from(self.result).map_err(|_| io::Error::from_raw_os_error(-self.result))
+    }
+}
+
+/// The ring of one shard; it must be made on the thread that uses it.
+pub struct Ring {
+    uring: IoUring,
+    queued: u32,
+}
+
+impl Ring {
+    /// Sets the ring up.
+    ///
+    /// # Errors
+    /// The kernel is older than 6.1, io_uring is forbidden (a container's seccomp profile,
+    /// `kernel.io_uring_disabled`), or memlock is too low.
+    pub fn new() -> io::Result<Ring> {
+        let uring = IoUring::builder()
+            .setup_single_issuer()
+            .setup_coop_taskrun()
+            .setup_defer_taskrun()
+            .setup_submit_all()
+            // Multishot operations answer many times for one submission.
+            .setup_cqsize(SUBMISSIONS * 4)
+            .build(SUBMISSIONS)?;
+        Ok(Ring { uring, queued: 0 })
+    }
+
+    /// For registrations.
+    pub fn submitter(&self) -> io_uring::Submitter<'_> {
+        self.uring.submitter()
+    }
+
+    /// Queues an operation for the next enter.
+    ///
+    /// # Safety
+    /// Memory that `entry` points to must stay valid until its completion was seen.
+    #[inline]
+    pub unsafe fn push(&mut self, entry: &squeue::Entry) {
+        // SAFETY: the caller's promise, passed on.
+        while unsafe { self.uring.submission().push(entry) }.is_err() {
+            if let Err(error) = self.enter(0) {
+                // EBUSY and EAGAIN pass once completions are reaped; the kernel keeps overflown
+                // ones, so trying again makes progress.
+                tracing::debug!(%error, "the submission queue is full");
+            }
+        }
+        self.queued += 1;
+    }
+
+    /// Hands over what is queued, and waits until at least `wait` completions are there.
+    ///
+    /// # Errors
+    /// EBUSY, EAGAIN or EINTR, all of which pass; anything else is a broken ring.
+    #[inline]
+    pub fn enter(&mut self, wait: u32) -> io::Result<()> {
+        let wait = if self.uring.completion().is_empty() { wait } else { 0 };
+        // SAFETY: no argument is passed; flags and counts are plain numbers.
+        let entered = unsafe {
+            self.uring.submitter().enter::<libc::sigset_t>(self.queued, wait, ENTER_GETEVENTS, None)
+        };
+        let submitted = u32::try_from(entered?).unwrap_or(u32::MAX);
+        self.queued = self.queued.saturating_sub(submitted);
+        Ok(())
+    }
+
+    /// Takes all completions that are there, in order.
+    #[inline]
+    pub fn reap(&mut self, into: &mut Vec<Completion>) {
+        for entry in self.uring.completion() {
+            let Some((op, key)) = Op::parse(entry.user_data()) else { continue };
+            into.push(Completion {
+                op,
+                key,
+                result: entry.result(),
+                buffer: cqueue::buffer_select(entry.flags()),
+                more: cqueue::more(entry.flags()),
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Op;
+    use crate::slots::SlotKey;
+
+    #[test]
+    fn a_number_carries_operation_place_and_generation() {
+        for op in [Op::Accept, Op::Recv, Op::Send, Op::Connect, Op::Close, Op::Tick, Op::Mail] {
+            let key = SlotKey { index: u32::MAX - 1, generation: 0xff_fffe };
+            assert_eq!(Op::parse(op.on(key)), Some((op, key)));
+        }
+        assert_eq!(Op::parse(0), None);
+    }
+}

@@ -1,0 +1,330 @@
+//! One socket's state in the shard's table, and what each completion does to it.
+
+use std::collections::VecDeque;
+use std::io;
+use std::task::Waker;
+
+use io_uring::{opcode, types};
+use penstock_env::{SendBuf, Wake};
+
+use crate::address::RawAddress;
+use crate::buffers::Lent;
+use crate::core::{Core, add};
+use crate::gather::Gather;
+use crate::ring::{Completion, Op};
+use crate::slots::{End, SlotKey};
+use crate::stream::ShardStream;
+use crate::wheel::TimerIndex;
+
+/// Received chunks that may wait unread before the peer is made to wait: 8 x 4 KiB, the buffer
+/// per direction of the defaults.
+const INBOX_MAX: usize = 8;
+
+/// What the shard keeps of one socket.
+pub struct Socket {
+    pub(crate) fd: i32,
+    pub(crate) inbox: VecDeque<Lent>,
+    pub(crate) recv_waker: Option<Waker>,
+    pub(crate) send_waker: Option<Waker>,
+    /// Errno that ended receiving.
+    pub(crate) recv_error: i32,
+    /// Errno that ended sending.
+    pub(crate) send_error: i32,
+    /// The peer has sent its end.
+    pub(crate) ended: bool,
+    /// Our end is to follow the send under way.
+    pub(crate) fin_wanted: bool,
+    pub(crate) out: Vec<u8>,
+    pub(crate) out_at: usize,
+    pub(crate) gather: Option<Box<Gather>>,
+    pub(crate) address: Option<Box<RawAddress>>,
+    pub(crate) parked: Option<Box<Parked>>,
+    pub(crate) timer: Option<TimerIndex>,
+}
+
+/// A stream that waits without a task.
+pub struct Parked {
+    pub(crate) stream: ShardStream,
+    pub(crate) resume: Box<dyn FnOnce(ShardStream, Wake)>,
+}
+
+impl Socket {
+    pub(crate) fn new(fd: i32) -> Socket {
+        Socket {
+            fd,
+            inbox: VecDeque::new(),
+            recv_waker: None,
+            send_waker: None,
+            recv_error: 0,
+            send_error: 0,
+            ended: false,
+            fin_wanted: false,
+            out: Vec::new(),
+            out_at: 0,
+            gather: None,
+            address: None,
+            parked: None,
+            timer: None,
+        }
+    }
+
+    pub(crate) fn forget_reader(&mut self) {
+        self.inbox = VecDeque::new();
+        self.recv_waker = None;
+        self.send_waker = None;
+    }
+
+    /// Makes the close a reset instead of an end of stream.
+    pub(crate) fn reset_on_close(&self) {
+        let linger = libc::linger { l_onoff: 1, l_linger: 0 };
+        set_option(self.fd, libc::SOL_SOCKET, libc::SO_LINGER, &linger);
+    }
+
+    pub(crate) fn unsent(&self) -> usize {
+        self.gather.as_ref().map_or(self.out.len() - self.out_at, |gather| gather.unsent())
+    }
+
+    pub(crate) fn end_writing(&self) {
+        // SAFETY: plain numbers; a socket that is not connected any more answers ENOTCONN.
+        unsafe { libc::shutdown(self.fd, libc::SHUT_WR) };
+    }
+}
+
+/// Sets a socket option; failing is harmless for every option that we set.
+pub(crate) fn set_option<T>(fd: i32, level: i32, name: i32, value: &T) {
+    let (value, bytes) = (std::ptr::from_ref(value).cast(), size_of::<T>() as libc::socklen_t);
+    // SAFETY: `value` is valid for `bytes` bytes for the length of the call.
+    unsafe { libc::setsockopt(fd, level, name, value, bytes) };
+}
+
+impl Core {
+    /// Starts a send: by system call when little is going on, else (or with what the socket did
+    /// not take) through the ring.
+    pub(crate) fn start_send(&self, key: SlotKey, data: SendBuf<Lent>) {
+        let mut sockets = self.sockets.borrow_mut();
+        let (socket, life) = sockets.find(key).expect("a stream's socket outlives it");
+        assert!(!life.sending, "one send at a time: wait for poll_sent");
+        if data.is_empty() || socket.send_error != 0 {
+            self.recycle(data.into_parts().0);
+            return;
+        }
+        let (bytes, parts) = data.into_parts();
+        if parts.is_empty() {
+            socket.out_at = 0;
+            if self.direct.get() {
+                match send_now(socket.fd, &bytes) {
+                    Ok(sent) if sent == bytes.len() => return self.recycle(bytes),
+                    Ok(sent) => socket.out_at = sent,
+                    Err(errno) => {
+                        socket.send_error = errno;
+                        return self.recycle(bytes);
+                    }
+                }
+            }
+            socket.out = bytes;
+        } else {
+            socket.gather = Some(Gather::new(bytes, parts));
+        }
+        life.sending = true;
+        self.submit_send(socket, key);
+    }
+
+    fn submit_send(&self, socket: &mut Socket, key: SlotKey) {
+        let fd = types::Fd(socket.fd);
+        let entry = match &mut socket.gather {
+            Some(gather) => {
+                opcode::SendMsg::new(fd, gather.message()).flags(libc::MSG_NOSIGNAL as u32).build()
+            }
+            None => {
+                let rest = &socket.out[socket.out_at..];
+                let len = u32::try_from(rest.len()).unwrap_or(u32::MAX);
+                opcode::Send::new(fd, rest.as_ptr(), len).flags(libc::MSG_NOSIGNAL).build()
+            }
+        };
+        // SAFETY: `out` and `gather` belong to the slot, which is not freed while `sending`, and
+        // neither is touched before the completion.
+        unsafe { self.push(entry.user_data(Op::Send.on(key))) }
+    }
+
+    pub(crate) fn on_send(&self, completion: &Completion) {
+        let key = completion.key;
+        let mut sockets = self.sockets.borrow_mut();
+        let Some((socket, life)) = sockets.find(key) else { return };
+        life.sending = false;
+        match completion.outcome() {
+            Ok(sent) => {
+                let unsent = match &mut socket.gather {
+                    Some(gather) => gather.advance(sent),
+                    None => {
+                        socket.out_at += sent;
+                        socket.out.len() - socket.out_at
+                    }
+                };
+                if unsent > 0 && matches!(life.end, End::Open | End::Wanted) {
+                    life.sending = true;
+                    // Progress is worth a wake-up: somebody may watch for stalls.
+                    self.submit_send(socket, key);
+                    return;
+                }
+            }
+            Err(error) => socket.send_error = error.raw_os_error().unwrap_or(libc::EIO),
+        }
+        self.recycle(std::mem::take(&mut socket.out));
+        socket.out_at = 0;
+        if let Some(gather) = socket.gather.take() {
+            self.recycle(gather.into_bytes());
+        }
+        if std::mem::take(&mut socket.fin_wanted) {
+            socket.end_writing();
+        }
+        let (waker, end) = (socket.send_waker.take(), life.end);
+        let over = sockets.free_if_over(key);
+        drop(sockets);
+        drop(over);
+        match end {
+            End::Wanted => self.finish_close(key),
+            End::Open => {
+                if let Some(waker) = waker {
+                    waker.wake();
+                }
+            }
+            End::Closing | End::Closed => {}
+        }
+    }
+
+    pub(crate) fn on_recv(&self, completion: &Completion) {
+        let key = completion.key;
+        let len = usize::try_from(completion.result).unwrap_or(0);
+        let chunk = completion.buffer.map(|id| self.buffers.lend(id, len));
+        let mut sockets = self.sockets.borrow_mut();
+        let Some((socket, life)) = sockets.find(key) else { return };
+        if !completion.more {
+            (life.receiving, life.cancelling) = (false, false);
+        }
+        if life.end != End::Open {
+            let over = sockets.free_if_over(key);
+            drop((sockets, over, chunk));
+            return;
+        }
+        match completion.result {
+            0 => socket.ended = true,
+            len if len > 0 => {
+                socket.inbox.extend(chunk);
+                let full = socket.inbox.len() >= INBOX_MAX;
+                if full && life.receiving && !life.cancelling {
+                    life.cancelling = true;
+                    self.cancel(Op::Recv, key);
+                } else if !full && !life.receiving {
+                    life.receiving = true;
+                    self.arm_recv(socket.fd, key);
+                }
+            }
+            error => match -error {
+                libc::ECANCELED => {
+                    if socket.inbox.is_empty() {
+                        life.receiving = true;
+                        self.arm_recv(socket.fd, key);
+                    }
+                    return;
+                }
+                libc::ENOBUFS => {
+                    add(&self.counters.starved, 1);
+                    self.starved.borrow_mut().push(key);
+                    return;
+                }
+                errno => socket.recv_error = errno,
+            },
+        }
+        let (waker, parked) = (socket.recv_waker.take(), socket.parked.take());
+        if parked.is_some() {
+            self.unset_timer(socket);
+        }
+        drop(sockets);
+        if let Some(parked) = parked {
+            (parked.resume)(parked.stream, Wake::Readable);
+        } else if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Arms again the receives that ended for want of buffers, while there are some.
+    pub(crate) fn feed_starved(&self) {
+        // A quarter back, so that a few buffers are not fought over by everybody.
+        if self.starved.borrow().is_empty() || self.buffers.available() < self.buffers.count() / 4 {
+            return;
+        }
+        let starved = std::mem::take(&mut *self.starved.borrow_mut());
+        for key in starved {
+            let mut sockets = self.sockets.borrow_mut();
+            let Some((socket, life)) = sockets.find(key) else { continue };
+            if life.end == End::Open && !life.receiving && socket.inbox.len() < INBOX_MAX {
+                life.receiving = true;
+                self.arm_recv(socket.fd, key);
+            }
+        }
+    }
+
+    pub(crate) fn on_connect(&self, completion: &Completion) {
+        let mut sockets = self.sockets.borrow_mut();
+        let Some((socket, life)) = sockets.find(completion.key) else { return };
+        life.connecting = false;
+        socket.address = None;
+        if completion.result < 0 {
+            socket.send_error = -completion.result;
+        } else if life.end == End::Open {
+            life.receiving = true;
+            self.arm_recv(socket.fd, completion.key);
+        }
+        let waker = socket.send_waker.take();
+        let over = sockets.free_if_over(completion.key);
+        drop(sockets);
+        drop(over);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    pub(crate) fn on_close(&self, completion: &Completion) {
+        let mut sockets = self.sockets.borrow_mut();
+        let Some((_, life)) = sockets.find(completion.key) else { return };
+        life.end = End::Closed;
+        let over = sockets.free_if_over(completion.key);
+        drop(sockets);
+        drop(over);
+    }
+
+    /// A socket's own timer is due: its parking time is over, or its last send took too long.
+    pub(crate) fn on_due(&self, key: SlotKey, wake: Wake) {
+        let mut sockets = self.sockets.borrow_mut();
+        let Some((socket, life)) = sockets.find(key) else { return };
+        if let Some(parked) = socket.parked.take() {
+            self.unset_timer(socket);
+            drop(sockets);
+            (parked.resume)(parked.stream, wake);
+        } else if life.end == End::Wanted && wake == Wake::Timeout {
+            socket.reset_on_close();
+            drop(sockets);
+            self.finish_close(key);
+        }
+    }
+
+    fn unset_timer(&self, socket: &mut Socket) {
+        if let Some(timer) = socket.timer.take() {
+            self.wheel.borrow_mut().remove(timer);
+        }
+    }
+}
+
+/// Sends what the socket takes at once; 0 when it takes nothing now.
+fn send_now(fd: i32, bytes: &[u8]) -> Result<usize, i32> {
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+    // SAFETY: `bytes` is valid for the length of the call.
+    let sent = unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) };
+    match usize::try_from(sent) {
+        Ok(sent) => Ok(sent),
+        Err(_) => match io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO) {
+            libc::EAGAIN | libc::EINTR => Ok(0),
+            errno => Err(errno),
+        },
+    }
+}

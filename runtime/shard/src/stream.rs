@@ -1,0 +1,162 @@
+//! The streams and timers that `proxy` sees: handles into the shard's tables.
+
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+
+use penstock_env::{Address, CloseKind, SendBuf, Stream, Time, Timer};
+
+use crate::buffers::Lent;
+use crate::core::Core;
+use crate::slots::SlotKey;
+use crate::wheel::TimerIndex;
+
+/// A connected socket of this shard.
+pub struct ShardStream {
+    pub(crate) core: Rc<Core>,
+    pub(crate) key: SlotKey,
+    pub(crate) peer: Address,
+    pub(crate) local: Address,
+}
+
+impl ShardStream {
+    /// Ready when a connect under way has ended.
+    pub(crate) fn poll_connected(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut sockets = self.core.sockets.borrow_mut();
+        let (socket, life) = sockets.find(self.key).expect("a stream's socket outlives it");
+        if life.connecting {
+            wait(&mut socket.send_waker, context.waker());
+            return Poll::Pending;
+        }
+        Poll::Ready(outcome(socket.send_error))
+    }
+
+    /// The file descriptor, for options that are set once at the start of a connection.
+    pub(crate) fn fd(&self) -> i32 {
+        let mut sockets = self.core.sockets.borrow_mut();
+        sockets.find(self.key).expect("a stream's socket outlives it").0.fd
+    }
+}
+
+fn wait(place: &mut Option<Waker>, waker: &Waker) {
+    match place {
+        Some(known) if known.will_wake(waker) => {}
+        place => *place = Some(waker.clone()),
+    }
+}
+
+fn outcome(errno: i32) -> io::Result<()> {
+    if errno == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(errno)) }
+}
+
+impl Stream for ShardStream {
+    type Chunk = Lent;
+
+    fn poll_recv(&self, context: &mut Context<'_>) -> Poll<io::Result<Option<Lent>>> {
+        let mut sockets = self.core.sockets.borrow_mut();
+        let (socket, life) = sockets.find(self.key).expect("a stream's socket outlives it");
+        if let Some(chunk) = socket.inbox.pop_front() {
+            return Poll::Ready(Ok(Some(chunk)));
+        }
+        if socket.ended {
+            return Poll::Ready(Ok(None));
+        }
+        if socket.recv_error != 0 {
+            return Poll::Ready(outcome(socket.recv_error).map(|()| None));
+        }
+        wait(&mut socket.recv_waker, context.waker());
+        if !life.receiving && self.core.buffers.available() > 0 {
+            life.receiving = true;
+            self.core.arm_recv(socket.fd, self.key);
+        }
+        Poll::Pending
+    }
+
+    fn unread(&self, chunk: Lent) {
+        let mut sockets = self.core.sockets.borrow_mut();
+        let (socket, _) = sockets.find(self.key).expect("a stream's socket outlives it");
+        socket.inbox.push_front(chunk);
+    }
+
+    fn start_send(&self, data: SendBuf<Lent>) {
+        self.core.start_send(self.key, data);
+    }
+
+    fn poll_sent(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut sockets = self.core.sockets.borrow_mut();
+        let (socket, life) = sockets.find(self.key).expect("a stream's socket outlives it");
+        if life.sending {
+            wait(&mut socket.send_waker, context.waker());
+            return Poll::Pending;
+        }
+        Poll::Ready(outcome(socket.send_error))
+    }
+
+    fn unsent_bytes(&self) -> usize {
+        let mut sockets = self.core.sockets.borrow_mut();
+        let (socket, life) = sockets.find(self.key).expect("a stream's socket outlives it");
+        if life.sending { socket.unsent() } else { 0 }
+    }
+
+    fn shutdown_write(&self) {
+        let mut sockets = self.core.sockets.borrow_mut();
+        let (socket, life) = sockets.find(self.key).expect("a stream's socket outlives it");
+        if life.sending {
+            socket.fin_wanted = true;
+        } else {
+            socket.end_writing();
+        }
+    }
+
+    fn close(self, kind: CloseKind) {
+        self.core.close(self.key, kind == CloseKind::Reset);
+    }
+
+    fn peer(&self) -> &Address {
+        &self.peer
+    }
+
+    fn local(&self) -> &Address {
+        &self.local
+    }
+}
+
+impl Drop for ShardStream {
+    fn drop(&mut self) {
+        self.core.close(self.key, false);
+    }
+}
+
+/// A deadline in the shard's wheel.
+pub struct ShardTimer {
+    core: Rc<Core>,
+    index: TimerIndex,
+}
+
+impl ShardTimer {
+    pub(crate) fn new(core: &Rc<Core>) -> ShardTimer {
+        ShardTimer { core: Rc::clone(core), index: core.wheel.borrow_mut().insert(None) }
+    }
+}
+
+impl Timer for ShardTimer {
+    #[inline]
+    fn set(&self, at: Time) {
+        self.core.wheel.borrow_mut().set(self.index, at);
+    }
+
+    fn poll_expired(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut wheel = self.core.wheel.borrow_mut();
+        if wheel.is_due(self.index, self.core.now()) {
+            return Poll::Ready(());
+        }
+        wheel.wait(self.index, context.waker());
+        Poll::Pending
+    }
+}
+
+impl Drop for ShardTimer {
+    fn drop(&mut self) {
+        self.core.wheel.borrow_mut().remove(self.index);
+    }
+}

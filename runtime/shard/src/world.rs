@@ -1,0 +1,151 @@
+//! The real [`Env`]: what `proxy` asks for, answered by glommio's executor and our ring.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::Poll;
+
+use io_uring::{opcode, types};
+use penstock_env::{Address, Env, Time, Unix, Wake};
+
+use crate::address::{self, RawAddress};
+use crate::core::{Core, add};
+use crate::ring::Op;
+use crate::slots::SlotKey;
+use crate::socket::{Parked, Socket, set_option};
+use crate::stream::{ShardStream, ShardTimer};
+
+/// A handle to the shard of this thread.
+#[derive(Clone)]
+pub struct ShardEnv {
+    pub(crate) core: Rc<Core>,
+}
+
+impl ShardEnv {
+    /// The stream of a socket that was accepted or is being connected.
+    pub(crate) fn adopt(&self, fd: i32, peer: Address, local: Address) -> ShardStream {
+        let key = self.core.sockets.borrow_mut().insert(Socket::new(fd));
+        ShardStream { core: Rc::clone(&self.core), key, peer, local }
+    }
+
+    pub(crate) fn arm(&self, key: SlotKey, fd: i32) {
+        let mut sockets = self.core.sockets.borrow_mut();
+        if let Some((_, life)) = sockets.find(key) {
+            life.receiving = true;
+            self.core.arm_recv(fd, key);
+        }
+    }
+
+    fn begin_connect(&self, to: &Address) -> io::Result<ShardStream> {
+        let raw = Box::new(RawAddress::new(to)?);
+        let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC;
+        // SAFETY: plain numbers.
+        let fd = unsafe { libc::socket(raw.family(), kind, 0) };
+        if fd < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        if to.ip().is_some() {
+            set_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, &1_i32);
+        }
+        let stream = self.adopt(fd, to.clone(), to.clone());
+        let mut sockets = self.core.sockets.borrow_mut();
+        let (socket, life) = sockets.find(stream.key).expect("just inserted");
+        life.connecting = true;
+        let entry = opcode::Connect::new(types::Fd(fd), raw.as_ptr(), raw.len()).build();
+        socket.address = Some(raw);
+        // SAFETY: the address is boxed and kept in the slot until the connect is over.
+        unsafe { self.core.push(entry.user_data(Op::Connect.on(stream.key))) };
+        drop(sockets);
+        Ok(stream)
+    }
+}
+
+impl Env for ShardEnv {
+    type Stream = ShardStream;
+    type Timer = ShardTimer;
+
+    #[inline]
+    fn now(&self) -> Time {
+        self.core.now()
+    }
+
+    fn unix(&self) -> Unix {
+        self.core.unix()
+    }
+
+    fn random(&self) -> u64 {
+        self.core.random()
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        let core = Rc::clone(&self.core);
+        let guarded = async move {
+            let mut task = pin!(task);
+            poll_fn(|context| {
+                add(&core.polls, 1);
+                // After a panic the task is never polled again, only dropped.
+                match catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(context))) {
+                    Ok(poll) => poll,
+                    Err(_) => {
+                        add(&core.counters.panics, 1);
+                        tracing::error!("a connection's task panicked; its connection is closed");
+                        Poll::Ready(())
+                    }
+                }
+            })
+            .await;
+        };
+        glommio::spawn_local(guarded).detach();
+        // The new task stands behind the pump in the queue: one more turn before sleeping.
+        add(&self.core.polls, 1);
+    }
+
+    async fn connect(&self, address: &Address) -> io::Result<ShardStream> {
+        let mut stream = self.begin_connect(address)?;
+        poll_fn(|context| stream.poll_connected(context)).await?;
+        if address.ip().is_some() {
+            stream.local = address::local(stream.fd());
+        }
+        Ok(stream)
+    }
+
+    fn timer(&self) -> ShardTimer {
+        ShardTimer::new(&self.core)
+    }
+
+    fn buffer(&self) -> Vec<u8> {
+        self.core.buffer()
+    }
+
+    fn recycle(&self, buffer: Vec<u8>) {
+        self.core.recycle(buffer);
+    }
+
+    fn park(
+        &self,
+        stream: ShardStream,
+        until: Time,
+        resume: impl FnOnce(ShardStream, Wake) + 'static,
+    ) {
+        let key = stream.key;
+        let mut sockets = self.core.sockets.borrow_mut();
+        let (socket, life) = sockets.find(key).expect("a stream's socket outlives it");
+        let readable = !socket.inbox.is_empty() || socket.ended || socket.recv_error != 0;
+        if readable || self.core.draining.get() {
+            drop(sockets);
+            return resume(stream, if readable { Wake::Readable } else { Wake::Drain });
+        }
+        let timer = self.core.wheel.borrow_mut().insert(Some(key));
+        self.core.wheel.borrow_mut().set(timer, until);
+        socket.timer = Some(timer);
+        socket.recv_waker = None;
+        socket.inbox.shrink_to_fit();
+        socket.parked = Some(Box::new(Parked { stream, resume: Box::new(resume) }));
+        if !life.receiving && self.core.buffers.available() > 0 {
+            life.receiving = true;
+            self.core.arm_recv(socket.fd, key);
+        }
+    }
+}
