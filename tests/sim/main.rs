@@ -1,0 +1,7 @@
+//! Simulation: real code in a deterministic world, one seed at a time.
+//!
+//! A failure prints `PENSTOCK_SEED=...`; set that to see the same run again.
+
+mod laws;
+mod planted;
+mod relay;

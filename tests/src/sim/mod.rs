@@ -1,0 +1,35 @@
+//! A deterministic world: clock, tasks, network and faults, all from one seed.
+//!
+//! [`World`] makes nodes; a node's [`SimEnv`] is an `Env` like the shard's. Nothing in here knows
+//! a protocol; who speaks one over it is in `tests/sim`. Not for measuring: time is made up.
+//!
+//! - `world`, `shared`: the run loop and what everything in a world hangs on;
+//! - `tasks`, `timers`, `queue`: who runs next, and when;
+//! - `net`, `socket`, `dial`: two byte pipes for each connection;
+//! - `env`, `stream`: the traits that the code under test sees;
+//! - `faults`, `node`: how badly it all behaves, and who lives in it;
+//! - `trace`, `seeds`: what happened, and whether it happens again.
+
+mod dial;
+mod env;
+mod faults;
+mod net;
+mod node;
+mod queue;
+mod seeds;
+mod shared;
+mod socket;
+mod stream;
+mod tasks;
+mod timers;
+mod trace;
+mod world;
+
+pub use env::SimEnv;
+pub use faults::Faults;
+pub use node::{Death, Limits};
+pub use seeds::{check_few_seeds, check_seeds, run_seed, seed_count};
+pub use stream::{SimChunk, SimStream};
+pub use timers::SimTimer;
+pub use trace::{Event, Record, Trace, digest};
+pub use world::{Path, World};
