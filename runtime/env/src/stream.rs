@@ -37,6 +37,10 @@ pub trait Stream: 'static {
     /// The connection is broken; told again on every later call.
     fn poll_recv(&self, context: &mut Context<'_>) -> Poll<io::Result<Option<Self::Chunk>>>;
 
+    /// Ready when the connection is broken (a reset, not an end of stream), whether or not there
+    /// are unread bytes in front of the break. Takes nothing; wakes the reader's task.
+    fn poll_broken(&self, context: &mut Context<'_>) -> Poll<()>;
+
     /// Puts unread bytes back in front of what comes next.
     fn unread(&self, chunk: Self::Chunk);
 

@@ -72,6 +72,16 @@ impl Stream for ShardStream {
         Poll::Pending
     }
 
+    fn poll_broken(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut sockets = self.core.sockets.borrow_mut();
+        let (socket, _) = sockets.find(self.key).expect("a stream's socket outlives it");
+        if socket.recv_error != 0 {
+            return Poll::Ready(());
+        }
+        wait(&mut socket.recv_waker, context.waker());
+        Poll::Pending
+    }
+
     fn unread(&self, chunk: Lent) {
         let mut sockets = self.core.sockets.borrow_mut();
         let (socket, _) = sockets.find(self.key).expect("a stream's socket outlives it");

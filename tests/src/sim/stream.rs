@@ -97,6 +97,16 @@ impl Stream for SimStream {
         self.shared.poll_recv(self.id, context)
     }
 
+    fn poll_broken(&self, context: &mut Context<'_>) -> Poll<()> {
+        let mut net = self.shared.net.borrow_mut();
+        let Some(socket) = net.sockets.get_mut(&self.id) else { return Poll::Ready(()) };
+        if socket.into.error.is_some() {
+            return Poll::Ready(());
+        }
+        socket.into.waker = Some(context.waker().clone());
+        Poll::Pending
+    }
+
     fn unread(&self, chunk: SimChunk) {
         let mut net = self.shared.net.borrow_mut();
         if let Some(socket) = net.sockets.get_mut(&self.id).filter(|_| !chunk.is_empty()) {
