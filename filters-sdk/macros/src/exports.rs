@@ -1,0 +1,121 @@
+//! The text of a module's exports.
+//!
+//! Names and signatures are those of the proxy-wasm ABI 0.2.1. The bodies are one line each: what
+//! is to be done stands in the SDK's `runtime`, where it is compiled and tested natively.
+
+/// The exports of the filter `self_type`, whose impl has the functions called `functions`.
+pub(crate) fn code(self_type: &str, functions: &[String]) -> String {
+    let mut code = ALWAYS.replace("SELF_TYPE", self_type);
+    let mut reply = false;
+    for (function, export) in EXPORTS {
+        if functions.iter().any(|name| name == function) {
+            // Three methods share the callback for replies.
+            let is_reply = *export == REPLY;
+            if !(is_reply && reply) {
+                code.push_str(export);
+            }
+            reply |= is_reply;
+        }
+    }
+    // Exporting a name is unsafe in edition 2024 because two of one name may clash; the ABI's
+    // names are this module's alone.
+    format!("#[cfg(target_arch = \"wasm32\")] #[allow(unsafe_code)] const _: () = {{ {code} }};")
+}
+
+const ALWAYS: &str = r#"
+    ::std::thread_local! {
+        static RUNTIME: ::penstock::export::Runtime<SELF_TYPE> =
+            const { ::penstock::export::Runtime::new() };
+    }
+    fn run<T>(
+        callback: impl FnOnce(&::penstock::export::Runtime<SELF_TYPE>) -> T,
+    ) -> T {
+        ::penstock::export::scope(|| RUNTIME.with(callback))
+    }
+    #[unsafe(no_mangle)]
+    extern "C" fn proxy_abi_version_0_2_1() {}
+    #[unsafe(no_mangle)]
+    extern "C" fn _initialize() { ::penstock::export::initialize() }
+    #[unsafe(no_mangle)]
+    extern "C" fn proxy_on_memory_allocate(bytes: usize) -> *mut u8 {
+        ::penstock::export::allocate(bytes)
+    }
+    #[unsafe(no_mangle)]
+    extern "C" fn penstock_arena(bytes: usize) -> *mut u8 { ::penstock::export::host_area(bytes) }
+    #[unsafe(no_mangle)]
+    extern "C" fn proxy_on_context_create(context: u32, parent: u32) {
+        run(|runtime| runtime.on_context_create(context, parent))
+    }
+    #[unsafe(no_mangle)]
+    extern "C" fn proxy_on_configure(root: u32, bytes: usize) -> u32 {
+        run(|runtime| u32::from(runtime.on_configure(root, bytes)))
+    }
+    #[unsafe(no_mangle)]
+    extern "C" fn proxy_on_delete(context: u32) { run(|runtime| runtime.on_delete(context)) }
+"#;
+
+/// Which method of the trait needs which export.
+const EXPORTS: &[(&str, &str)] = &[
+    (
+        "on_request",
+        r#"#[unsafe(no_mangle)]
+        extern "C" fn proxy_on_request_headers(context: u32, _: u32, end: u32) -> u32 {
+            run(|runtime| runtime.on_request_headers(context, end != 0))
+        }"#,
+    ),
+    (
+        "on_request_body",
+        r#"#[unsafe(no_mangle)]
+        extern "C" fn proxy_on_request_body(context: u32, bytes: usize, end: u32) -> u32 {
+            run(|runtime| runtime.on_request_body(context, bytes, end != 0))
+        }"#,
+    ),
+    (
+        "on_request_trailers",
+        r#"#[unsafe(no_mangle)]
+        extern "C" fn proxy_on_request_trailers(context: u32, _: u32) -> u32 {
+            run(|runtime| runtime.on_request_trailers(context))
+        }"#,
+    ),
+    (
+        "on_response",
+        r#"#[unsafe(no_mangle)]
+        extern "C" fn proxy_on_response_headers(context: u32, _: u32, end: u32) -> u32 {
+            run(|runtime| runtime.on_response_headers(context, end != 0))
+        }"#,
+    ),
+    (
+        "on_response_body",
+        r#"#[unsafe(no_mangle)]
+        extern "C" fn proxy_on_response_body(context: u32, bytes: usize, end: u32) -> u32 {
+            run(|runtime| runtime.on_response_body(context, bytes, end != 0))
+        }"#,
+    ),
+    (
+        "on_response_trailers",
+        r#"#[unsafe(no_mangle)]
+        extern "C" fn proxy_on_response_trailers(context: u32, _: u32) -> u32 {
+            run(|runtime| runtime.on_response_trailers(context))
+        }"#,
+    ),
+    (
+        "on_log",
+        r#"#[unsafe(no_mangle)]
+        extern "C" fn proxy_on_log(context: u32) { run(|runtime| runtime.on_log(context)) }"#,
+    ),
+    (
+        "on_tick",
+        r#"#[unsafe(no_mangle)]
+        extern "C" fn proxy_on_tick(root: u32) { run(|runtime| runtime.on_tick(root)) }"#,
+    ),
+    ("on_reply", REPLY),
+    ("on_response_reply", REPLY),
+    ("on_plugin_reply", REPLY),
+];
+
+const REPLY: &str = r#"#[unsafe(no_mangle)]
+    extern "C" fn proxy_on_http_call_response(
+        _: u32, call: u32, headers: u32, body: usize, _: u32,
+    ) {
+        run(|runtime| runtime.on_http_call_response(call, headers as usize, body))
+    }"#;

@@ -1,0 +1,26 @@
+//! Properties: what the proxy knows about a request, its connections and its route.
+
+use core::net::{IpAddr, SocketAddr};
+
+use crate::sys;
+
+/// The property at `path`, for instance `["source", "address"]`.
+pub(crate) fn read(path: &[&str]) -> Option<&'static [u8]> {
+    sys::property(path.join("\0").as_bytes()).ok()
+}
+
+/// Sets the property at `path`. A refusal is logged.
+pub(crate) fn write(path: &[&str], value: &[u8]) {
+    if let Err(status) = sys::set_property(path.join("\0").as_bytes(), value) {
+        crate::error!("property {}: {}", path.join("."), sys::words(status));
+    }
+}
+
+/// The address in the property at `path`, which is text with or without a port.
+pub(crate) fn ip(path: &[&str]) -> Option<IpAddr> {
+    let text = core::str::from_utf8(read(path)?).ok()?;
+    match text.parse::<SocketAddr>() {
+        Ok(address) => Some(address.ip()),
+        Err(_) => text.parse().ok(),
+    }
+}

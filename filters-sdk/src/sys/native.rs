@@ -1,0 +1,349 @@
+//! The host double: what a filter's calls meet on a machine that is no WASM host.
+//!
+//! One per thread, driven by `testing`. It holds maps, bodies, properties, shared data, metrics and
+//! a clock as plain values, and answers with the statuses of the specification. What it hands out
+//! is leaked: a test is short, and this way the SDK has no unsafe code outside the WASM imports.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use penstock_filters_sdk_abi::pairs::Pairs;
+use penstock_filters_sdk_abi::{BufferType, LogLevel, MapType, MetricType, Status, StreamType};
+
+use super::CallParts;
+
+/// A list of fields as the double keeps it.
+pub(crate) type Fields = Vec<(String, Vec<u8>)>;
+
+/// Everything that filters of this thread can see or cause.
+#[derive(Default)]
+pub(crate) struct Double {
+    /// How many instances are alive: the first finds the double empty.
+    pub(crate) instances: u32,
+    pub(crate) last_context: u32,
+    pub(crate) context: u32,
+    pub(crate) streams: BTreeMap<u32, Stream>,
+    pub(crate) reply: Reply,
+    pub(crate) properties: BTreeMap<Vec<u8>, Vec<u8>>,
+    pub(crate) shared: BTreeMap<String, (Vec<u8>, u32)>,
+    pub(crate) metrics: Vec<Metric>,
+    pub(crate) lines: Vec<(LogLevel, String)>,
+    pub(crate) unix: Duration,
+    pub(crate) monotonic: Duration,
+    pub(crate) tick_period: Duration,
+    pub(crate) calls: Vec<Call>,
+    pub(crate) last_call: u32,
+    /// Clusters that calls may go to; all of them while it is empty.
+    pub(crate) clusters: Vec<String>,
+    pub(crate) random: u64,
+    /// The answers `CAS_MISMATCH` that are still to be given: a rival shard.
+    pub(crate) rivals: u32,
+}
+
+/// One exchange.
+#[derive(Default)]
+pub(crate) struct Stream {
+    pub(crate) maps: BTreeMap<u32, Fields>,
+    pub(crate) bodies: BTreeMap<u32, Vec<u8>>,
+    pub(crate) answer: Option<LocalAnswer>,
+    pub(crate) continued: Vec<StreamType>,
+}
+
+/// An answer of the filter's own, as the host sees it.
+pub(crate) struct LocalAnswer {
+    pub(crate) status: u16,
+    pub(crate) cause: String,
+    pub(crate) headers: Fields,
+    pub(crate) body: Vec<u8>,
+}
+
+/// The reply to a callout, while its callback runs.
+#[derive(Default)]
+pub(crate) struct Reply {
+    pub(crate) headers: Fields,
+    pub(crate) body: Vec<u8>,
+}
+
+/// A callout that waits for its reply.
+#[derive(Clone)]
+pub(crate) struct Call {
+    pub(crate) id: u32,
+    pub(crate) cluster: String,
+    pub(crate) headers: Fields,
+    pub(crate) body: Vec<u8>,
+    pub(crate) timeout: Duration,
+}
+
+/// A metric: the sum of a counter, the level of a gauge, the values of a histogram.
+pub(crate) struct Metric {
+    pub(crate) kind: MetricType,
+    pub(crate) name: String,
+    pub(crate) value: u64,
+    pub(crate) values: Vec<u64>,
+}
+
+thread_local! {
+    static DOUBLE: RefCell<Double> = RefCell::default();
+}
+
+/// The double of this thread.
+pub(crate) fn with<T>(action: impl FnOnce(&mut Double) -> T) -> T {
+    DOUBLE.with_borrow_mut(action)
+}
+
+/// The fields of an encoded list.
+pub(crate) fn decode(list: &[u8]) -> Fields {
+    let pairs = Pairs::parse(list, u32::MAX).expect("the SDK wrote this list");
+    pairs.iter().map(|(name, value)| (text(name), value.to_vec())).collect()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn leak(bytes: &[u8]) -> &'static [u8] {
+    Box::leak(bytes.to_vec().into_boxed_slice())
+}
+
+impl Double {
+    fn stream(&mut self) -> Result<&mut Stream, Status> {
+        self.streams.get_mut(&self.context).ok_or(Status::NotFound)
+    }
+
+    fn map(&mut self, map: MapType) -> Result<&mut Fields, Status> {
+        match map {
+            MapType::HttpCallResponseHeaders => Ok(&mut self.reply.headers),
+            _ => Ok(self.stream()?.maps.entry(map as u32).or_default()),
+        }
+    }
+}
+
+/// RFC 9110 §5.1, §5.5: a name is a token (or a pseudo-field), a value has no line breaks or NUL.
+fn check_field(name: &str, value: &[u8]) -> Result<(), Status> {
+    let name_fits = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
+    let value_fits = !value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0));
+    if name_fits && value_fits { Ok(()) } else { Err(Status::BadArgument) }
+}
+
+pub(crate) fn log(level: LogLevel, line: &str) {
+    with(|double| double.lines.push((level, line.to_owned())));
+}
+
+pub(crate) fn log_level() -> u32 {
+    LogLevel::Trace as u32
+}
+
+pub(crate) fn unix_nanoseconds() -> u64 {
+    with(|double| u64::try_from(double.unix.as_nanos()).unwrap_or(u64::MAX))
+}
+
+pub(crate) fn monotonic_nanoseconds() -> u64 {
+    with(|double| u64::try_from(double.monotonic.as_nanos()).unwrap_or(u64::MAX))
+}
+
+pub(crate) fn random(bytes: &mut [u8]) -> bool {
+    with(|double| {
+        for byte in bytes {
+            // SplitMix64 (Steele, Lea, Flood 2014): the same bytes in every run of a test.
+            double.random = double.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
+            let mut mixed = double.random;
+            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+            *byte = (mixed >> 56) as u8;
+        }
+    });
+    true
+}
+
+pub(crate) fn tick_period(milliseconds: u32) {
+    with(|double| double.tick_period = Duration::from_millis(u64::from(milliseconds)));
+}
+
+pub(crate) fn buffer(from: BufferType, start: usize, max: usize) -> Result<&'static [u8], Status> {
+    with(|double| {
+        let bytes = match from {
+            BufferType::HttpCallResponseBody => &double.reply.body,
+            _ => double.stream()?.bodies.entry(from as u32).or_default(),
+        };
+        let end = start.checked_add(max).ok_or(Status::BadArgument)?.min(bytes.len());
+        Ok(leak(bytes.get(start..end).unwrap_or(&[])))
+    })
+}
+
+pub(crate) fn replace_buffer(
+    to: BufferType,
+    start: usize,
+    length: usize,
+    bytes: &[u8],
+) -> Result<(), Status> {
+    with(|double| {
+        let body = double.stream()?.bodies.entry(to as u32).or_default();
+        let start = start.min(body.len());
+        let end = start.saturating_add(length).min(body.len());
+        body.splice(start..end, bytes.iter().copied());
+        Ok(())
+    })
+}
+
+pub(crate) fn pairs(map: MapType) -> Result<&'static [u8], Status> {
+    with(|double| {
+        let mut list = crate::pairs::FieldList::default();
+        for (name, value) in double.map(map)? {
+            list.push(name, value);
+        }
+        Ok(leak(&list.encode()))
+    })
+}
+
+pub(crate) fn header(map: MapType, name: &str) -> Result<&'static [u8], Status> {
+    with(|double| {
+        let fields = double.map(map)?;
+        let found = fields.iter().find(|(other, _)| other.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| leak(value)).ok_or(Status::NotFound)
+    })
+}
+
+pub(crate) fn add_header(map: MapType, name: &str, value: &[u8]) -> Result<(), Status> {
+    check_field(name, value)?;
+    with(|double| {
+        double.map(map)?.push((name.to_owned(), value.to_vec()));
+        Ok(())
+    })
+}
+
+pub(crate) fn replace_header(map: MapType, name: &str, value: &[u8]) -> Result<(), Status> {
+    check_field(name, value)?;
+    with(|double| {
+        let fields = double.map(map)?;
+        let place = fields.iter().position(|(other, _)| other.eq_ignore_ascii_case(name));
+        fields.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+        let place = place.unwrap_or(fields.len()).min(fields.len());
+        fields.insert(place, (name.to_owned(), value.to_vec()));
+        Ok(())
+    })
+}
+
+pub(crate) fn remove_header(map: MapType, name: &str) -> Result<(), Status> {
+    with(|double| {
+        double.map(map)?.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+        Ok(())
+    })
+}
+
+pub(crate) fn property(path: &[u8]) -> Result<&'static [u8], Status> {
+    with(|double| double.properties.get(path).map(|value| leak(value)).ok_or(Status::NotFound))
+}
+
+pub(crate) fn set_property(path: &[u8], value: &[u8]) -> Result<(), Status> {
+    with(|double| double.properties.insert(path.to_vec(), value.to_vec()));
+    Ok(())
+}
+
+pub(crate) fn respond(
+    status: u16,
+    details: &str,
+    headers: &[u8],
+    body: &[u8],
+) -> Result<(), Status> {
+    let headers = decode(headers);
+    for (name, value) in &headers {
+        check_field(name, value)?;
+    }
+    with(|double| {
+        let answer =
+            LocalAnswer { status, cause: details.to_owned(), headers, body: body.to_vec() };
+        // Of two answers the first counts.
+        double.stream()?.answer.get_or_insert(answer);
+        Ok(())
+    })
+}
+
+pub(crate) fn continue_half(half: StreamType) {
+    with(|double| {
+        if let Ok(stream) = double.stream() {
+            stream.continued.push(half);
+        }
+    });
+}
+
+pub(crate) fn call(call: &CallParts<'_>) -> Result<u32, Status> {
+    with(|double| {
+        let known = double.clusters.is_empty() || double.clusters.iter().any(|c| c == call.cluster);
+        let headers = decode(call.headers);
+        let complete = [":method", ":path", ":authority"]
+            .iter()
+            .all(|name| headers.iter().any(|(other, _)| other == name));
+        if !known || !complete {
+            return Err(Status::BadArgument);
+        }
+        double.last_call += 1;
+        double.calls.push(Call {
+            id: double.last_call,
+            cluster: call.cluster.to_owned(),
+            headers,
+            body: call.body.to_vec(),
+            timeout: Duration::from_millis(u64::from(call.timeout_ms)),
+        });
+        Ok(double.last_call)
+    })
+}
+
+pub(crate) fn effective_context(context: u32) -> Result<(), Status> {
+    with(|double| {
+        if !double.streams.contains_key(&context) {
+            return Err(Status::BadArgument);
+        }
+        double.context = context;
+        Ok(())
+    })
+}
+
+pub(crate) fn define_metric(kind: MetricType, name: &str) -> Result<u32, Status> {
+    with(|double| {
+        let place = double.metrics.iter().position(|metric| metric.name == name);
+        let place = place.unwrap_or_else(|| {
+            let name = name.to_owned();
+            double.metrics.push(Metric { kind, name, value: 0, values: Vec::new() });
+            double.metrics.len() - 1
+        });
+        u32::try_from(place).map_err(|_| Status::InternalFailure)
+    })
+}
+
+pub(crate) fn add_metric(id: u32, delta: i64) {
+    with(|double| {
+        let metric = &mut double.metrics[id as usize];
+        assert!(metric.kind != MetricType::Counter || delta >= 0, "a counter only rises");
+        metric.value = metric.value.wrapping_add_signed(delta);
+    });
+}
+
+pub(crate) fn record_metric(id: u32, value: u64) {
+    with(|double| {
+        let metric = &mut double.metrics[id as usize];
+        metric.value = value;
+        metric.values.push(value);
+    });
+}
+
+pub(crate) fn shared(key: &str) -> Result<(&'static [u8], u32), Status> {
+    with(|double| {
+        double.shared.get(key).map(|(value, cas)| (leak(value), *cas)).ok_or(Status::NotFound)
+    })
+}
+
+pub(crate) fn set_shared(key: &str, value: &[u8], cas: u32) -> Result<(), Status> {
+    with(|double| {
+        let present = double.shared.get(key).map_or(0, |(_, cas)| *cas);
+        if double.rivals > 0 && cas != 0 {
+            double.rivals -= 1;
+            return Err(Status::CasMismatch);
+        }
+        if cas != 0 && cas != present {
+            return Err(Status::CasMismatch);
+        }
+        double.shared.insert(key.to_owned(), (value.to_vec(), present + 1));
+        Ok(())
+    })
+}

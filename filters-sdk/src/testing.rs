@@ -1,0 +1,243 @@
+//! Unit tests for filters: the filter's own code against a host double, natively and in a moment.
+//!
+//! For the compiled module over the real host, with deadlines and memory limits, there is the crate
+//! `penstock-filters-sdk-testing`.
+//!
+//! ```
+//! # extern crate penstock_filters_sdk as penstock;
+//! # use penstock::{ConfigError, Filter, Flow, NoConfig, Request, testing::Instance};
+//! # struct Greeter;
+//! # #[penstock::filter]
+//! # impl Filter for Greeter {
+//! #     fn new(_: NoConfig) -> Result<Self, ConfigError> { Ok(Self) }
+//! #     fn on_request(&self, request: &mut Request<'_>) -> Flow {
+//! #         request.set_header("x-greeting", "hello");
+//! #         Flow::Continue
+//! #     }
+//! # }
+//! let filter = Instance::<Greeter>::new("{}").unwrap();
+//! let exchange = filter.request(&[(":method", "GET"), (":path", "/")]);
+//! assert!(exchange.went_on());
+//! assert_eq!(exchange.request_header("x-greeting").as_deref(), Some("hello"));
+//! ```
+
+mod exchange;
+
+use std::time::Duration;
+
+use penstock_filters_sdk_abi::LogLevel;
+
+use crate::config::ConfigError;
+use crate::filter::Filter;
+use crate::runtime::Runtime;
+use crate::sys::native::{self, Double};
+
+pub use exchange::{Answered, Exchange};
+
+/// A configured filter. Two of them on one thread are two shards: they see the same shared data,
+/// metrics and clock, which begin anew when the thread's last instance is gone.
+pub struct Instance<F: Filter> {
+    runtime: Runtime<F>,
+    root: u32,
+}
+
+impl<F: Filter> Instance<F> {
+    /// Configures the filter with `config`, which is JSON as the proxy hands it over.
+    pub fn new(config: &str) -> Result<Self, ConfigError> {
+        let root = native::with(|double| {
+            if double.instances == 0 {
+                *double = Double { unix: STARTED, ..Double::default() };
+            }
+            double.instances += 1;
+            double.next_context()
+        });
+        let runtime = Runtime::new();
+        runtime.on_context_create(root, 0);
+        let instance = Self { runtime, root };
+        instance.runtime.configure(root, config.as_bytes())?;
+        Ok(instance)
+    }
+
+    /// A request without a body whose head has these fields, `:method` and `:path` among them.
+    pub fn request(&self, fields: &[(&str, &str)]) -> Exchange<'_, F> {
+        Exchange::open(self, fields, true)
+    }
+
+    /// A request whose body is still to come.
+    pub fn request_with_body(&self, fields: &[(&str, &str)]) -> Exchange<'_, F> {
+        Exchange::open(self, fields, false)
+    }
+
+    /// Sets a property, for instance `["source", "address"]` to `192.0.2.7:4711`.
+    pub fn set_property(&self, path: &[&str], value: impl AsRef<[u8]>) {
+        let path = path.join("\0").into_bytes();
+        native::with(|double| double.properties.insert(path, value.as_ref().to_vec()));
+    }
+
+    /// The property at `path`, as the proxy or the filter set it.
+    pub fn property(&self, path: &[&str]) -> Option<Vec<u8>> {
+        native::with(|double| double.properties.get(path.join("\0").as_bytes()).cloned())
+    }
+
+    /// Sets the time of day.
+    pub fn set_unix(&self, time: Duration) {
+        native::with(|double| double.unix = time);
+    }
+
+    /// Lets time pass. The timer does not run by itself: see [`tick`](Self::tick).
+    pub fn advance(&self, time: Duration) {
+        native::with(|double| {
+            double.unix += time;
+            double.monotonic += time;
+        });
+    }
+
+    /// The period that the filter asked for with `clock::every`.
+    pub fn tick_period(&self) -> Duration {
+        native::with(|double| double.tick_period)
+    }
+
+    /// Runs the timer's callback.
+    pub fn tick(&self) {
+        native::with(|double| double.context = self.root);
+        self.runtime.on_tick(self.root);
+    }
+
+    /// Lets calls reach these clusters alone. Without it they reach any.
+    pub fn set_clusters(&self, clusters: &[&str]) {
+        native::with(|double| {
+            double.clusters = clusters.iter().map(|&cluster| cluster.to_owned()).collect();
+        });
+    }
+
+    /// The callouts that wait for a reply, oldest first.
+    pub fn calls(&self) -> Vec<Called> {
+        native::with(|double| double.calls.iter().cloned().map(Called).collect())
+    }
+
+    /// Replies to the oldest callout.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[track_caller]
+    pub fn reply(&self, status: u16, fields: &[(&str, &str)], body: impl AsRef<[u8]>) {
+        let mut headers = vec![(":status".to_owned(), status.to_string().into_bytes())];
+        headers.extend(owned(fields));
+        self.deliver(headers, body.as_ref().to_vec());
+    }
+
+    /// Has the oldest callout fail: nobody there, or out of time.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[track_caller]
+    pub fn fail_call(&self) {
+        self.deliver(Vec::new(), Vec::new());
+    }
+
+    #[track_caller]
+    fn deliver(&self, headers: native::Fields, body: Vec<u8>) {
+        let counts = (headers.len(), body.len());
+        let call = native::with(|double| {
+            assert!(!double.calls.is_empty(), "no callout waits for a reply");
+            let call = double.calls.remove(0);
+            double.reply = native::Reply { headers, body };
+            double.context = self.root;
+            call.id
+        });
+        self.runtime.on_http_call_response(call, counts.0, counts.1);
+        native::with(|double| double.reply = native::Reply::default());
+    }
+
+    /// Has the next `count` changes of shared data find that another shard was faster.
+    pub fn set_rivals(&self, count: u32) {
+        native::with(|double| double.rivals = count);
+    }
+
+    /// The keys of all shared data, in order.
+    pub fn shared_keys(&self) -> Vec<String> {
+        native::with(|double| double.shared.keys().cloned().collect())
+    }
+
+    /// The sum of a counter or the level of a gauge; `None` if it was never defined.
+    pub fn metric(&self, name: &str) -> Option<u64> {
+        native::with(|double| double.metric(name).map(|metric| metric.value))
+    }
+
+    /// What a histogram was given, in order.
+    pub fn recorded(&self, name: &str) -> Vec<u64> {
+        native::with(|double| {
+            double.metric(name).map(|metric| metric.values.clone()).unwrap_or_default()
+        })
+    }
+
+    /// All log lines so far, each as `level: text`.
+    pub fn lines(&self) -> Vec<String> {
+        native::with(|double| {
+            double.lines.iter().map(|(level, line)| format!("{}: {line}", word(*level))).collect()
+        })
+    }
+}
+
+impl<F: Filter> Drop for Instance<F> {
+    fn drop(&mut self) {
+        native::with(|double| double.instances -= 1);
+    }
+}
+
+impl Double {
+    fn next_context(&mut self) -> u32 {
+        self.last_context += 1;
+        self.last_context
+    }
+
+    fn metric(&self, name: &str) -> Option<&native::Metric> {
+        self.metrics.iter().find(|metric| metric.name == name)
+    }
+}
+
+/// A callout that waits for its reply. It prints as `cluster method path`.
+#[derive(Clone)]
+pub struct Called(native::Call);
+
+impl Called {
+    /// The value of its field `name`.
+    pub fn header(&self, name: &str) -> Option<String> {
+        exchange::first(&self.0.headers, name)
+    }
+
+    /// Its body.
+    pub fn body(&self) -> &[u8] {
+        &self.0.body
+    }
+
+    /// How long the filter is ready to wait.
+    pub fn timeout(&self) -> Duration {
+        self.0.timeout
+    }
+}
+
+impl std::fmt::Display for Called {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let field = |name| self.header(name).unwrap_or_default();
+        write!(f, "{} {} {}", self.0.cluster, field(":method"), field(":path"))
+    }
+}
+
+fn owned(fields: &[(&str, &str)]) -> native::Fields {
+    fields.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec())).collect()
+}
+
+fn word(level: LogLevel) -> &'static str {
+    match level {
+        LogLevel::Trace => "trace",
+        LogLevel::Debug => "debug",
+        LogLevel::Info => "info",
+        LogLevel::Warn => "warn",
+        LogLevel::Error => "error",
+        LogLevel::Critical => "critical",
+    }
+}
+
+/// When the double's clock starts: 2026-01-01T00:00:00Z.
+const STARTED: Duration = Duration::from_secs(1_767_225_600);
