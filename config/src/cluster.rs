@@ -1,0 +1,132 @@
+//! `[cluster.X]`: endpoints that answer the same requests, and how they are treated.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use toml::de::DeValue;
+
+use crate::address::EndpointAddress;
+use crate::balance::Balance;
+use crate::block::BlockName;
+use crate::names::Names;
+use crate::reader::{Node, Reader, TableReader};
+use crate::section::section;
+use crate::setting::{ListOf, Setting};
+use crate::tree::Tree;
+use crate::units::Weight;
+
+section! {
+    /// Endpoints that answer the same requests.
+    pub struct Cluster("cluster", check = check_cluster) {
+        .. {
+            /// The name after `cluster.`.
+            name: BlockName;
+            /// Which endpoint a request goes to.
+            balance: Balance;
+        }
+        /// Who answers: addresses, or tables with an address and a weight.
+        endpoints: Vec<Endpoint>, in ENDPOINTS;
+        /// How long we wait for what.
+        timeouts: ClusterTimeouts = ClusterTimeouts::default();
+        /// How much may be under way.
+        limits: ClusterLimits = ClusterLimits::default();
+    }
+}
+
+const ENDPOINTS: ListOf<()> = ListOf { item: (), count_min: 1, count_max: 10_000, bare: false };
+
+fn check_cluster(cluster: &Cluster, table: &mut TableReader<'_, '_, '_>) -> Option<()> {
+    let mut addresses: Vec<_> = cluster.endpoints.iter().map(|e| &e.address).collect();
+    addresses.sort();
+    if let Some(pair) = addresses.windows(2).find(|pair| pair[0] == pair[1]) {
+        let problem = format!("{} is listed twice; use `weight`", pair[0]);
+        return table.contradict("endpoints", &problem);
+    }
+    if cluster.endpoints.iter().all(|endpoint| endpoint.weight.shares() == 0) {
+        return table.contradict("endpoints", "every weight is 0: nobody would answer");
+    }
+    Some(())
+}
+
+/// One who answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Where it is; also its identity.
+    pub address: EndpointAddress,
+    /// How much it takes, beside its siblings.
+    pub weight: Weight,
+}
+
+section! {
+    /// An endpoint in its long form.
+    pub(crate) struct WeightedEndpoint("endpoint") {
+        /// Where it is.
+        address: EndpointAddress;
+        /// How much it takes, beside its siblings; 0 takes nothing.
+        weight: Weight = Weight::ONE;
+    }
+}
+
+impl Setting for Endpoint {
+    type Allowed = ();
+    const ANY: () = ();
+
+    fn read(node: Node<'_>, _allowed: &(), reader: &mut Reader<'_>) -> Option<Endpoint> {
+        if let DeValue::Table(_) = node.get_ref() {
+            let WeightedEndpoint { address, weight } = Setting::read(node, &(), reader)?;
+            return Some(Endpoint { address, weight });
+        }
+        let address = Setting::read(node, &(), reader)?;
+        Some(Endpoint { address, weight: Weight::ONE })
+    }
+
+    fn write(&self, names: &Names) -> Tree {
+        let Endpoint { address, weight } = self.clone();
+        match weight {
+            Weight::ONE => address.write(names),
+            weight => Setting::write(&WeightedEndpoint { address, weight }, names),
+        }
+    }
+
+    fn schema(_allowed: &()) -> Value {
+        json!({
+            "anyOf": [EndpointAddress::schema(&()), <WeightedEndpoint as Setting>::schema(&())]
+        })
+    }
+}
+
+section! {
+    /// How long a cluster's endpoints may take.
+    pub struct ClusterTimeouts("timeouts") = default {
+        /// For a connection to stand. A dead host costs at most this.
+        connect: Duration = Duration::from_secs(1), in MS..=MINUTE;
+        /// From the request's end to the response's head. Streams, SSE and upgrades are exempt.
+        response_head: Duration = Duration::from_secs(15), in MS..=DAY;
+        /// Without a byte in either direction, while a response is under way.
+        idle: Duration = Duration::from_secs(60), in MS..=DAY;
+        /// The same after an upgrade.
+        upgrade_idle: Duration = Duration::from_secs(3_600), in MS..=DAY;
+        /// Unused, before we close a kept connection: less than the usual 60 s of servers.
+        keep_alive: Duration = Duration::from_secs(30), in Duration::ZERO..=DAY;
+        /// In the queue for a free connection or request slot.
+        queue: Duration = Duration::from_secs(1), in Duration::ZERO..=MINUTE;
+    }
+}
+
+section! {
+    /// How much a cluster may have under way at one time.
+    pub struct ClusterLimits("limits") = default {
+        /// Connections to all endpoints together.
+        connections_max as "connections": u32 = 4_096, in 1..=1_000_000;
+        /// Requests in flight.
+        requests_max as "requests": u32 = 16_384, in 1..=10_000_000;
+        /// Requests in flight to one endpoint.
+        endpoint_requests_max as "requests_per_endpoint": u32 = 1_024, in 1..=1_000_000;
+        /// Requests that wait for a slot; the next is answered 503.
+        queued_max as "queued": u32 = 1_024, in 0..=1_000_000;
+    }
+}
+
+const MS: Duration = Duration::from_millis(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 3_600);

@@ -1,0 +1,349 @@
+//! `[filter.X]`: a WASM module with its configuration, its limits and what it may do.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::{Range, RangeInclusive};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use toml::de::DeValue;
+
+use crate::block::BlockName;
+use crate::names::{ClusterId, FilterId, Names};
+use crate::reader::{Node, Reader, TableReader};
+use crate::section::{choice, section};
+use crate::setting::{ListOf, Setting, whole_number};
+use crate::text::{BadText, text_settings};
+use crate::tree::Tree;
+use crate::units::ByteSize;
+
+section! {
+    /// A module that looks at, changes or answers requests.
+    pub struct Filter("filter", check = check_filter) {
+        .. {
+            /// The name after `filter.`.
+            name: BlockName;
+        }
+        /// The compiled module.
+        wasm: PathBuf;
+        /// The digest that the module has to have.
+        sha256: Option<ModuleDigest> = None;
+        /// What the module is given as its plugin configuration: text as it stands, or anything
+        /// else as JSON.
+        config: Payload = Payload::default();
+        /// What the module is given as its VM configuration.
+        vm_config: Payload = Payload::default();
+        /// Which of a module's plugins this is, as the module names them.
+        root_id: String = String::new(), in 0..=256;
+        /// Whose shared data it sees: filters with one `vm_id` share theirs.
+        vm_id: String = String::new(), in 0..=256;
+        /// Memory that an instance may have.
+        memory_max as "memory": ByteSize = ByteSize::mib(16), in MEMORY;
+        /// How long one call may take.
+        deadlines as "deadline": Deadlines = Deadlines::default();
+        /// What happens to requests that the filter fails on.
+        on_error: OnError = OnError::Deny;
+        /// What it may do; everything if not set, but for callouts to clusters not listed.
+        capabilities: Option<Vec<Capability>> = None;
+        /// The clusters that it may call.
+        http_calls: Vec<ClusterId> = Vec::new();
+        /// Callouts that it may have under way, per shard.
+        http_calls_max: u32 = 1_024, in 1..=65_536;
+        /// Whether requests share an instance.
+        isolation: Isolation = Isolation::Shared;
+        /// What a pause in the header callbacks holds back.
+        pause_headers: PauseHeaders = PauseHeaders::All;
+        /// Body that is kept for a filter that asks to see it whole; over it, 413.
+        body_buffer_max: ByteSize = ByteSize::mib(1), in ByteSize::bytes(0)..=ByteSize::gib(1);
+        /// Bytes that one hostcall may hand over.
+        hostcall_bytes_max: ByteSize = ByteSize::mib(1), in ByteSize::kib(1)..=ByteSize::gib(1);
+        /// Shared data that filters of one `vm_id` may keep.
+        shared_data_max: ByteSize = ByteSize::mib(16), in ByteSize::bytes(0)..=ByteSize::gib(4);
+        /// Lines that it may log in a second, per shard; the rest is counted.
+        log_lines_max: u32 = 100, in 0..=1_000_000;
+        /// When failures switch the filter off for a while.
+        storm: Storm = Storm::default();
+    }
+}
+
+fn check_filter(filter: &Filter, table: &mut TableReader<'_, '_, '_>) -> Option<()> {
+    if !table.reader.files.are_checked() {
+        return Some(());
+    }
+    let (wasm, sha256) = (table.span_of("wasm"), table.span_of("sha256"));
+    let bytes = match table.reader.files.read(&filter.wasm) {
+        Ok(bytes) => bytes,
+        Err(error) => return refuse_file(table, "wasm", wasm, format!("cannot be read: {error}")),
+    };
+    // WebAssembly core 1.0 §5.5.16: a module starts with `\0asm`.
+    if !bytes.starts_with(b"\0asm") {
+        return refuse_file(table, "wasm", wasm, "not a WebAssembly module".to_owned());
+    }
+    let actual = ModuleDigest(Sha256::digest(&bytes).into());
+    match filter.sha256 {
+        Some(pinned) if pinned != actual => {
+            refuse_file(table, "sha256", sha256, format!("the module's digest is {actual}"))
+        }
+        _ => Some(()),
+    }
+}
+
+fn refuse_file(
+    table: &mut TableReader<'_, '_, '_>,
+    key: &str,
+    span: Range<usize>,
+    problem: String,
+) -> Option<()> {
+    table.reader.below(key, |reader| reader.refuse_file(span, problem))
+}
+
+section! {
+    /// How long one call of a filter may take before it is stopped.
+    pub struct Deadlines("deadline") = default {
+        /// Callbacks for headers and trailers, and those of start-up, ticks and callouts.
+        headers: Duration = Duration::from_millis(5), in DEADLINE_MIN..=DEADLINE_MAX;
+        /// Callbacks for body chunks.
+        body: Duration = Duration::from_millis(10), in DEADLINE_MIN..=DEADLINE_MAX;
+    }
+}
+
+section! {
+    /// When a filter is switched off, and how it comes back.
+    pub struct Storm("storm") = default {
+        /// So many traps...
+        traps: u32 = 50, in 1..=1_000_000;
+        /// ... in this time switch it off under its `on_error`.
+        window: Duration = Duration::from_secs(10);
+        /// The first time that it stays off; doubled each time.
+        rearm_min: Duration = Duration::from_secs(1);
+        /// The longest time that it stays off.
+        rearm_max: Duration = Duration::from_secs(60);
+    }
+}
+
+choice! {
+    /// What happens to requests that a filter fails on: by trap, deadline or memory.
+    pub enum OnError("on-error") {
+        /// They are answered 503. For filters that protect something.
+        Deny = "deny",
+        /// They go on without the filter. For filters that only observe.
+        Allow = "allow",
+    }
+}
+
+choice! {
+    /// Whether requests share an instance of a filter.
+    pub enum Isolation("isolation") {
+        /// One instance per shard.
+        Shared = "shared",
+        /// One per request: for filters not trusted with other requests' memory.
+        Request = "request",
+    }
+}
+
+choice! {
+    /// What a pause in the header callbacks holds back.
+    pub enum PauseHeaders("pause-headers") {
+        /// Head and body, as Envoy does.
+        All = "all",
+        /// The head alone: body callbacks go on.
+        HeadersOnly = "headers-only",
+    }
+}
+
+choice! {
+    /// A group of hostcalls. A call that is not granted links, and returns a status.
+    pub enum Capability("capability") {
+        /// Reading and changing headers and trailers.
+        Headers = "headers",
+        /// Reading and changing bodies and other buffers.
+        Buffers = "buffers",
+        /// Reading and setting properties.
+        Properties = "properties",
+        /// Answering requests itself.
+        LocalResponse = "local-response",
+        /// Pausing, resuming and closing streams.
+        StreamControl = "stream-control",
+        /// Calling the clusters in `http_calls`.
+        HttpCall = "http-call",
+        /// Data shared over all shards.
+        SharedData = "shared-data",
+        /// Metrics of its own.
+        Metrics = "metrics",
+        /// Ticks.
+        Timers = "timers",
+        /// Lines in our log.
+        Log = "log",
+    }
+}
+
+/// The SHA-256 of a module, in 64 hexadecimal digits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ModuleDigest(pub [u8; 32]);
+
+impl fmt::Display for ModuleDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl FromStr for ModuleDigest {
+    type Err = BadText;
+
+    fn from_str(text: &str) -> Result<ModuleDigest, BadText> {
+        const EXPECTED: BadText = BadText("a SHA-256 is 64 hexadecimal digits");
+        if text.len() != 64 || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Err(EXPECTED);
+        }
+        let mut digest = [0; 32];
+        for (index, byte) in digest.iter_mut().enumerate() {
+            let digits = &text[2 * index..2 * index + 2];
+            *byte = u8::from_str_radix(digits, 16).map_err(|_| EXPECTED)?;
+        }
+        Ok(ModuleDigest(digest))
+    }
+}
+
+text_settings! {
+    ModuleDigest: "64 hexadecimal digits";
+}
+
+/// Configuration that is handed on to a module as it is.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Payload(Tree);
+
+impl Payload {
+    /// What the module is given: text as it stands, anything else as JSON; empty if not set.
+    pub fn text(&self) -> Cow<'_, str> {
+        match &self.0 {
+            Tree::Null => Cow::Borrowed(""),
+            Tree::Text(text) => Cow::Borrowed(text),
+            data => Cow::Owned(data.to_json().to_string()),
+        }
+    }
+
+    /// True if nothing was configured.
+    pub fn is_empty(&self) -> bool {
+        self.0 == Tree::Null
+    }
+}
+
+impl Default for Payload {
+    fn default() -> Payload {
+        Payload(Tree::Null)
+    }
+}
+
+impl Setting for Payload {
+    type Allowed = ();
+    const ANY: () = ();
+
+    fn read(node: Node<'_>, _allowed: &(), reader: &mut Reader<'_>) -> Option<Payload> {
+        data(node, reader).map(Payload)
+    }
+
+    fn write(&self, _names: &Names) -> Tree {
+        self.0.clone()
+    }
+
+    fn schema(_allowed: &()) -> Value {
+        json!({ "description": "text, or any table, which becomes JSON" })
+    }
+}
+
+/// Any TOML value as data. The parser bounds how deep it can be.
+fn data(node: Node<'_>, reader: &mut Reader<'_>) -> Option<Tree> {
+    Some(match node.get_ref() {
+        DeValue::String(text) => Tree::text(text),
+        DeValue::Integer(_) => Tree::Int(whole_number(node, reader)?),
+        DeValue::Float(float) => match float.as_str().parse::<f64>() {
+            Ok(number) if number.is_finite() => Tree::Float(number),
+            // RFC 8259 §6: JSON has no infinity and no NaN.
+            _ => return reader.refuse(node, "JSON has no such number"),
+        },
+        DeValue::Boolean(value) => Tree::Bool(*value),
+        DeValue::Datetime(date) => Tree::text(date),
+        DeValue::Array(items) => {
+            let items: Vec<_> = items.iter().map(|item| data(item, reader)).collect();
+            Tree::List(items.into_iter().collect::<Option<_>>()?)
+        }
+        DeValue::Table(table) => {
+            let entry = |(key, node): (&toml::Spanned<_>, _)| {
+                let key: &Cow<'_, str> = key.get_ref();
+                reader.below(key, |reader| Some((key.to_string(), data(node, reader)?)))
+            };
+            let entries: Vec<_> = table.iter().map(entry).collect();
+            Tree::Table(entries.into_iter().collect::<Option<_>>()?)
+        }
+    })
+}
+
+/// A filter in a chain.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FilterUse {
+    /// Which filter.
+    pub filter: FilterId,
+    /// Configuration for this chain in place of the filter's own.
+    pub config: Option<Payload>,
+}
+
+section! {
+    /// A filter in a chain, in its long form.
+    pub(crate) struct ConfiguredFilter("filter-use") {
+        /// Which filter.
+        filter: FilterId;
+        /// Configuration for this chain in place of the filter's own.
+        config: Payload;
+    }
+}
+
+impl Setting for FilterUse {
+    type Allowed = ();
+    const ANY: () = ();
+
+    fn read(node: Node<'_>, _allowed: &(), reader: &mut Reader<'_>) -> Option<FilterUse> {
+        if let DeValue::Table(_) = node.get_ref() {
+            let ConfiguredFilter { filter, config } = Setting::read(node, &(), reader)?;
+            return Some(FilterUse { filter, config: Some(config) });
+        }
+        Some(FilterUse { filter: reader.filter(node)?, config: None })
+    }
+
+    fn write(&self, names: &Names) -> Tree {
+        match &self.config {
+            None => self.filter.write(names),
+            Some(config) => {
+                let long = ConfiguredFilter { filter: self.filter, config: config.clone() };
+                Setting::write(&long, names)
+            }
+        }
+    }
+
+    fn schema(_allowed: &()) -> Value {
+        json!({ "anyOf": [FilterId::schema(&()), <ConfiguredFilter as Setting>::schema(&())] })
+    }
+}
+
+/// Chains are short: every filter costs each request.
+pub(crate) const CHAIN: ListOf<()> = ListOf { item: (), count_min: 0, count_max: 32, bare: false };
+
+/// A chain that names a filter twice would run it twice on each request: refused.
+pub(crate) fn check_chain(chain: &[FilterUse], table: &mut TableReader<'_, '_, '_>) -> Option<()> {
+    let is_again = |(index, item): (usize, &FilterUse)| {
+        chain[..index].iter().any(|earlier| earlier.filter == item.filter)
+    };
+    if chain.iter().enumerate().any(is_again) {
+        return table.contradict("filters", "one filter is named twice");
+    }
+    Some(())
+}
+
+/// From one WebAssembly page to all that 32 bits can address.
+const MEMORY: RangeInclusive<ByteSize> = ByteSize::kib(64)..=ByteSize::gib(4);
+
+/// The ticker that stops filters has a step of 1 ms.
+const DEADLINE_MIN: Duration = Duration::from_millis(1);
+const DEADLINE_MAX: Duration = Duration::from_secs(1);

@@ -1,0 +1,201 @@
+//! `[listener.X]`: where requests come in, what is taken from them, and where they go.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use crate::action::{Action, Forward};
+use crate::address::{Cidr, ListenAddress};
+use crate::block::BlockName;
+use crate::filter::{CHAIN, FilterUse, check_chain};
+use crate::names::ClusterId;
+use crate::reader::TableReader;
+use crate::route::Route;
+use crate::section::{Group, TableSchema, TableWriter, choice, section};
+use crate::setting::ListOf;
+use crate::units::{ByteSize, Ratio};
+
+section! {
+    /// A way in.
+    pub struct Listener("listener", check = check_listener) {
+        .. {
+            /// The name after `listener.`.
+            name: BlockName;
+            /// Where requests go: the first route that matches.
+            routes: Routes;
+        }
+        /// Where it listens: one address, or a list of them.
+        addresses as "address": Vec<ListenAddress>, in ADDRESSES;
+        /// What is spoken there.
+        protocol: Protocol = Protocol::Http;
+        /// The filters that every request passes, in order.
+        filters: Vec<FilterUse> = Vec::new(), in CHAIN;
+        /// Malformed input that is let through all the same, by name, and counted.
+        lenient: Vec<Lenience> = Vec::new();
+        /// Peers whose `X-Forwarded-For` and `Forwarded` are believed and kept.
+        trusted: Vec<Cidr> = Vec::new();
+        /// Which fields tell endpoints who asked.
+        forwarded: ForwardedFields = ForwardedFields::XForwarded;
+        /// Adds `Via` to requests and responses (RFC 9110 §7.6.3).
+        via: bool = true;
+        /// How long we wait for what.
+        timeouts: ListenerTimeouts = ListenerTimeouts::default();
+        /// How much is taken.
+        limits: ListenerLimits = ListenerLimits::default();
+    }
+}
+
+const ADDRESSES: ListOf<()> = ListOf { item: (), count_min: 1, count_max: 64, bare: true };
+
+fn check_listener(listener: &Listener, table: &mut TableReader<'_, '_, '_>) -> Option<()> {
+    if let Some(node) = table.node("address") {
+        let nodes = node.get_ref().as_array();
+        for (index, address) in listener.addresses.iter().enumerate() {
+            let node = nodes.and_then(|nodes| nodes.get(index)).unwrap_or(node);
+            table.reader.below("address", |reader| reader.claim(node, address));
+        }
+    }
+    check_chain(&listener.filters, table)?;
+    if listener.limits.line_bytes_max > listener.limits.head_bytes_max {
+        return table.contradict("limits", "`line` is larger than `head`");
+    }
+    if listener.limits.uri_bytes_max > listener.limits.line_bytes_max {
+        return table.contradict("limits", "`uri` is larger than `line`");
+    }
+    Some(())
+}
+
+choice! {
+    /// What is spoken on a listener.
+    pub enum Protocol("protocol") {
+        /// HTTP/1.1 and 1.0.
+        Http = "http",
+    }
+}
+
+choice! {
+    /// Malformed input that a listener can be told to let through.
+    pub enum Lenience("lenience") {
+        /// Field values folded over lines; the fold becomes a space (RFC 9112 §5.2).
+        ObsFold = "obs-fold",
+        /// Lines of a head that end in LF alone (RFC 9112 §2.2).
+        BareLf = "bare-lf",
+        /// Field names with an underscore, which are dropped otherwise.
+        Underscore = "underscore",
+    }
+}
+
+choice! {
+    /// Which fields tell endpoints who asked.
+    pub enum ForwardedFields("forwarded") {
+        /// `X-Forwarded-For`, `-Proto` and `-Host`.
+        XForwarded = "x-forwarded",
+        /// `Forwarded` (RFC 7239).
+        Forwarded = "forwarded",
+        /// Both.
+        Both = "both",
+        /// None; those that came in are removed, unless the peer is trusted.
+        Off = "off",
+    }
+}
+
+section! {
+    /// How long a listener waits.
+    pub struct ListenerTimeouts("timeouts") = default {
+        /// For a whole request head, from its first byte or the connection's start.
+        request_head: Duration = Duration::from_secs(10), in MS..=HOUR;
+        /// For the next bytes of a request body.
+        body_stall: Duration = Duration::from_secs(30), in MS..=HOUR;
+        /// For bytes of a request body to come at `body_rate_min`, after this time.
+        body_rate_after: Duration = Duration::from_secs(10), in MS..=HOUR;
+        /// Bytes per second that a request body has to come at; 0 asks for none.
+        body_rate_min: ByteSize = ByteSize::kib(1), in ByteSize::bytes(0)..=ByteSize::gib(1);
+        /// For a reader to take the next bytes of a response.
+        write_stall: Duration = Duration::from_secs(60), in MS..=HOUR;
+        /// Unused, before a kept connection is closed.
+        keep_alive: Duration = Duration::from_secs(75), in Duration::ZERO..=DAY;
+        /// Age at which a connection is closed after its response...
+        connection_age: Duration = Duration::from_secs(3_600), in Duration::from_secs(1)..=DAY;
+        /// ... give or take this much, so that connections don't all end at once.
+        connection_age_jitter: Ratio = Ratio::percent(10), in JITTER;
+    }
+}
+
+section! {
+    /// How much a listener takes.
+    pub struct ListenerLimits("limits") = default {
+        /// Connections to this listener.
+        connections_max as "connections": u32 = 1_000_000, in 1..=10_000_000;
+        /// Connections from one source address.
+        source_connections_max as "connections_per_source": u32 = 1_024, in 1..=10_000_000;
+        /// Requests on one connection.
+        connection_requests_max as "requests_per_connection": u32 = 10_000, in 1..=1_000_000_000;
+        /// Bytes of a message's head; over it, 431.
+        head_bytes_max as "head": ByteSize = ByteSize::kib(64), in HEAD;
+        /// Bytes of one line of the head; over it, 431.
+        line_bytes_max as "line": ByteSize = ByteSize::kib(32), in HEAD;
+        /// Fields of a message's head; over it, 431.
+        fields_max as "fields": u32 = 100, in 1..=1_000;
+        /// Bytes of a request's URI; over it, 414.
+        uri_bytes_max as "uri": ByteSize = ByteSize::kib(8), in URI;
+        /// Bytes that wait in each direction for a slow reader.
+        buffer_bytes_max as "buffer": ByteSize = ByteSize::kib(32), in BUFFER;
+    }
+}
+
+/// The routes of a listener, in file order: never empty.
+///
+/// Read from `[[listener.X.route]]`, or from `to`, which is one route for everything.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Routes(Vec<Route>);
+
+impl std::ops::Deref for Routes {
+    type Target = [Route];
+
+    fn deref(&self) -> &[Route] {
+        &self.0
+    }
+}
+
+impl Group for Routes {
+    fn read(table: &mut TableReader<'_, '_, '_>) -> Option<Routes> {
+        let to = table.optional::<Option<ClusterId>>("to", || None, &());
+        let routes = table.optional::<Option<Vec<Route>>>("route", || None, &ROUTES);
+        match (to?, routes?) {
+            (Some(cluster), None) => {
+                let forward = Forward::all_to(cluster);
+                Some(Routes(vec![Route::everything(Action::Forward(forward))]))
+            }
+            (None, Some(routes)) => Some(Routes(routes)),
+            (Some(_), Some(_)) => {
+                table.contradict("to", "stands beside [[route]]; make it the last route's")
+            }
+            (None, None) => table.missing("to", "neither `to` nor a [[route]] is set"),
+        }
+    }
+
+    fn write(&self, out: &mut TableWriter<'_>) {
+        if let [Route { action: Action::Forward(forward), .. }] = &*self.0
+            && let Some(cluster) = forward.only()
+            && self.0[0] == Route::everything(self.0[0].action.clone())
+        {
+            return out.put("to", &cluster);
+        }
+        out.put("route", &self.0);
+    }
+
+    fn describe(out: &mut TableSchema) {
+        let docs = &["The cluster that every request goes to, in place of routes."];
+        out.optional::<Option<ClusterId>>("to", docs, &None, &());
+        let docs = &["Where requests go: the first that matches."];
+        out.optional::<Option<Vec<Route>>>("route", docs, &None, &ROUTES);
+    }
+}
+
+const ROUTES: ListOf<()> = ListOf { item: (), count_min: 1, count_max: 10_000, bare: false };
+const HEAD: RangeInclusive<ByteSize> = ByteSize::kib(1)..=ByteSize::mib(1);
+const URI: RangeInclusive<ByteSize> = ByteSize::bytes(256)..=ByteSize::mib(1);
+const BUFFER: RangeInclusive<ByteSize> = ByteSize::kib(4)..=ByteSize::mib(16);
+const JITTER: RangeInclusive<Ratio> = Ratio::percent(0)..=Ratio::percent(50);
+const MS: Duration = Duration::from_millis(1);
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(24 * 3_600);

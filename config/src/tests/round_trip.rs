@@ -1,0 +1,143 @@
+//! What is written back reads the same, and what differs is named.
+
+use serde_json::json;
+
+use crate::tests::{MINIMAL, parse};
+use crate::{Action, Config, diff};
+
+/// Every kind of setting at least once.
+const FULL: &str = r#"
+[runtime]
+shards = 4
+pin = false
+drain = "5s"
+
+[admin]
+listen = "127.0.0.1:9901"
+token_file = "/etc/penstock/token"
+
+[observe]
+access_log = "json:/var/log/penstock/access.log"
+cause_header = true
+
+[fleet]
+hash_seed = "prod-\"2026\""
+
+[listener.web]
+address = [":8080", "[::1]:8081", "unix:/run/web.sock"]
+filters = ["jwt", { filter = "rate", config = { per = "ip", burst = 10, share = 0.5 } }]
+lenient = ["obs-fold"]
+trusted = ["10.0.0.0/8", "::1"]
+forwarded = "both"
+limits = { head = "16KiB", line = "8KiB", uri = 4096 }
+timeouts = { request_head = "2s" }
+
+[[listener.web.route]]
+host = ["api.example.com", "*.api.example.com"]
+path = "/v2/*"
+method = ["GET", "POST"]
+headers = { "X-Beta" = "1", x-debug = false, x-any = true, agent = "*bot*" }
+query = { page = "1*" }
+split = [{ to = "api-v2", weight = 5 }, { to = "api", weight = 95 }]
+rewrite = { prefix = "/v1" }
+request_headers = { remove = ["x-a"], set = { "X-B" = "1" }, add = { x-c = "\"q\"" } }
+response_headers = { remove = ["server"] }
+timeout = "3s"
+retry = { attempts = 1, on = ["reset"] }
+filters = [{ filter = "jwt", config = "plain text" }]
+upgrade = []
+
+[[listener.web.route]]
+path = "/old/*/x"
+redirect = { to = "https://{host}{path}{query}", status = 301 }
+
+[[listener.web.route]]
+respond = { status = 404, body = "no\n", headers = { content-type = "text/plain" } }
+
+[cluster.api]
+endpoints = ["10.0.0.1:80", { address = "10.0.0.2:80", weight = 3 }, "unix:/run/app.sock"]
+balance = "maglev"
+hash = "header:x-user"
+limits = { requests = 16384, queued = 0 }
+
+[cluster.api-v2]
+endpoints = ["[2001:db8::1]:80"]
+balance = "weighted-round-robin"
+timeouts = { connect = "250ms" }
+
+[filter.jwt]
+wasm = "/usr/lib/penstock/filters/jwt-auth.wasm"
+sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+config = { issuer = "https://id.example.com", nested = { list = [1, "two", { three = 3 }] } }
+memory = "4MiB"
+deadline = { headers = "2ms" }
+on_error = "deny"
+capabilities = ["headers", "http-call"]
+http_calls = ["api"]
+
+[filter.rate]
+wasm = "rate.wasm"
+on_error = "allow"
+"#;
+
+#[track_caller]
+fn check(text: &str) -> Config {
+    let config = parse(text).unwrap_or_else(|findings| panic!("{findings}"));
+    let written = config.to_toml();
+    let again = parse(&written).unwrap_or_else(|findings| panic!("{findings}\n{written}"));
+    assert_eq!(config, again, "{written}");
+    assert_eq!(diff(&config, &again), []);
+    assert_eq!(written, again.to_toml());
+    config
+}
+
+#[test]
+fn a_config_that_is_written_back_reads_the_same() {
+    check("");
+    check(MINIMAL);
+    check(FULL);
+}
+
+#[test]
+fn names_become_indexes() {
+    let config = check(FULL);
+    let route = &config.listeners[0].routes[0];
+    let Action::Forward(forward) = &route.action else { panic!("{route:?}") };
+    let names: Vec<&str> =
+        forward.shares().iter().map(|share| &*config.cluster(share.cluster).name).collect();
+    assert_eq!(names, ["api-v2", "api"]);
+    assert_eq!(forward.weight_total(), 100);
+    assert_eq!(config.cluster_named("api"), config.filters[0].http_calls.first().copied());
+    assert_eq!(&*config.filter(config.listeners[0].filters[1].filter).name, "rate");
+    assert_eq!(config.filter_named("nobody"), None);
+}
+
+#[test]
+fn filters_are_given_json_or_text_as_it_stands() {
+    let config = check(FULL);
+    let expected = r#"{"issuer":"https://id.example.com","nested":{"list":[1,"two",{"three":3}]}}"#;
+    assert_eq!(config.filters[0].config.text(), expected);
+    let listener = &config.listeners[0];
+    let text = |config: &Option<crate::Payload>| config.as_ref().map(|c| c.text().into_owned());
+    let rate = r#"{"burst":10,"per":"ip","share":0.5}"#;
+    assert_eq!(text(&listener.filters[1].config).as_deref(), Some(rate));
+    assert_eq!(text(&listener.routes[0].filters[0].config).as_deref(), Some("plain text"));
+    assert_eq!(config.filters[1].config.text(), "");
+}
+
+#[test]
+fn a_diff_names_what_was_added_changed_and_removed() {
+    let before = check(MINIMAL);
+    let after = check(&MINIMAL.replace("9001\"]", "9001\"]\nlimits = { queued = 7 }"));
+    let [change] = &diff(&before, &after)[..] else { panic!("one change") };
+    let expected = json!({
+        "kind": "changed", "path": "cluster.app.limits.queued", "before": 1024, "after": 7,
+    });
+    assert_eq!(change.to_json(), expected);
+
+    let without = check("[cluster.app]\nendpoints = [\"127.0.0.1:9001\"]");
+    let changes = diff(&without, &before);
+    assert!(changes.iter().all(|c| c.before.is_none() && c.path.starts_with("listener.web.")));
+    let changes = diff(&before, &without);
+    assert!(!changes.is_empty() && changes.iter().all(|change| change.after.is_none()));
+}
