@@ -1,1 +1,26 @@
-//! Which endpoint a request goes to: one file per algorithm.
+//! Which endpoint a request goes to: one file per algorithm, over one view of load.
+//!
+//! Pure: no clock, no socket, no randomness of its own. Health verdicts, ejections, zones and
+//! slow start arrive from outside as the [`UsableSet`] of a pick; this crate never decides who
+//! is well. A [`Balancer`] is immutable and shared by all shards; what a shard remembers from
+//! pick to pick is its [`ShardState`]; what all shards know together is each endpoint's
+//! [`EndpointLoad`].
+
+#![forbid(unsafe_code)]
+
+mod algorithms;
+mod balancer;
+mod load;
+mod seed;
+mod sets;
+
+pub use algorithms::{Algorithm, ShardState};
+pub use balancer::{
+    Balancer, BalancerError, ENDPOINTS_MAX, Endpoint, EndpointId, EndpointSpec, Pick,
+};
+pub use load::{EndpointLoad, InFlight, LoadReading};
+pub use seed::FleetSeed;
+pub use sets::{TRIED_MAX, TriedSet, UsableSet};
+
+#[cfg(test)]
+mod tests;
