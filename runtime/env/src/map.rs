@@ -1,5 +1,7 @@
 //! A hash map whose seed comes from the environment: peers can't aim collisions, runs replay.
 
+#![allow(clippy::disallowed_types, reason = "the one place that gives std's map its seed")]
+
 use std::collections::HashMap;
 use std::hash::{BuildHasher, DefaultHasher, Hasher};
 

@@ -1,5 +1,7 @@
 //! A shard on the real kernel: an echo service, plain blocking sockets against it.
 
+#![allow(clippy::disallowed_methods, reason = "on the real kernel time is the real one")]
+
 use std::cell::{Cell, RefCell};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
