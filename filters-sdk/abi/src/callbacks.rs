@@ -17,7 +17,9 @@ pub const MEMORY: &str = "memory";
 
 /// Declares the callbacks with their export's name and signature.
 macro_rules! callbacks {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal ($($param:ident)*) $(-> $result:ident)?;)+) => {
+    ($(
+        $(#[$doc:meta])* $variant:ident = $name:literal ($($param:ident)*) $(-> $result:ident)?;
+    )+) => {
         /// A callback: the host calls it if the module exports it, and skips it if not.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u8)]
