@@ -14,18 +14,22 @@ use super::histogram::Histogram;
 use super::schema::{CounterId, GaugeId, HistogramId, Kind, Schema};
 use super::scrape::Scrape;
 
+/// A label value that no name in a config can be.
+const OTHER: &str = "(other)";
+
 /// What the registry may grow to, and how long it keeps what nobody uses.
 #[derive(Clone, Copy, Debug)]
 pub struct RegistryLimits {
-    /// Instances over all schemas. Above it, new ones share one whose labels are all `other`.
-    pub instances_max: usize,
+    /// Series over all instances, a histogram or a table of counters taken as one. Above it,
+    /// new instances of a schema share one whose labels are all `(other)`.
+    pub series_max: usize,
     /// How long an instance outlives its last holder.
     pub grace: Duration,
 }
 
 impl Default for RegistryLimits {
     fn default() -> Self {
-        RegistryLimits { instances_max: 10_000, grace: Duration::from_secs(300) }
+        RegistryLimits { series_max: 10_000, grace: Duration::from_secs(300) }
     }
 }
 
@@ -79,7 +83,7 @@ pub struct Registry {
     shard_count: usize,
     limits: RegistryLimits,
     groups: Vec<Group>,
-    instance_count: usize,
+    series_count: usize,
     refused_count: u64,
 }
 
@@ -101,7 +105,7 @@ struct Series {
 impl Registry {
     /// A registry for this many shards.
     pub fn new(shard_count: usize, limits: RegistryLimits) -> Self {
-        Registry { shard_count, limits, groups: Vec::new(), instance_count: 0, refused_count: 0 }
+        Registry { shard_count, limits, groups: Vec::new(), series_count: 0, refused_count: 0 }
     }
 
     /// Takes up a schema.
@@ -133,7 +137,8 @@ impl Registry {
             Err(place) => place,
         };
         let new = || Instance::new(self.shard_count, &group.schema);
-        if self.instance_count >= self.limits.instances_max {
+        let families = group.schema.families.len();
+        if self.series_count + families > self.limits.series_max {
             self.refused_count += 1;
             return group.other.get_or_insert_with(new).clone();
         }
@@ -141,7 +146,7 @@ impl Registry {
         let values = values.iter().map(|value| (*value).to_owned()).collect();
         let series = Series { values, instance: instance.clone(), idle_since: None };
         group.series.insert(place, series);
-        self.instance_count += 1;
+        self.series_count += families;
         instance
     }
 
@@ -157,11 +162,11 @@ impl Registry {
                 }
                 let idle_since = *series.idle_since.get_or_insert(now);
                 let keep = now.since(idle_since) < grace;
-                dropped += usize::from(!keep);
+                dropped += if keep { 0 } else { group.schema.families.len() };
                 keep
             });
         }
-        self.instance_count -= dropped;
+        self.series_count -= dropped;
     }
 
     /// A counter, summed over all instances of its schema.
@@ -188,14 +193,14 @@ impl Registry {
             group.scrape(&mut scrape);
         }
         scrape.gauge(
-            "penstock_metric_instances",
-            "Sets of label values that are kept.",
+            "penstock_metric_series",
+            "Series that are kept, a histogram or a table of counters taken as one.",
             &[],
-            self.instance_count as f64,
+            self.series_count as f64,
         );
         scrape.counter(
-            "penstock_metric_instances_refused_total",
-            "Sets of label values counted under `other` because of the limit.",
+            "penstock_metric_series_refused_total",
+            "Times that new label values were counted under `(other)` because of the limit.",
             &[],
             self.refused_count,
         );
@@ -222,7 +227,7 @@ impl Group {
         for (values, instance) in self.instances() {
             labels.clear();
             for (index, name) in self.schema.labels.iter().enumerate() {
-                labels.push((*name, values.map_or("other", |values| values[index].as_str())));
+                labels.push((*name, values.map_or(OTHER, |values| values[index].as_str())));
             }
             for family in &self.schema.families {
                 let (name, help, first) = (family.name, family.help, family.first);

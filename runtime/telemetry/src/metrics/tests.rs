@@ -111,7 +111,7 @@ fn a_scrape_sums_over_shards_and_renders_every_kind() {
         "latency_seconds_bucket{route=\"a\\\"p\\\\i\",le=\"+Inf\"} 2",
         "latency_seconds_sum{route=\"a\\\"p\\\\i\"} 0.0045",
         "latency_seconds_count{route=\"a\\\"p\\\\i\"} 2",
-        "penstock_metric_instances 1",
+        "penstock_metric_series 4",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in:\n{text}");
     }
@@ -146,7 +146,7 @@ fn a_series_outlives_its_last_holder_by_the_grace() {
 
 #[test]
 fn above_the_limit_instances_share_one_and_are_counted() {
-    let limits = RegistryLimits { instances_max: 2, ..Default::default() };
+    let limits = RegistryLimits { series_max: 8, ..Default::default() };
     let mut registry = Registry::new(1, limits);
     let (schema, ids) = routes(&mut registry);
     let instances = ["a", "b", "c", "d", "a"].map(|route| registry.instance(schema, &[route]));
@@ -158,8 +158,8 @@ fn above_the_limit_instances_share_one_and_are_counted() {
     for line in [
         "requests_total{route=\"a\"} 2",
         "requests_total{route=\"b\"} 1",
-        "requests_total{route=\"other\"} 2",
-        "penstock_metric_instances_refused_total 2",
+        "requests_total{route=\"(other)\"} 2",
+        "penstock_metric_series_refused_total 2",
     ] {
         assert!(text.lines().any(|found| found == line), "{line} is not in:\n{text}");
     }
