@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
+use penstock_config::Balance;
 use penstock_env::{Address, Rng, Time};
 
-use crate::algorithms::{Algorithm, ShardState, Tables};
+use crate::algorithms::{ShardState, Tables, counts_cluster};
 use crate::load::{ClusterLoad, EndpointLoad, InFlight};
 use crate::{FleetSeed, TriedSet, UsableSet};
 
-/// The most endpoints of a cluster: eight slots each of a Maglev table, which is little enough.
-pub const ENDPOINTS_MAX: usize = 8_192;
+/// The most endpoints of a cluster: six slots each of a Maglev table. The config allows no more.
+pub const ENDPOINTS_MAX: usize = 10_000;
 
 /// An endpoint's place in its cluster's list, sorted by address. It means nothing in the next
 /// snapshot: across snapshots an endpoint is its address.
@@ -114,7 +115,7 @@ impl Balancer {
     /// # Errors
     /// Too many endpoints.
     pub fn new(
-        algorithm: &Algorithm,
+        balance: &Balance,
         mut endpoints: Vec<EndpointSpec>,
         seed: &FleetSeed,
         previous: Option<&Balancer>,
@@ -126,7 +127,7 @@ impl Balancer {
         if endpoints.len() > ENDPOINTS_MAX {
             return Err(BalancerError::TooManyEndpoints { count: endpoints.len() });
         }
-        let counts_cluster = algorithm.counts_cluster();
+        let counts_cluster = counts_cluster(balance);
         let cluster = previous.map_or_else(Arc::default, |old| Arc::clone(&old.cluster));
         let load_of = |address: &Address| {
             // A load that does not count for the cluster can't begin to in mid-request.
@@ -150,7 +151,7 @@ impl Balancer {
         for (index, endpoint) in endpoints.iter().enumerate() {
             weighted.set(EndpointId::new(index), endpoint.weight > 0);
         }
-        let tables = Tables::new(algorithm, &endpoints, seed);
+        let tables = Tables::new(balance, &endpoints, seed);
         Ok(Balancer { endpoints, weighted, cluster, tables })
     }
 

@@ -14,7 +14,7 @@ mod load;
 mod seed;
 mod sets;
 
-pub use algorithms::{Algorithm, ShardState};
+pub use algorithms::ShardState;
 pub use balancer::{
     Balancer, BalancerError, ENDPOINTS_MAX, Endpoint, EndpointId, EndpointSpec, Pick,
 };

@@ -3,11 +3,12 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
+use penstock_config::{Balance, HashKey, Ratio};
 use penstock_env::{Rng, Time};
 
 use crate::{
-    Algorithm, Balancer, BalancerError, ENDPOINTS_MAX, EndpointId, EndpointSpec, FleetSeed,
-    LoadReading, Pick, TRIED_MAX, TriedSet, UsableSet,
+    Balancer, BalancerError, ENDPOINTS_MAX, EndpointId, EndpointSpec, FleetSeed, LoadReading, Pick,
+    TRIED_MAX, TriedSet, UsableSet,
 };
 
 pub(crate) fn specs(weights: &[u16]) -> Vec<EndpointSpec> {
@@ -19,8 +20,8 @@ pub(crate) fn specs(weights: &[u16]) -> Vec<EndpointSpec> {
 }
 
 fn balancer(weights: &[u16], previous: Option<&Balancer>) -> Balancer {
-    let (algorithm, seed) = (Algorithm::LeastRequest, FleetSeed::new("test"));
-    Balancer::new(&algorithm, specs(weights), &seed, previous).unwrap()
+    let (balance, seed) = (Balance::LeastRequest, FleetSeed::new("test"));
+    Balancer::new(&balance, specs(weights), &seed, previous).unwrap()
 }
 
 fn at(ms: u64) -> Time {
@@ -110,7 +111,8 @@ fn endpoints_that_stay_keep_their_load() {
 fn a_load_that_counts_for_no_cluster_is_begun_anew() {
     let before = balancer(&[1, 1], None);
     let _in_flight = before.endpoints()[0].begin();
-    let maglev = Algorithm::Maglev { load_percent_max: 125 };
+    let load_max = Ratio::percent(125);
+    let maglev = Balance::Maglev { hash: HashKey::Source, load_max };
     let seed = FleetSeed::new("test");
     let after = Balancer::new(&maglev, specs(&[1, 1]), &seed, Some(&before)).unwrap();
     assert_eq!(after.endpoints()[0].load().in_flight(), 0);
@@ -125,12 +127,12 @@ fn the_list_is_sorted_and_without_doubles() {
     doubled.reverse();
     doubled.extend(specs(&[5]));
     let seed = FleetSeed::new("test");
-    let balancer = Balancer::new(&Algorithm::Random, doubled, &seed, None).unwrap();
+    let balancer = Balancer::new(&Balance::Random, doubled, &seed, None).unwrap();
     let weights: Vec<u32> = balancer.endpoints().iter().map(super::Endpoint::weight).collect();
     assert_eq!(weights, [5, 2, 3]);
 
     let many = specs(&vec![1; ENDPOINTS_MAX + 1]);
-    let refused = Balancer::new(&Algorithm::Random, many, &seed, None);
+    let refused = Balancer::new(&Balance::Random, many, &seed, None);
     let count = ENDPOINTS_MAX + 1;
     assert_eq!(refused.err(), Some(BalancerError::TooManyEndpoints { count }));
 }

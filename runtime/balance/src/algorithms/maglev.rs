@@ -8,6 +8,7 @@
 //! Mirrokni et al. 2018): neighbours in the table are random, so the keys of one endpoint
 //! spread over all others, and every appliance finds the same one.
 
+use penstock_config::Ratio;
 use penstock_env::Rng;
 
 use super::SOMEBODY;
@@ -34,14 +35,13 @@ pub(crate) struct Maglev {
     /// Empty when no endpoint has a weight.
     slots: Box<[u16]>,
     weight_total: u64,
-    load_percent_max: u64,
+    load_max: Ratio,
 }
 
 impl Maglev {
-    pub(super) fn new(endpoints: &[Endpoint], seed: &FleetSeed, load_percent_max: u32) -> Self {
+    pub(super) fn new(endpoints: &[Endpoint], seed: &FleetSeed, load_max: Ratio) -> Self {
         let weight_total = endpoints.iter().map(|one| u64::from(one.weight())).sum();
-        let load_percent_max = u64::from(load_percent_max);
-        Maglev { slots: populate(endpoints, seed), weight_total, load_percent_max }
+        Maglev { slots: populate(endpoints, seed), weight_total, load_max }
     }
 
     /// The key's endpoint, or the next one in the table.
@@ -70,20 +70,20 @@ impl Maglev {
         // would cost more than it is worth.
         let in_flight = u64::from(candidates.cluster_in_flight()) + 1;
         let (all, usable) = (candidates.endpoints().len() as u64, candidates.count() as u64);
-        let percent = in_flight * self.load_percent_max * all;
-        Bound { percent, per: (self.weight_total * usable * 100).max(1) }
+        let share = in_flight * u64::from(self.load_max.as_basis_points()) * all;
+        Bound { share, per: (self.weight_total * usable * 10_000).max(1) }
     }
 }
 
-/// How many requests in flight an endpoint may have: weight x percent / per.
+/// How many requests in flight an endpoint may have: weight x share / per.
 struct Bound {
-    percent: u64,
+    share: u64,
     per: u64,
 }
 
 impl Bound {
     fn of(&self, weight: u32) -> u64 {
-        self.percent.saturating_mul(u64::from(weight)).div_ceil(self.per)
+        self.share.saturating_mul(u64::from(weight)).div_ceil(self.per)
     }
 
     #[inline]

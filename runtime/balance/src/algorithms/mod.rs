@@ -9,6 +9,7 @@ mod random;
 mod round_robin;
 mod weighted_round_robin;
 
+use penstock_config::Balance;
 use penstock_env::Rng;
 
 use crate::FleetSeed;
@@ -18,30 +19,9 @@ use maglev::Maglev;
 use random::Sampler;
 use weighted_round_robin::Schedule;
 
-/// How endpoints share the requests.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Algorithm {
-    /// In turn, weights aside.
-    RoundRobin,
-    /// In turn, by weight, smoothly.
-    WeightedRoundRobin,
-    /// At random, by weight.
-    Random,
-    /// The better of two at random by requests in flight, then by latency.
-    LeastRequest,
-    /// The same key, the same endpoint, on every appliance.
-    Maglev {
-        /// How much of the mean load an endpoint may have before its keys go elsewhere, in
-        /// percent.
-        load_percent_max: u32,
-    },
-}
-
-impl Algorithm {
-    /// Whether picks depend on the requests in flight of the whole cluster.
-    pub(crate) fn counts_cluster(&self) -> bool {
-        matches!(self, Algorithm::Maglev { .. })
-    }
+/// Whether picks depend on the requests in flight of the whole cluster.
+pub(crate) fn counts_cluster(balance: &Balance) -> bool {
+    matches!(balance, Balance::Maglev { .. })
 }
 
 /// What is built once and shared by all shards.
@@ -66,14 +46,14 @@ enum State {
 }
 
 impl Tables {
-    pub(crate) fn new(algorithm: &Algorithm, endpoints: &[Endpoint], seed: &FleetSeed) -> Self {
-        match *algorithm {
-            Algorithm::RoundRobin => Tables::RoundRobin,
-            Algorithm::WeightedRoundRobin => Tables::WeightedRoundRobin,
-            Algorithm::Random => Tables::Random(Sampler::new(endpoints)),
-            Algorithm::LeastRequest => Tables::LeastRequest(Sampler::new(endpoints)),
-            Algorithm::Maglev { load_percent_max } => {
-                Tables::Maglev(Maglev::new(endpoints, seed, load_percent_max))
+    pub(crate) fn new(balance: &Balance, endpoints: &[Endpoint], seed: &FleetSeed) -> Self {
+        match balance {
+            Balance::RoundRobin => Tables::RoundRobin,
+            Balance::WeightedRoundRobin => Tables::WeightedRoundRobin,
+            Balance::Random => Tables::Random(Sampler::new(endpoints)),
+            Balance::LeastRequest => Tables::LeastRequest(Sampler::new(endpoints)),
+            Balance::Maglev { hash: _, load_max } => {
+                Tables::Maglev(Maglev::new(endpoints, seed, *load_max))
             }
         }
     }

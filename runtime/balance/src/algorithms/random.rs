@@ -99,7 +99,7 @@ fn scan(candidates: &Candidates<'_>, except: Option<u32>, rng: &mut Rng) -> Opti
         });
         weights.filter(|(_, weight)| *weight > 0)
     };
-    // At most 8,192 x 65,535, below 2^32.
+    // At most 10,000 x 65,535, below 2^32.
     let total: u32 = allowed().map(|(_, weight)| weight).sum();
     if total == 0 {
         return None;

@@ -2,21 +2,22 @@
 
 use std::time::Duration;
 
+use penstock_config::{Balance, HashKey, Ratio};
 use penstock_env::{Rng, Time};
 
-use super::{Algorithm, ShardState};
+use super::ShardState;
 use crate::load::InFlight;
 use crate::tests::specs;
 use crate::{Balancer, EndpointId, EndpointSpec, FleetSeed, Pick, TriedSet, UsableSet};
 
-const MAGLEV: Algorithm = Algorithm::Maglev { load_percent_max: 125 };
+const MAGLEV: Balance = Balance::Maglev { hash: HashKey::Source, load_max: Ratio::percent(125) };
 
 /// Every algorithm, and whether it honours weights.
-const ALL: [(Algorithm, bool); 5] = [
-    (Algorithm::RoundRobin, false),
-    (Algorithm::WeightedRoundRobin, true),
-    (Algorithm::Random, true),
-    (Algorithm::LeastRequest, true),
+const ALL: [(Balance, bool); 5] = [
+    (Balance::RoundRobin, false),
+    (Balance::WeightedRoundRobin, true),
+    (Balance::Random, true),
+    (Balance::LeastRequest, true),
     (MAGLEV, true),
 ];
 
@@ -31,7 +32,7 @@ struct Shard {
 }
 
 impl Shard {
-    fn new(algorithm: &Algorithm, endpoints: Vec<EndpointSpec>) -> Self {
+    fn new(algorithm: &Balance, endpoints: Vec<EndpointSpec>) -> Self {
         let seed = FleetSeed::new("test");
         let balancer = Balancer::new(algorithm, endpoints, &seed, None).unwrap();
         let mut rng = Rng::new(42);
@@ -77,7 +78,7 @@ impl Shard {
 
 /// Each endpoint's count is its weight's share of all, give or take `tolerance`.
 #[track_caller]
-fn check_shares(what: &Algorithm, counts: &[usize], weights: &[u16], tolerance: f64) {
+fn check_shares(what: &Balance, counts: &[usize], weights: &[u16], tolerance: f64) {
     let (all, total) = (counts.iter().sum::<usize>(), weights.iter().map(|&w| f64::from(w)).sum());
     let total: f64 = total;
     for (index, (&count, &weight)) in counts.iter().zip(weights).enumerate() {
@@ -142,7 +143,7 @@ fn weights_are_honoured_at_rest_and_at_work() {
                 // An endpoint of a small weight that is busy with its one request is passed over:
                 // with 20 in flight by 100 to 1, a weight of 1 gets three quarters of its share.
                 // For the others, three deviations of a random count of 384.
-                let tolerance = if algorithm == Algorithm::LeastRequest { 0.3 } else { 0.16 };
+                let tolerance = if algorithm == Balance::LeastRequest { 0.3 } else { 0.16 };
                 check_shares(&algorithm, &counts, expected, tolerance);
             }
         }
@@ -200,7 +201,7 @@ fn the_same_endpoints_in_any_order_make_the_same_picks() {
 
 #[test]
 fn weighted_round_robin_interleaves() {
-    let mut shard = Shard::new(&Algorithm::WeightedRoundRobin, specs(&[5, 1, 1]));
+    let mut shard = Shard::new(&Balance::WeightedRoundRobin, specs(&[5, 1, 1]));
     let picks: Vec<usize> = (0..700).map(|_| shard.pick().unwrap()).collect();
     for round in picks.windows(7) {
         let first = round.iter().filter(|&&index| index == 0).count();
@@ -212,17 +213,17 @@ fn weighted_round_robin_interleaves() {
 
 #[test]
 fn a_schedule_is_set_back_before_it_overflows() {
-    let mut shard = Shard::new(&Algorithm::WeightedRoundRobin, specs(&[2, 1]));
+    let mut shard = Shard::new(&Balance::WeightedRoundRobin, specs(&[2, 1]));
     if let super::State::Schedule(schedule) = &mut shard.state.0 {
         schedule.advance((1 << 62) + 1);
     }
     let counts = shard.share(1, 30_000);
-    check_shares(&Algorithm::WeightedRoundRobin, &counts, &[2, 1], 0.01);
+    check_shares(&Balance::WeightedRoundRobin, &counts, &[2, 1], 0.01);
 }
 
 #[test]
 fn least_request_avoids_the_busy_and_the_slow_and_tries_them_again() {
-    let mut shard = Shard::new(&Algorithm::LeastRequest, specs(&[1, 1]));
+    let mut shard = Shard::new(&Balance::LeastRequest, specs(&[1, 1]));
     let busy = shard.begin(0);
     for _ in 0..100 {
         assert_eq!(shard.pick(), Some(1));
