@@ -5,6 +5,9 @@
 #![forbid(unsafe_code)]
 
 mod bench_peers;
+mod filters;
+#[cfg(test)]
+mod tests;
 mod workspace;
 
 use std::process::ExitCode;
@@ -23,11 +26,14 @@ struct Arguments {
 enum Task {
     /// Measure Penstock side by side with HAProxy, nginx and Envoy.
     BenchPeers(bench_peers::Arguments),
+    /// Compile the shipped filters into filters/compiled, or check what is committed there.
+    Filters(filters::Arguments),
 }
 
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::BenchPeers(arguments) => bench_peers::run(&arguments),
+        Task::Filters(arguments) => filters::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
