@@ -203,9 +203,7 @@ fn read_manifest(path: &Path) -> Result<Table, String> {
 }
 
 pub(crate) fn render(manifest: &Table) -> String {
-    format!(
-        "# Written by `cargo xtask filters`, checked by `cargo xtask filters --check`.\n\n{manifest}"
-    )
+    format!("{MANIFEST_HEAD}\n\n{manifest}")
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, String> {
@@ -222,4 +220,6 @@ fn create(folder: &Path) -> Result<(), String> {
 
 const WASM_TARGET: &str = "wasm32-unknown-unknown";
 const COMPILED: &str = "filters/compiled";
+const MANIFEST_HEAD: &str =
+    "# Written by `cargo xtask filters`, checked by `cargo xtask filters --check`.";
 const MANIFEST: &str = "MANIFEST.toml";
