@@ -52,8 +52,7 @@ impl Known {
     /// What `name`, in any case, stands for.
     ///
     /// `name` must be a token, or the answer may be a false match: folding sets bit 5 of every
-    /// byte, which maps onto letters, digits and `-` from no token byte but letters, digits and
-    /// `-`.
+    /// byte, which maps no other token byte onto a letter, a digit or `-`.
     #[inline]
     pub fn of(name: &[u8]) -> Known {
         match name.len() {

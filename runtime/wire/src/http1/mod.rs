@@ -21,6 +21,8 @@ pub mod host;
 mod known;
 mod limits;
 pub mod path;
+#[cfg(any(test, feature = "property"))]
+pub mod property;
 mod request;
 mod request_edit;
 mod response;

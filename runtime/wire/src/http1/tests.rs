@@ -1,7 +1,12 @@
 //! Rows of input and answer, each given to the codec whole and cut at every byte.
 
+mod body;
+mod edit;
+mod parts;
+mod random;
 mod request;
 mod response;
+mod write;
 
 use super::{
     Lenient, Limits, Method, Parsed, RequestError, RequestHead, ResponseError, ResponseHead,
