@@ -133,9 +133,12 @@ fn unread_bytes_come_first_again() {
         async |_, stream| {
             let mut all = Vec::new();
             while let Some(mut chunk) = stream.recv().await.expect("no error") {
-                all.push(chunk[0]);
-                chunk.advance(1);
-                stream.unread(chunk);
+                // A chunk of nothing that is put back comes again as well.
+                if let Some(&first) = chunk.first() {
+                    all.push(first);
+                    chunk.advance(1);
+                    stream.unread(chunk);
+                }
             }
             assert_eq!(all, b"0123456789");
         },
@@ -205,7 +208,7 @@ fn a_second_send_at_a_time_is_a_bug() {
             let stream = own.connect(&own.address(1)).await.expect("somebody listens");
             for _ in 0..2 {
                 let mut data = SendBuf::new(own.buffer());
-                data.push(b"x");
+                data.push(&[0; 200_000]);
                 stream.start_send(data);
             }
         });

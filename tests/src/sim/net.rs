@@ -35,8 +35,8 @@ pub(super) type Accept = Rc<RefCell<dyn FnMut(SimStream)>>;
 
 /// What a dead machine's last hop swallows before the sender's window is shut.
 const VOID_BYTES: u64 = 64 * 1024;
-/// How long a closed socket may go on delivering what it has.
-pub(super) const LINGER: Duration = Duration::from_secs(120);
+/// How long a closed socket may go on delivering what it has; the shard cuts it then as well.
+pub(super) const LINGER: Duration = Duration::from_secs(10);
 /// A system call or a completion takes about this long.
 const KERNEL: Duration = Duration::from_micros(5);
 
@@ -78,7 +78,7 @@ impl Shared {
     }
 
     /// The kernel takes some of the send under way.
-    fn take_send(&self, id: u64, socket: &mut Socket) -> bool {
+    pub(super) fn take_send(&self, id: u64, socket: &mut Socket) -> bool {
         let room = socket.link.send_bytes_max.saturating_sub(socket.out.buffered.len());
         let Some(sending) = socket.out.sending.as_mut().filter(|_| room > 0) else { return false };
         let left = &sending.bytes[sending.at..];
@@ -365,7 +365,7 @@ impl Shared {
         nodes.iter().for_each(|node| node.returned.set(false));
     }
 
-    /// Looks whether a parked stream is to come back.
+    /// Looks whether a parked stream is to come back now.
     pub(super) fn unpark(&self, id: u64) {
         let mut net = self.net.borrow_mut();
         let Some(socket) = net.sockets.get_mut(&id) else { return };

@@ -109,7 +109,7 @@ impl Stream for SimStream {
 
     fn unread(&self, chunk: SimChunk) {
         let mut net = self.shared.net.borrow_mut();
-        if let Some(socket) = net.sockets.get_mut(&self.id).filter(|_| !chunk.is_empty()) {
+        if let Some(socket) = net.sockets.get_mut(&self.id) {
             socket.into.chunks.push_front(chunk);
             socket.wake_reader();
         }
@@ -129,6 +129,10 @@ impl Stream for SimStream {
         socket.out.sending = Some(Sending { bytes, at: 0, held: data });
         if socket.out.error.is_some() {
             return socket.finish_sending();
+        }
+        // What the socket has room for may be taken at once: a shard with little to do does so.
+        if self.shared.below(2) == 0 {
+            self.shared.take_send(self.id, socket);
         }
         self.shared.plan_pump(self.id, socket, SUBMIT);
     }
@@ -234,7 +238,13 @@ impl Shared {
         let Some(socket) = net.sockets.get_mut(&id) else { return };
         assert!(socket.out.sending.is_none(), "socket {id} is parked with a send under way");
         socket.parked = Some(Parked { until, stream, resume });
-        self.due_in(SUBMIT, Due::Unpark(id));
+        if self.below(2) == 0 {
+            // What is readable already may come back before this returns.
+            drop(net);
+            self.unpark(id);
+        } else {
+            self.due_in(SUBMIT, Due::Unpark(id));
+        }
         if until != Time::NEVER {
             self.due_at(self.tick_at(until), Due::Unpark(id));
         }
