@@ -4,12 +4,12 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::edits::Fields;
-use crate::names::ClusterId;
-use crate::reader::TableReader;
-use crate::section::{Group, TableSchema, TableWriter, section};
-use crate::setting::{ListOf, Setting};
-use crate::text::{BadText, text_settings};
-use crate::units::Weight;
+use crate::grammar::names::ClusterId;
+use crate::grammar::reader::TableReader;
+use crate::grammar::section::{Group, TableSchema, TableWriter, section};
+use crate::grammar::setting::{ListOf, Setting};
+use crate::values::text::{BadText, text_settings};
+use crate::values::units::Weight;
 
 /// What a route does: exactly one of these.
 #[derive(Clone, Debug, PartialEq)]

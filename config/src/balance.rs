@@ -1,10 +1,10 @@
 //! How a cluster's endpoints share its requests.
 
-use crate::header::HeaderName;
-use crate::reader::TableReader;
-use crate::section::{Group, TableSchema, TableWriter, choice};
-use crate::text::{BadText, text_settings};
-use crate::units::Ratio;
+use crate::grammar::reader::TableReader;
+use crate::grammar::section::{Group, TableSchema, TableWriter, choice};
+use crate::values::header::HeaderName;
+use crate::values::text::{BadText, text_settings};
+use crate::values::units::Ratio;
 
 /// The algorithm, with what it needs.
 #[derive(Clone, Debug, PartialEq, Eq)]

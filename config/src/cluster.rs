@@ -5,15 +5,15 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use toml::de::DeValue;
 
-use crate::address::EndpointAddress;
 use crate::balance::Balance;
-use crate::block::BlockName;
-use crate::names::Names;
-use crate::reader::{Node, Reader, TableReader};
-use crate::section::section;
-use crate::setting::{ListOf, Setting};
-use crate::tree::Tree;
-use crate::units::Weight;
+use crate::grammar::block::BlockName;
+use crate::grammar::names::Names;
+use crate::grammar::reader::{Node, Reader, TableReader};
+use crate::grammar::section::section;
+use crate::grammar::setting::{ListOf, Setting};
+use crate::grammar::tree::Tree;
+use crate::values::address::EndpointAddress;
+use crate::values::units::Weight;
 
 section! {
     /// Endpoints that answer the same requests.

@@ -3,18 +3,18 @@
 use serde_json::{Value, json};
 use toml::de::DeTable;
 
-use crate::block::{blocks_schema, names_of, read_blocks};
 use crate::cluster::Cluster;
 use crate::files::Files;
 use crate::filter::Filter;
+use crate::findings::place::Places;
 use crate::findings::{FindingKind, Findings};
+use crate::grammar::block::{blocks_schema, names_of, read_blocks};
+use crate::grammar::names::{ClusterId, FilterId, Names};
+use crate::grammar::reader::{RawFinding, Reader, TableReader};
+use crate::grammar::setting::Setting;
+use crate::grammar::tree::Tree;
 use crate::listener::Listener;
-use crate::names::{ClusterId, FilterId, Names};
-use crate::place::Places;
-use crate::reader::{RawFinding, Reader, TableReader};
 use crate::runtime::{Admin, Fleet, Observe, Runtime};
-use crate::setting::Setting;
-use crate::tree::Tree;
 
 /// A checked config: whatever is in it can be done, and every name leads somewhere.
 #[derive(Clone, Debug, PartialEq)]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use crate::config::Config;
-use crate::tree::{Tree, key_text};
+use crate::grammar::tree::{Tree, key_text};
 
 /// One key that differs.
 #[derive(Clone, Debug, PartialEq)]

@@ -4,12 +4,12 @@
 
 use serde_json::{Value, json};
 
-use crate::header::{HeaderName, HeaderValue};
-use crate::names::Names;
-use crate::reader::{Node, Reader, TableReader, wrong_type};
-use crate::section::section;
-use crate::setting::Setting;
-use crate::tree::Tree;
+use crate::grammar::names::Names;
+use crate::grammar::reader::{Node, Reader, TableReader, wrong_type};
+use crate::grammar::section::section;
+use crate::grammar::setting::Setting;
+use crate::grammar::tree::Tree;
+use crate::values::header::{HeaderName, HeaderValue};
 
 /// Header fields with their values, sorted by name as written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -11,14 +11,14 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use toml::de::DeValue;
 
-use crate::block::BlockName;
-use crate::names::{ClusterId, FilterId, Names};
-use crate::reader::{Node, Reader, TableReader};
-use crate::section::{choice, section};
-use crate::setting::{ListOf, Setting, whole_number};
-use crate::text::{BadText, text_settings};
-use crate::tree::Tree;
-use crate::units::ByteSize;
+use crate::grammar::block::BlockName;
+use crate::grammar::names::{ClusterId, FilterId, Names};
+use crate::grammar::reader::{Node, Reader, TableReader};
+use crate::grammar::section::{choice, section};
+use crate::grammar::setting::{ListOf, Setting, whole_number};
+use crate::grammar::tree::Tree;
+use crate::values::text::{BadText, text_settings};
+use crate::values::units::ByteSize;
 
 section! {
     /// A module that looks at, changes or answers requests.

@@ -9,9 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod action;
-mod address;
 mod balance;
-mod block;
 mod cluster;
 mod config;
 mod diff;
@@ -19,29 +17,16 @@ mod edits;
 mod files;
 mod filter;
 mod findings;
-mod header;
-mod later;
+mod grammar;
 mod listener;
-mod names;
-mod pattern;
-mod place;
-mod reader;
-mod render;
 mod route;
 mod runtime;
-mod section;
-mod setting;
-mod suggest;
 #[cfg(test)]
 mod tests;
-mod text;
-mod tree;
-mod units;
+mod values;
 
 pub use action::{Action, FixedResponse, Forward, Redirect, Share, Template, TemplatePart};
-pub use address::{Cidr, EndpointAddress, ListenAddress};
 pub use balance::{Algorithm, Balance, HashKey};
-pub use block::BlockName;
 pub use cluster::{Cluster, ClusterLimits, ClusterTimeouts, Endpoint};
 pub use config::{Config, schema};
 pub use diff::{Change, diff};
@@ -52,14 +37,16 @@ pub use filter::{
     Payload, Storm,
 };
 pub use findings::{FINDINGS_MAX, Finding, FindingKind, Findings, Position};
-pub use header::{HeaderName, HeaderValue, Method, UpgradeToken};
+pub use grammar::block::BlockName;
+pub use grammar::names::{ClusterId, FilterId};
+pub use grammar::tree::Tree;
 pub use listener::{
     ForwardedFields, Lenience, Listener, ListenerLimits, ListenerTimeouts, Protocol, Routes,
 };
-pub use names::{ClusterId, FilterId};
-pub use pattern::{HostPattern, PathPattern, PathText, TextMatch};
 pub use route::{HeaderMatches, QueryMatches, Retry, RetryOn, Rewrite, Route};
 pub use runtime::{AccessLog, Admin, Count, Fleet, LogTarget, Observe, Runtime};
-pub use text::BadText;
-pub use tree::Tree;
-pub use units::{ByteSize, Ratio, Weight};
+pub use values::address::{Cidr, EndpointAddress, ListenAddress};
+pub use values::header::{HeaderName, HeaderValue, Method, UpgradeToken};
+pub use values::pattern::{HostPattern, PathPattern, PathText, TextMatch};
+pub use values::text::BadText;
+pub use values::units::{ByteSize, Ratio, Weight};

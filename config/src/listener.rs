@@ -4,15 +4,15 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::action::{Action, Forward};
-use crate::address::{Cidr, ListenAddress};
-use crate::block::BlockName;
 use crate::filter::{CHAIN, FilterUse, check_chain};
-use crate::names::ClusterId;
-use crate::reader::TableReader;
+use crate::grammar::block::BlockName;
+use crate::grammar::names::ClusterId;
+use crate::grammar::reader::TableReader;
+use crate::grammar::section::{Group, TableSchema, TableWriter, choice, section};
+use crate::grammar::setting::ListOf;
 use crate::route::Route;
-use crate::section::{Group, TableSchema, TableWriter, choice, section};
-use crate::setting::ListOf;
-use crate::units::{ByteSize, Ratio};
+use crate::values::address::{Cidr, ListenAddress};
+use crate::values::units::{ByteSize, Ratio};
 
 section! {
     /// A way in.

@@ -7,13 +7,13 @@ use serde_json::{Value, json};
 use crate::action::Action;
 use crate::edits::HeaderEdits;
 use crate::filter::{CHAIN, FilterUse, check_chain};
-use crate::header::{HeaderName, Method, UpgradeToken};
-use crate::names::Names;
-use crate::pattern::{HostPattern, PathPattern, PathText, TextMatch};
-use crate::reader::{Node, Reader, TableReader, wrong_type};
-use crate::section::{choice, section};
-use crate::setting::{ListOf, Setting};
-use crate::tree::Tree;
+use crate::grammar::names::Names;
+use crate::grammar::reader::{Node, Reader, TableReader, wrong_type};
+use crate::grammar::section::{choice, section};
+use crate::grammar::setting::{ListOf, Setting};
+use crate::grammar::tree::Tree;
+use crate::values::header::{HeaderName, Method, UpgradeToken};
+use crate::values::pattern::{HostPattern, PathPattern, PathText, TextMatch};
 
 section! {
     /// Requests that are alike, and what is done with them. Everything that is set has to match;

@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::address::ListenAddress;
-use crate::names::Names;
-use crate::reader::{Node, Reader, TableReader, wrong_type};
-use crate::section::section;
-use crate::setting::Setting;
-use crate::text::{BadText, text_settings};
-use crate::tree::Tree;
+use crate::grammar::names::Names;
+use crate::grammar::reader::{Node, Reader, TableReader, wrong_type};
+use crate::grammar::section::section;
+use crate::grammar::setting::Setting;
+use crate::grammar::tree::Tree;
+use crate::values::address::ListenAddress;
+use crate::values::text::{BadText, text_settings};
 
 /// A number, or left to the machine's size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

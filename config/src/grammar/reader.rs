@@ -8,14 +8,14 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::address::ListenAddress;
 use crate::files::Files;
+use crate::findings::suggest::nearest;
 use crate::findings::{FINDINGS_MAX, FindingKind};
-use crate::later;
-use crate::names::{ClusterId, FilterId, Names};
-use crate::setting::Setting;
-use crate::suggest::nearest;
-use crate::tree::key_text;
+use crate::grammar::later;
+use crate::grammar::names::{ClusterId, FilterId, Names};
+use crate::grammar::setting::Setting;
+use crate::grammar::tree::key_text;
+use crate::values::address::ListenAddress;
 
 /// A value and where it is.
 pub(crate) type Node<'a> = &'a Spanned<DeValue<'a>>;

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use crate::text::{BadText, text_settings};
+use crate::values::text::{BadText, text_settings};
 
 /// An address that a listener binds.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

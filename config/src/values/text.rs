@@ -18,14 +18,14 @@ impl std::error::Error for BadText {}
 /// sentence that an editor shows for it.
 macro_rules! text_settings {
     ($($type:ty: $description:literal;)*) => {$(
-        impl crate::setting::Setting for $type {
+        impl crate::grammar::setting::Setting for $type {
             type Allowed = ();
             const ANY: () = ();
 
             fn read(
-                node: crate::reader::Node<'_>,
+                node: crate::grammar::reader::Node<'_>,
                 _allowed: &(),
-                reader: &mut crate::reader::Reader<'_>,
+                reader: &mut crate::grammar::reader::Reader<'_>,
             ) -> Option<Self> {
                 let text = reader.text(node, $description)?;
                 match text.parse::<$type>() {
@@ -34,8 +34,8 @@ macro_rules! text_settings {
                 }
             }
 
-            fn write(&self, _names: &crate::names::Names) -> crate::tree::Tree {
-                crate::tree::Tree::text(self)
+            fn write(&self, _names: &crate::grammar::names::Names) -> crate::grammar::tree::Tree {
+                crate::grammar::tree::Tree::text(self)
             }
 
             fn schema(_allowed: &()) -> serde_json::Value {

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::text::{BadText, text_settings};
+use crate::values::text::{BadText, text_settings};
 
 /// The hosts that a route answers for. Always lower case, never with a port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -2,6 +2,10 @@
 //!
 //! Not how it is shown: that is `render`.
 
+pub(crate) mod place;
+mod render;
+pub(crate) mod suggest;
+
 use std::fmt;
 
 /// The most findings that one run keeps; a hostile file must not fill memory with complaints.

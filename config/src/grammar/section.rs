@@ -6,10 +6,10 @@
 use serde_json::{Map, Value, json};
 
 use crate::findings::FindingKind;
-use crate::names::Names;
-use crate::reader::{Node, RawFinding, Reader, TableReader};
-use crate::setting::Setting;
-use crate::tree::Tree;
+use crate::grammar::names::Names;
+use crate::grammar::reader::{Node, RawFinding, Reader, TableReader};
+use crate::grammar::setting::Setting;
+use crate::grammar::tree::Tree;
 
 /// Keys that are read from a table that others may read from too.
 pub(crate) trait Group: Sized {
@@ -154,7 +154,7 @@ macro_rules! section {
             )*
         }
     ) => {
-        $crate::section::section! {
+        $crate::grammar::section::section! {
             $(#[$meta])*
             $vis struct $name($kind $(, check = $check)?) {
                 $($(#[doc = $doc])* $field $(as $key)? : $type = $default $(, in $allowed)?;)*
@@ -185,12 +185,12 @@ macro_rules! section {
             $($(#[doc = $doc])* $vis $field: $type,)*
         }
 
-        impl $crate::section::Group for $name {
-            fn read(table: &mut $crate::reader::TableReader<'_, '_, '_>) -> Option<$name> {
-                $($(let $group = <$group_type as $crate::section::Group>::read(table);)*)?
+        impl $crate::grammar::section::Group for $name {
+            fn read(table: &mut $crate::grammar::reader::TableReader<'_, '_, '_>) -> Option<$name> {
+                $($(let $group = <$group_type as $crate::grammar::section::Group>::read(table);)*)?
                 $(
-                    let $field: Option<$type> = $crate::section::read_key!(
-                        table, $crate::section::key!($field $($key)?), $type,
+                    let $field: Option<$type> = $crate::grammar::section::read_key!(
+                        table, $crate::grammar::section::key!($field $($key)?), $type,
                         ($($default)?), ($($allowed)?)
                     );
                 )*
@@ -199,23 +199,23 @@ macro_rules! section {
                 Some(section)
             }
 
-            fn write(&self, out: &mut $crate::section::TableWriter<'_>) {
-                $($($crate::section::Group::write(&self.$group, out);)*)?
-                $(out.put($crate::section::key!($field $($key)?), &self.$field);)*
+            fn write(&self, out: &mut $crate::grammar::section::TableWriter<'_>) {
+                $($($crate::grammar::section::Group::write(&self.$group, out);)*)?
+                $(out.put($crate::grammar::section::key!($field $($key)?), &self.$field);)*
             }
 
-            fn describe(out: &mut $crate::section::TableSchema) {
-                $($(<$group_type as $crate::section::Group>::describe(out);)*)?
+            fn describe(out: &mut $crate::grammar::section::TableSchema) {
+                $($(<$group_type as $crate::grammar::section::Group>::describe(out);)*)?
                 $(
-                    $crate::section::describe_key!(
-                        out, $crate::section::key!($field $($key)?), &[$($doc),*], $type,
+                    $crate::grammar::section::describe_key!(
+                        out, $crate::grammar::section::key!($field $($key)?), &[$($doc),*], $type,
                         ($($default)?), ($($allowed)?)
                     );
                 )*
             }
         }
 
-        impl $crate::section::Section for $name {
+        impl $crate::grammar::section::Section for $name {
             const KIND: &'static str = $kind;
         }
     };
@@ -234,7 +234,7 @@ macro_rules! key {
 /// What a key may be: as declared, or anything that its type can be.
 macro_rules! allowed {
     ($type:ty, ()) => {
-        &<$type as $crate::setting::Setting>::ANY
+        &<$type as $crate::grammar::setting::Setting>::ANY
     };
     ($type:ty, ($allowed:expr)) => {
         &$allowed
@@ -244,20 +244,25 @@ macro_rules! allowed {
 /// Reads one declared key.
 macro_rules! read_key {
     ($table:ident, $key:expr, $type:ty, (), $allowed:tt) => {
-        $table.required($key, $crate::section::allowed!($type, $allowed))
+        $table.required($key, $crate::grammar::section::allowed!($type, $allowed))
     };
     ($table:ident, $key:expr, $type:ty, ($default:expr), $allowed:tt) => {
-        $table.optional($key, || $default, $crate::section::allowed!($type, $allowed))
+        $table.optional($key, || $default, $crate::grammar::section::allowed!($type, $allowed))
     };
 }
 
 /// Describes one declared key.
 macro_rules! describe_key {
     ($out:ident, $key:expr, $docs:expr, $type:ty, (), $allowed:tt) => {
-        $out.required::<$type>($key, $docs, $crate::section::allowed!($type, $allowed))
+        $out.required::<$type>($key, $docs, $crate::grammar::section::allowed!($type, $allowed))
     };
     ($out:ident, $key:expr, $docs:expr, $type:ty, ($default:expr), $allowed:tt) => {
-        $out.optional::<$type>($key, $docs, &$default, $crate::section::allowed!($type, $allowed))
+        $out.optional::<$type>(
+            $key,
+            $docs,
+            &$default,
+            $crate::grammar::section::allowed!($type, $allowed),
+        )
     };
 }
 
@@ -287,22 +292,22 @@ macro_rules! choice {
             }
         }
 
-        impl $crate::setting::Setting for $name {
+        impl $crate::grammar::setting::Setting for $name {
             type Allowed = ();
             const ANY: () = ();
 
             fn read(
-                node: $crate::reader::Node<'_>,
+                node: $crate::grammar::reader::Node<'_>,
                 _allowed: &(),
-                reader: &mut $crate::reader::Reader<'_>,
+                reader: &mut $crate::grammar::reader::Reader<'_>,
             ) -> Option<$name> {
                 let words = &[$($word),*];
-                let word = $crate::section::read_word(node, $kind, words, reader)?;
+                let word = $crate::grammar::section::read_word(node, $kind, words, reader)?;
                 $name::ALL.iter().copied().find(|choice| choice.name() == word)
             }
 
-            fn write(&self, _names: &$crate::names::Names) -> $crate::tree::Tree {
-                $crate::tree::Tree::text(self.name())
+            fn write(&self, _names: &$crate::grammar::names::Names) -> $crate::grammar::tree::Tree {
+                $crate::grammar::tree::Tree::text(self.name())
             }
 
             fn schema(_allowed: &()) -> serde_json::Value {
@@ -323,7 +328,7 @@ pub(crate) fn read_word<'a>(
     if words.contains(&word) {
         return Some(word);
     }
-    if crate::later::is_word(kind, word) {
+    if crate::grammar::later::is_word(kind, word) {
         return reader.report(
             RawFinding::new(FindingKind::NotInThisVersion, node.span(), "not in this version")
                 .with_value()

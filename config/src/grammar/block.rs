@@ -6,9 +6,9 @@ use std::ops::Deref;
 use serde_json::{Value, json};
 use toml::de::DeTable;
 
-use crate::reader::{Node, Reader, TableReader, wrong_type};
-use crate::section::{Group, Section, TableSchema, TableWriter};
-use crate::setting::Setting;
+use crate::grammar::reader::{Node, Reader, TableReader, wrong_type};
+use crate::grammar::section::{Group, Section, TableSchema, TableWriter};
+use crate::grammar::setting::Setting;
 
 /// The name of a block: letters, digits, `-` and `_`, at most 64 of them, so that it is fit for
 /// logs, labels and URLs as it stands.

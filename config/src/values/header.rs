@@ -5,7 +5,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::text::{BadText, text_settings};
+use crate::values::text::{BadText, text_settings};
 
 /// A field name, kept as it was written; compare with `matches`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::config::syntax;
 use crate::findings::{FINDINGS_MAX, Finding, FindingKind, Findings, Position};
-use crate::reader::RawFinding;
+use crate::grammar::reader::RawFinding;
 
 /// The lines of a text.
 pub(crate) struct Places<'t> {

@@ -1,0 +1,9 @@
+//! The values that settings can have: each a type that holds nothing wrong, with its text form.
+//!
+//! A value knows how it is written, not which key it belongs to.
+
+pub(crate) mod address;
+pub(crate) mod header;
+pub(crate) mod pattern;
+pub(crate) mod text;
+pub(crate) mod units;
