@@ -113,7 +113,8 @@ pub enum TemplatePart {
     Text(Box<str>),
     /// `{host}`: the host of the request, without its port.
     Host,
-    /// `{path}`: the path of the request.
+    /// `{path}`: the path of the request, normalised. It must not start with `//`, which would
+    /// send the downstream to whatever site the request names.
     Path,
     /// `{query}`: the query with its `?`; nothing where there is none.
     Query,
@@ -159,7 +160,7 @@ impl FromStr for Template {
             if !before.is_empty() {
                 parts.push(TemplatePart::Text(before.into()));
             }
-            let (name, after) = tail.split_once('}').unwrap_or((tail, ""));
+            let (name, after) = tail.split_once('}').unwrap_or(("", ""));
             parts.push(match name {
                 "host" => TemplatePart::Host,
                 "path" => TemplatePart::Path,

@@ -19,6 +19,7 @@ mod filter;
 mod findings;
 mod grammar;
 mod listener;
+pub mod property;
 mod route;
 mod runtime;
 #[cfg(test)]

@@ -47,7 +47,7 @@ section! {
 const ADDRESSES: ListOf<()> = ListOf { item: (), count_min: 1, count_max: 64, bare: true };
 
 fn check_listener(listener: &Listener, table: &mut TableReader<'_, '_, '_>) -> Option<()> {
-    if let Some(node) = table.node("address") {
+    if let Some(node) = table.peek("address") {
         let nodes = node.get_ref().as_array();
         for (index, address) in listener.addresses.iter().enumerate() {
             let node = nodes.and_then(|nodes| nodes.get(index)).unwrap_or(node);
@@ -165,7 +165,7 @@ impl Group for Routes {
                 let forward = Forward::all_to(cluster);
                 Some(Routes(vec![Route::everything(Action::Forward(forward))]))
             }
-            (None, Some(routes)) => Some(Routes(routes)),
+            (None, Some(routes)) => check_reachable(routes, table),
             (Some(_), Some(_)) => {
                 table.contradict("to", "stands beside [[route]]; make it the last route's")
             }
@@ -188,6 +188,20 @@ impl Group for Routes {
         out.optional::<Option<ClusterId>>("to", docs, &None, &());
         let docs = &["Where requests go: the first that matches."];
         out.optional::<Option<Vec<Route>>>("route", docs, &None, &ROUTES);
+    }
+}
+
+/// A route behind one that matches everything can only be a mistake: the first match wins.
+fn check_reachable(routes: Vec<Route>, table: &mut TableReader<'_, '_, '_>) -> Option<Routes> {
+    let everything = routes.iter().position(Route::matches_everything);
+    match everything {
+        Some(index) if index + 1 < routes.len() => {
+            let problem = format!("never reached: route[{index}] matches everything");
+            let span = table.span_of_item("route", index + 1);
+            let item = format!("route[{}]", index + 1);
+            table.reader.below(&item, |reader| reader.contradict(span, problem))
+        }
+        _ => Some(Routes(routes)),
     }
 }
 

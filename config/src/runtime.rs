@@ -91,7 +91,7 @@ section! {
 }
 
 fn check_admin(admin: &Admin, table: &mut TableReader<'_, '_, '_>) -> Option<()> {
-    if let Some(node) = table.node("listen") {
+    if let Some(node) = table.peek("listen") {
         table.reader.below("listen", |reader| reader.claim(node, &admin.listen));
     }
     if let Some(path) = &admin.token_file {

@@ -4,9 +4,9 @@
 
 /// The candidate that `word` was most likely meant to be, if one is near enough.
 ///
-/// Near enough is one edit per three letters, at least one; or one word being the head of the
-/// other (`requests_max` for `requests`). Words over `WORD_BYTES_MAX` bytes get no suggestion, so
-/// that a hostile file cannot buy quadratic work.
+/// Near enough is one edit per three letters, at least one but not all; or one word being the
+/// head of the other (`requests_max` for `requests`). Words over
+/// `WORD_BYTES_MAX` bytes get no suggestion, so that a hostile file cannot buy quadratic work.
 pub(crate) fn nearest<'c>(
     word: &str,
     candidates: impl IntoIterator<Item = &'c str>,
@@ -17,7 +17,8 @@ pub(crate) fn nearest<'c>(
     let lower = word.to_ascii_lowercase().replace('_', "-");
     let near = |candidate: &&str| {
         let known = candidate.to_ascii_lowercase().replace('_', "-");
-        let allowed = (lower.len().max(known.len()) / 3).max(1);
+        let longer = lower.len().max(known.len());
+        let allowed = (longer / 3).max(1).min(longer.saturating_sub(1));
         let edits = distance(&lower, &known);
         let headed = known.len() >= 4 && (lower.starts_with(&known))
             || lower.len() >= 4 && known.starts_with(&lower);

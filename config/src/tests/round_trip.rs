@@ -6,7 +6,7 @@ use crate::tests::{MINIMAL, parse};
 use crate::{Action, Config, diff};
 
 /// Every kind of setting at least once.
-const FULL: &str = r#"
+pub(super) const FULL: &str = r#"
 [runtime]
 shards = 4
 pin = false

@@ -170,6 +170,9 @@ impl FromStr for Cidr {
             None => (text, None),
         };
         let network: IpAddr = network.parse().map_err(|_| EXPECTED)?;
+        if network != network.to_canonical() {
+            return Err(BadText("write a mapped IPv4 network as IPv4"));
+        }
         let bits_max = if network.is_ipv4() { 32 } else { 128 };
         let prefix_bits = match bits {
             Some(bits) => bits.parse().map_err(|_| EXPECTED)?,
