@@ -81,6 +81,8 @@ choice! {
         BareLf = "bare-lf",
         /// Field names with an underscore, which are dropped otherwise.
         Underscore = "underscore",
+        /// Equal lengths, repeated, which become one (RFC 9110 §8.6).
+        RepeatedContentLength = "repeated-content-length",
     }
 }
 
@@ -134,9 +136,15 @@ section! {
         /// Bytes of one line of the head; over it, 431.
         line_bytes_max as "line": ByteSize = ByteSize::kib(32), in HEAD;
         /// Fields of a message's head; over it, 431.
-        fields_max as "fields": u32 = 100, in 1..=1_000;
+        fields_max as "fields": u32 = 100, in 1..=FIELDS_MAX;
         /// Bytes of a request's URI; over it, 414.
         uri_bytes_max as "uri": ByteSize = ByteSize::kib(8), in URI;
+        /// Bytes of chunk extensions in one message; they are dropped.
+        extension_bytes_max as "chunk_extensions": ByteSize = ByteSize::kib(16), in SECTION;
+        /// Bytes of a message's trailer section.
+        trailer_bytes_max as "trailers": ByteSize = ByteSize::kib(16), in SECTION;
+        /// Fields of a message's trailer section.
+        trailer_fields_max as "trailer_fields": u32 = 64, in 0..=FIELDS_MAX;
         /// Bytes that wait in each direction for a slow reader.
         buffer_bytes_max as "buffer": ByteSize = ByteSize::kib(32), in BUFFER;
     }
@@ -208,6 +216,9 @@ fn check_reachable(routes: Vec<Route>, table: &mut TableReader<'_, '_, '_>) -> O
 const ROUTES: ListOf<()> = ListOf { item: (), count_min: 1, count_max: 10_000, bare: false };
 const HEAD: RangeInclusive<ByteSize> = ByteSize::kib(1)..=ByteSize::mib(1);
 const URI: RangeInclusive<ByteSize> = ByteSize::bytes(256)..=ByteSize::mib(1);
+const SECTION: RangeInclusive<ByteSize> = ByteSize::bytes(0)..=ByteSize::mib(1);
+/// The parser keeps its fields in a table of this size on the stack.
+const FIELDS_MAX: u32 = 256;
 const BUFFER: RangeInclusive<ByteSize> = ByteSize::kib(4)..=ByteSize::mib(16);
 const JITTER: RangeInclusive<Ratio> = Ratio::percent(0)..=Ratio::percent(50);
 const MS: Duration = Duration::from_millis(1);

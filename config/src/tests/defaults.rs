@@ -59,6 +59,9 @@ fn a_listener_that_is_told_nothing() {
     check("limits.line", "32KiB");
     check("limits.fields", "100");
     check("limits.uri", "8KiB");
+    check("limits.chunk_extensions", "16KiB");
+    check("limits.trailers", "16KiB");
+    check("limits.trailer_fields", "64");
     check("limits.buffer", "32KiB");
 }
 

@@ -110,8 +110,7 @@ fn keys_and_words_of_later_versions_are_known() {
 }
 
 #[test]
-fn what_this_version_lacks_of_the_documented_examples_is_named() {
-    // The TLS edge: right but for what is not here yet.
+fn a_tls_edge_is_right_but_for_what_is_not_here_yet() {
     let edge = r#"
 [listener.web]
 address = ":443"
@@ -138,7 +137,10 @@ health = { http = "/healthz", interval = "5s" }
     let here = |line: &&str| !line.starts_with("tls") && !line.starts_with("health");
     let plain: Vec<&str> = edge.lines().filter(here).collect();
     check(&plain.join("\n"), &[]);
+}
 
+#[test]
+fn examples_of_other_protocols_are_refused_by_name() {
     check(
         r#"
 [listener.grpc]
