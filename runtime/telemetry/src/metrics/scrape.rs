@@ -5,6 +5,7 @@
 //! written beside it, because the recorder takes samples one by one (its `record_many` is a
 //! loop that stores each with a timestamp) and would need a second copy of every request.
 
+use std::borrow::Cow;
 use std::fmt::Write;
 
 use metrics::{Key, Label, Level, Metadata, Recorder};
@@ -14,16 +15,19 @@ use super::histogram::Histogram;
 use super::schema::Unit;
 
 /// Everything that one scrape shows.
+///
+/// Names may be made at run time (filters name their own metrics): give them a prefix that no
+/// declared family has. What a name can't hold becomes `_`.
 pub struct Scrape {
     recorder: PrometheusRecorder,
-    described: Vec<&'static str>,
+    described: Vec<Cow<'static, str>>,
     histograms: Vec<HistogramFamily>,
 }
 
 /// The text of one histogram family, without its head.
 struct HistogramFamily {
-    name: &'static str,
-    help: &'static str,
+    name: Cow<'static, str>,
+    help: Cow<'static, str>,
     lines: String,
 }
 
@@ -63,13 +67,15 @@ impl Scrape {
     /// Adds a counter's value.
     pub fn counter(
         &mut self,
-        name: &'static str,
-        help: &'static str,
+        name: impl Into<Cow<'static, str>>,
+        help: impl Into<Cow<'static, str>>,
         labels: &[(&'static str, &str)],
         value: u64,
     ) {
-        if self.is_new(name) {
-            self.recorder.describe_counter(name.into(), None, help.into());
+        let name = name.into();
+        if self.is_new(&name) {
+            self.recorder.describe_counter(name.clone().into(), None, help.into().into());
+            self.described.push(name.clone());
         }
         self.recorder.register_counter(&key(name, labels), &METADATA).absolute(value);
     }
@@ -77,13 +83,15 @@ impl Scrape {
     /// Adds a gauge's value.
     pub fn gauge(
         &mut self,
-        name: &'static str,
-        help: &'static str,
+        name: impl Into<Cow<'static, str>>,
+        help: impl Into<Cow<'static, str>>,
         labels: &[(&'static str, &str)],
         value: f64,
     ) {
-        if self.is_new(name) {
-            self.recorder.describe_gauge(name.into(), None, help.into());
+        let name = name.into();
+        if self.is_new(&name) {
+            self.recorder.describe_gauge(name.clone().into(), None, help.into().into());
+            self.described.push(name.clone());
         }
         self.recorder.register_gauge(&key(name, labels), &METADATA).set(value);
     }
@@ -91,86 +99,116 @@ impl Scrape {
     /// Adds a histogram; one that counted nothing is left out.
     pub fn histogram(
         &mut self,
-        name: &'static str,
-        help: &'static str,
+        name: impl Into<Cow<'static, str>>,
+        help: impl Into<Cow<'static, str>>,
         labels: &[(&'static str, &str)],
         unit: Unit,
         histogram: &Histogram,
     ) {
-        if histogram.count() == 0 {
+        let bounds: &[u64] = match unit {
+            Unit::Seconds => &SECONDS_BOUNDS,
+            Unit::Bytes | Unit::Count => &SIZE_BOUNDS,
+        };
+        let buckets = bounds.iter().map(|&bound| {
+            // Microseconds as a double of seconds carry noise in the sixteenth digit; six do.
+            let le = (bound as f64 * unit.scale() * 1e6).round() / 1e6;
+            (le, histogram.count_up_to(bound))
+        });
+        let sum = histogram.sum() as f64 * unit.scale();
+        self.buckets(name, help, labels, buckets, histogram.count(), sum);
+    }
+
+    /// Adds a histogram that somebody else keeps: for each bound, in rising order, how many
+    /// values are at most that; then how many there are in all, and their sum. One that counted
+    /// nothing is left out.
+    pub fn buckets(
+        &mut self,
+        name: impl Into<Cow<'static, str>>,
+        help: impl Into<Cow<'static, str>>,
+        labels: &[(&'static str, &str)],
+        buckets: impl IntoIterator<Item = (f64, u64)>,
+        count: u64,
+        sum: f64,
+    ) {
+        if count == 0 {
             return;
         }
-        let known = self.histograms.iter_mut().position(|family| family.name == name);
+        let name = sanitize(name.into());
+        let known = self.histograms.iter().position(|family| family.name == name);
         let place = known.unwrap_or_else(|| {
+            let (name, help) = (name.clone(), help.into());
             self.histograms.push(HistogramFamily { name, help, lines: String::new() });
             self.histograms.len() - 1
         });
-        write_histogram(&mut self.histograms[place].lines, name, labels, unit, histogram);
+        let text = &mut self.histograms[place].lines;
+        let inner = inner_labels(labels);
+        for (le, up_to) in buckets {
+            let _ = writeln!(text, "{name}_bucket{{{inner}le=\"{le}\"}} {up_to}");
+        }
+        let _ = writeln!(text, "{name}_bucket{{{inner}le=\"+Inf\"}} {count}");
+        let inner = inner.trim_end_matches(',');
+        let braces = if inner.is_empty() { ("", "") } else { ("{", "}") };
+        let _ = writeln!(text, "{name}_sum{}{inner}{} {sum}", braces.0, braces.1);
+        let _ = writeln!(text, "{name}_count{}{inner}{} {count}", braces.0, braces.1);
     }
 
     /// The text exposition format, version 0.0.4.
     pub fn render(self) -> String {
         let mut text = self.recorder.handle().render();
         for HistogramFamily { name, help, lines } in &self.histograms {
-            // Help is ours and static; it holds no backslash and no line feed.
-            let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} histogram\n{lines}\n");
+            let _ = write!(text, "# HELP {name} ");
+            escape(&mut text, help, false);
+            let _ = write!(text, "\n# TYPE {name} histogram\n{lines}\n");
         }
         text
     }
 
-    fn is_new(&mut self, name: &'static str) -> bool {
-        // Values come family by family for each instance: the last few names are the likely ones.
-        let new = !self.described.iter().rev().any(|known| *known == name);
-        if new {
-            self.described.push(name);
-        }
-        new
+    /// Whether nothing of this name was added before. Values come family by family for each
+    /// instance, so the last few names are the likely ones.
+    fn is_new(&self, name: &str) -> bool {
+        !self.described.iter().rev().any(|known| known == name)
     }
 }
 
-fn key(name: &'static str, labels: &[(&'static str, &str)]) -> Key {
+fn key(name: Cow<'static, str>, labels: &[(&'static str, &str)]) -> Key {
     let labels = labels.iter().map(|(name, value)| Label::new(*name, (*value).to_owned()));
     Key::from_parts(name, labels.collect::<Vec<_>>())
 }
 
-fn write_histogram(
-    text: &mut String,
-    name: &str,
-    labels: &[(&'static str, &str)],
-    unit: Unit,
-    histogram: &Histogram,
-) {
+/// What a name can't hold becomes `_`, as in the recorder.
+fn sanitize(name: Cow<'static, str>) -> Cow<'static, str> {
+    let fits = |(place, byte): (usize, u8)| {
+        matches!(byte, b'a'..=b'z' | b'A'..=b'Z' | b'_' | b':')
+            || (place > 0 && byte.is_ascii_digit())
+    };
+    if name.bytes().enumerate().all(fits) {
+        return name;
+    }
+    let fit = |(place, one): (usize, char)| {
+        let fits = one.is_ascii() && fits((place, one as u8));
+        if fits { one } else { '_' }
+    };
+    Cow::Owned(name.chars().enumerate().map(fit).collect())
+}
+
+fn inner_labels(labels: &[(&'static str, &str)]) -> String {
     let mut inner = String::new();
     for (name, value) in labels {
         let _ = write!(inner, "{name}=\"");
-        escape(&mut inner, value);
+        escape(&mut inner, value, true);
         inner.push_str("\",");
     }
-    let bounds: &[u64] = match unit {
-        Unit::Seconds => &SECONDS_BOUNDS,
-        Unit::Bytes | Unit::Count => &SIZE_BOUNDS,
-    };
-    for &bound in bounds {
-        let (le, count) = (bound as f64 * unit.scale(), histogram.count_up_to(bound));
-        // Microseconds as a double of seconds carry noise in the sixteenth digit; six will do.
-        let le = (le * 1e6).round() / 1e6;
-        let _ = writeln!(text, "{name}_bucket{{{inner}le=\"{le}\"}} {count}");
-    }
-    let (count, sum) = (histogram.count(), histogram.sum() as f64 * unit.scale());
-    let _ = writeln!(text, "{name}_bucket{{{inner}le=\"+Inf\"}} {count}");
-    let inner = inner.trim_end_matches(',');
-    let braces = if inner.is_empty() { ("", "") } else { ("{", "}") };
-    let _ = writeln!(text, "{name}_sum{}{inner}{} {sum}", braces.0, braces.1);
-    let _ = writeln!(text, "{name}_count{}{inner}{} {count}", braces.0, braces.1);
+    inner
 }
 
-/// Label values may hold anything; backslash, quote and line feed are escaped (text format 0.0.4).
-fn escape(text: &mut String, value: &str) {
+/// Label values and help may hold anything: backslash and line feed are escaped, in values the
+/// quote too (text format 0.0.4).
+fn escape(text: &mut String, value: &str, quoted: bool) {
     for character in value.chars() {
         match character {
             '\\' => text.push_str("\\\\"),
-            '"' => text.push_str("\\\""),
             '\n' => text.push_str("\\n"),
+            '"' if quoted => text.push_str("\\\""),
             other => text.push(other),
         }
     }

@@ -119,6 +119,33 @@ fn a_scrape_sums_over_shards_and_renders_every_kind() {
 }
 
 #[test]
+fn a_scrape_takes_what_others_keep_under_any_name() {
+    let mut scrape = Registry::new(1, RegistryLimits::default()).scrape();
+    for filter in ["a", "b"] {
+        let labels = [("filter", filter)];
+        scrape.counter(format!("custom_{}", "x.y"), "Of a\nfilter.", &labels, 3);
+        scrape.buckets("custom.ns-é", "One \"\\\n.", &labels, [(0.5, 1), (2.0, 4)], 5, 7.5);
+        scrape.buckets("custom_idle", "Nothing.", &labels, [(0.5, 0)], 0, 0.0);
+    }
+    scrape.buckets("bare", "No labels.", &[], [(1.0, 1)], 1, 1.0);
+    let text = scrape.render();
+    for lines in [
+        "# HELP custom_x_y Of a\\nfilter.\n# TYPE custom_x_y counter\n",
+        "\ncustom_x_y{filter=\"b\"} 3\n",
+        "# HELP custom_ns__ One \"\\\\\\n.\n# TYPE custom_ns__ histogram\n",
+        "\ncustom_ns___bucket{filter=\"b\",le=\"0.5\"} 1\n\
+         custom_ns___bucket{filter=\"b\",le=\"2\"} 4\n\
+         custom_ns___bucket{filter=\"b\",le=\"+Inf\"} 5\n\
+         custom_ns___sum{filter=\"b\"} 7.5\ncustom_ns___count{filter=\"b\"} 5\n",
+        "\nbare_bucket{le=\"1\"} 1\nbare_bucket{le=\"+Inf\"} 1\nbare_sum 1\nbare_count 1\n",
+    ] {
+        assert!(text.contains(lines), "{lines} is not in:\n{text}");
+    }
+    assert!(!text.contains("custom_idle"));
+    assert_eq!(text.matches("# TYPE custom_ns__ ").count(), 1);
+}
+
+#[test]
 fn a_series_outlives_its_last_holder_by_the_grace() {
     let limits = RegistryLimits { grace: Duration::from_secs(10), ..Default::default() };
     let mut registry = Registry::new(1, limits);
