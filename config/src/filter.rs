@@ -1,22 +1,18 @@
 //! `[filter.X]`: a WASM module with its configuration, its limits and what it may do.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::ops::{Range, RangeInclusive};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
-use toml::de::DeValue;
 
 use crate::grammar::block::BlockName;
-use crate::grammar::names::{ClusterId, FilterId, Names};
-use crate::grammar::reader::{Node, Reader, TableReader};
+use crate::grammar::names::ClusterId;
+use crate::grammar::reader::TableReader;
 use crate::grammar::section::{choice, section};
-use crate::grammar::setting::{ListOf, Setting, whole_number};
-use crate::grammar::tree::Tree;
+use crate::payload::{Environment, Payload};
 use crate::values::text::{BadText, text_settings};
 use crate::values::units::ByteSize;
 
@@ -38,8 +34,11 @@ section! {
         vm_config: Payload = Payload::default();
         /// Which of a module's plugins this is, as the module names them.
         root_id: String = String::new(), in 0..=256;
-        /// Whose shared data it sees: filters with one `vm_id` share theirs.
-        vm_id: String = String::new(), in 0..=256;
+        /// Whose shared data it sees: filters with one `vm_id` share theirs. Its own name, and
+        /// so nobody else's, if not set.
+        vm_id: Option<String> = None, in 0..=256;
+        /// Environment variables that the module sees. It sees none of ours.
+        environment: Environment = Environment::default();
         /// Memory that an instance may have.
         memory_max as "memory": ByteSize = ByteSize::mib(16), in MEMORY;
         /// How long one call may take.
@@ -50,8 +49,8 @@ section! {
         capabilities: Option<Vec<Capability>> = None;
         /// The clusters that it may call.
         http_calls: Vec<ClusterId> = Vec::new();
-        /// Callouts that it may have under way, per shard.
-        http_calls_max: u32 = 1_024, in 1..=65_536;
+        /// Callouts that an instance may have under way.
+        http_calls_max: u32 = 256, in 1..=65_536;
         /// Whether requests share an instance.
         isolation: Isolation = Isolation::Shared;
         /// What a pause in the header callbacks holds back.
@@ -59,7 +58,7 @@ section! {
         /// Body that is kept for a filter that asks to see it whole; over it, 413.
         body_buffer_max: ByteSize = ByteSize::mib(1), in ByteSize::bytes(0)..=ByteSize::gib(1);
         /// Bytes that one hostcall may hand over.
-        hostcall_bytes_max: ByteSize = ByteSize::mib(1), in ByteSize::kib(1)..=ByteSize::gib(1);
+        hostcall_bytes_max: ByteSize = ByteSize::mib(4), in ByteSize::kib(1)..=ByteSize::gib(1);
         /// Shared data that filters of one `vm_id` may keep.
         shared_data_max: ByteSize = ByteSize::mib(16), in ByteSize::bytes(0)..=ByteSize::gib(4);
         /// Lines that it may log in a second, per shard; the rest is counted.
@@ -103,10 +102,12 @@ fn refuse_file(
 section! {
     /// How long one call of a filter may take before it is stopped.
     pub struct Deadlines("deadline") = default {
-        /// Callbacks for headers and trailers, and those of start-up, ticks and callouts.
+        /// Callbacks for headers, trailers, ticks, callouts and ends.
         headers: Duration = Duration::from_millis(5), in DEADLINE_MIN..=DEADLINE_MAX;
         /// Callbacks for body chunks.
         body: Duration = Duration::from_millis(10), in DEADLINE_MIN..=DEADLINE_MAX;
+        /// Starting an instance, and giving it its configuration.
+        start: Duration = Duration::from_secs(1), in DEADLINE_MIN..=START_MAX;
     }
 }
 
@@ -120,7 +121,7 @@ section! {
         /// The first time that it stays off; doubled each time.
         rearm_min: Duration = Duration::from_secs(1);
         /// The longest time that it stays off.
-        rearm_max: Duration = Duration::from_secs(60);
+        rearm_max: Duration = Duration::from_secs(64);
     }
 }
 
@@ -159,14 +160,14 @@ choice! {
     pub enum Capability("capability") {
         /// Reading and changing headers and trailers.
         Headers = "headers",
-        /// Reading and changing bodies and other buffers.
-        Buffers = "buffers",
+        /// Reading and changing bodies.
+        Body = "body",
         /// Reading and setting properties.
         Properties = "properties",
+        /// Pausing, resuming and closing streams.
+        Streams = "streams",
         /// Answering requests itself.
         LocalResponse = "local-response",
-        /// Pausing, resuming and closing streams.
-        StreamControl = "stream-control",
         /// Calling the clusters in `http_calls`.
         HttpCall = "http-call",
         /// Data shared over all shards.
@@ -177,6 +178,12 @@ choice! {
         Timers = "timers",
         /// Lines in our log.
         Log = "log",
+        /// The time.
+        Clock = "clock",
+        /// Random bytes.
+        Random = "random",
+        /// Calls beyond the ABI, by name.
+        Foreign = "foreign",
     }
 }
 
@@ -211,139 +218,10 @@ text_settings! {
     ModuleDigest: "64 hexadecimal digits";
 }
 
-/// Configuration that is handed on to a module as it is.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Payload(Tree);
-
-impl Payload {
-    /// What the module is given: text as it stands, anything else as JSON; empty if not set.
-    pub fn text(&self) -> Cow<'_, str> {
-        match &self.0 {
-            Tree::Null => Cow::Borrowed(""),
-            Tree::Text(text) => Cow::Borrowed(text),
-            data => Cow::Owned(data.to_json().to_string()),
-        }
-    }
-
-    /// True if nothing was configured.
-    pub fn is_empty(&self) -> bool {
-        self.0 == Tree::Null
-    }
-}
-
-impl Default for Payload {
-    fn default() -> Payload {
-        Payload(Tree::Null)
-    }
-}
-
-impl Setting for Payload {
-    type Allowed = ();
-    const ANY: () = ();
-
-    fn read(node: Node<'_>, _allowed: &(), reader: &mut Reader<'_>) -> Option<Payload> {
-        data(node, reader).map(Payload)
-    }
-
-    fn write(&self, _names: &Names) -> Tree {
-        self.0.clone()
-    }
-
-    fn schema(_allowed: &()) -> Value {
-        json!({ "description": "text, or any table, which becomes JSON" })
-    }
-}
-
-/// Any TOML value as data. The parser bounds how deep it can be.
-fn data(node: Node<'_>, reader: &mut Reader<'_>) -> Option<Tree> {
-    Some(match node.get_ref() {
-        DeValue::String(text) => Tree::text(text),
-        DeValue::Integer(_) => Tree::Int(whole_number(node, reader)?),
-        DeValue::Float(float) => match float.as_str().parse::<f64>() {
-            Ok(number) if number.is_finite() => Tree::Float(number),
-            // RFC 8259 §6: JSON has no infinity and no NaN.
-            _ => return reader.refuse(node, "JSON has no such number"),
-        },
-        DeValue::Boolean(value) => Tree::Bool(*value),
-        DeValue::Datetime(date) => Tree::text(date),
-        DeValue::Array(items) => {
-            let items: Vec<_> = items.iter().map(|item| data(item, reader)).collect();
-            Tree::List(items.into_iter().collect::<Option<_>>()?)
-        }
-        DeValue::Table(table) => {
-            let entry = |(key, node): (&toml::Spanned<_>, _)| {
-                let key: &Cow<'_, str> = key.get_ref();
-                reader.below(key, |reader| Some((key.to_string(), data(node, reader)?)))
-            };
-            let entries: Vec<_> = table.iter().map(entry).collect();
-            Tree::Table(entries.into_iter().collect::<Option<_>>()?)
-        }
-    })
-}
-
-/// A filter in a chain.
-#[derive(Clone, Debug, PartialEq)]
-pub struct FilterUse {
-    /// Which filter.
-    pub filter: FilterId,
-    /// Configuration for this chain in place of the filter's own.
-    pub config: Option<Payload>,
-}
-
-section! {
-    /// A filter in a chain, in its long form.
-    pub(crate) struct ConfiguredFilter("filter-use") {
-        /// Which filter.
-        filter: FilterId;
-        /// Configuration for this chain in place of the filter's own.
-        config: Payload;
-    }
-}
-
-impl Setting for FilterUse {
-    type Allowed = ();
-    const ANY: () = ();
-
-    fn read(node: Node<'_>, _allowed: &(), reader: &mut Reader<'_>) -> Option<FilterUse> {
-        if let DeValue::Table(_) = node.get_ref() {
-            let ConfiguredFilter { filter, config } = Setting::read(node, &(), reader)?;
-            return Some(FilterUse { filter, config: Some(config) });
-        }
-        Some(FilterUse { filter: reader.filter(node)?, config: None })
-    }
-
-    fn write(&self, names: &Names) -> Tree {
-        match &self.config {
-            None => self.filter.write(names),
-            Some(config) => {
-                let long = ConfiguredFilter { filter: self.filter, config: config.clone() };
-                Setting::write(&long, names)
-            }
-        }
-    }
-
-    fn schema(_allowed: &()) -> Value {
-        json!({ "anyOf": [FilterId::schema(&()), <ConfiguredFilter as Setting>::schema(&())] })
-    }
-}
-
-/// Chains are short: every filter costs each request.
-pub(crate) const CHAIN: ListOf<()> = ListOf { item: (), count_min: 0, count_max: 32, bare: false };
-
-/// A chain that names a filter twice would run it twice on each request: refused.
-pub(crate) fn check_chain(chain: &[FilterUse], table: &mut TableReader<'_, '_, '_>) -> Option<()> {
-    let is_again = |(index, item): (usize, &FilterUse)| {
-        chain[..index].iter().any(|earlier| earlier.filter == item.filter)
-    };
-    if chain.iter().enumerate().any(is_again) {
-        return table.contradict("filters", "one filter is named twice");
-    }
-    Some(())
-}
-
 /// From one WebAssembly page to all that 32 bits can address.
 const MEMORY: RangeInclusive<ByteSize> = ByteSize::kib(64)..=ByteSize::gib(4);
 
 /// The ticker that stops filters has a step of 1 ms.
 const DEADLINE_MIN: Duration = Duration::from_millis(1);
 const DEADLINE_MAX: Duration = Duration::from_secs(1);
+const START_MAX: Duration = Duration::from_secs(60);

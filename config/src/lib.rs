@@ -10,6 +10,7 @@
 
 mod action;
 mod balance;
+mod chain;
 mod cluster;
 mod config;
 mod diff;
@@ -19,6 +20,7 @@ mod filter;
 mod findings;
 mod grammar;
 mod listener;
+mod payload;
 pub mod property;
 mod route;
 mod runtime;
@@ -28,14 +30,14 @@ mod values;
 
 pub use action::{Action, FixedResponse, Forward, Redirect, Share, Template, TemplatePart};
 pub use balance::{Algorithm, Balance, HashKey};
+pub use chain::FilterUse;
 pub use cluster::{Cluster, ClusterLimits, ClusterTimeouts, Endpoint};
 pub use config::{Config, schema};
 pub use diff::{Change, diff};
 pub use edits::{Fields, HeaderEdits};
 pub use files::{Files, UncheckedFiles};
 pub use filter::{
-    Capability, Deadlines, Filter, FilterUse, Isolation, ModuleDigest, OnError, PauseHeaders,
-    Payload, Storm,
+    Capability, Deadlines, Filter, Isolation, ModuleDigest, OnError, PauseHeaders, Storm,
 };
 pub use findings::{FINDINGS_MAX, Finding, FindingKind, Findings, Position};
 pub use grammar::block::BlockName;
@@ -44,6 +46,7 @@ pub use grammar::tree::Tree;
 pub use listener::{
     ForwardedFields, Lenience, Listener, ListenerLimits, ListenerTimeouts, Protocol, Routes,
 };
+pub use payload::{Environment, Payload};
 pub use route::{HeaderMatches, QueryMatches, Retry, RetryOn, Rewrite, Route};
 pub use runtime::{AccessLog, Admin, Count, Fleet, LogTarget, Observe, Runtime};
 pub use values::address::{Cidr, EndpointAddress, ListenAddress};

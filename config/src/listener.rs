@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use crate::action::{Action, Forward};
-use crate::filter::{CHAIN, FilterUse, check_chain};
+use crate::chain::{CHAIN, FilterUse, check_chain};
 use crate::grammar::block::BlockName;
 use crate::grammar::names::ClusterId;
 use crate::grammar::reader::TableReader;

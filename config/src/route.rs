@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::action::Action;
+use crate::chain::{CHAIN, FilterUse, check_chain};
 use crate::edits::HeaderEdits;
-use crate::filter::{CHAIN, FilterUse, check_chain};
 use crate::grammar::names::Names;
 use crate::grammar::reader::{Node, Reader, TableReader, wrong_type};
 use crate::grammar::section::{choice, section};

@@ -47,5 +47,6 @@ pub(crate) const KEYS: &[(&str, &str, &str)] = &[
 const WORDS: &[(&str, &[&str])] = &[
     ("protocol", &["http2", "grpc", "redis", "tcp", "udp", "mongodb", "mysql", "kafka"]),
     ("balance", &["peak-ewma", "hrw", "ring-hash"]),
+    ("capability", &["grpc-call"]),
     ("retry-on", &["5xx", "502", "503", "504", "gateway-error", "unavailable", "refused-stream"]),
 ];

@@ -112,6 +112,7 @@ fn a_filter_that_is_told_nothing() {
     check("memory", "16MiB");
     check("deadline.headers", "5ms");
     check("deadline.body", "10ms");
+    check("deadline.start", "1s");
     check("on_error", "deny");
     check("isolation", "shared");
     check("pause_headers", "all");

@@ -70,6 +70,8 @@ wasm = "/usr/lib/penstock/filters/jwt-auth.wasm"
 sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 config = { issuer = "https://id.example.com", nested = { list = [1, "two", { three = 3 }] } }
 memory = "4MiB"
+vm_id = "auth"
+environment = { MODE = "strict" }
 deadline = { headers = "2ms" }
 on_error = "deny"
 capabilities = ["headers", "http-call"]
