@@ -32,6 +32,16 @@ pub enum BenchError {
         /// What it had written on standard output and error by then.
         output: String,
     },
+    /// A proxy answers, but what it was to do to the answer is not done.
+    #[error("{name}'s answers have no `{proof}`: the filter does not run. One of them:\n{head}")]
+    NoFilter {
+        /// The peer as the table calls it.
+        name: String,
+        /// What the head should have in it.
+        proof: String,
+        /// The head that came.
+        head: String,
+    },
     /// A proxy was there and is no more.
     #[error("{name} ended in the middle of the run; its output is in {}", log.display())]
     Died {

@@ -43,6 +43,8 @@ pub struct FilterUnderTest {
     pub wasm: PathBuf,
     /// Its configuration, as the text that the module is given.
     pub config: String,
+    /// What an answer's head has in it, in lower case, only where the filter has run.
+    pub proof: String,
 }
 
 /// Where a proxy listens, what it forwards to, and where it may write.
@@ -71,6 +73,11 @@ impl Peer {
             Peer::EnvoyTuned => "Envoy, tuned",
             Peer::EnvoyFilter => "Envoy, tuned + filter",
         }
+    }
+
+    /// Whether the filter under test is in its chain.
+    pub(crate) fn has_filter(self) -> bool {
+        matches!(self, Peer::PenstockFilter | Peer::EnvoyFilter)
     }
 
     /// The name of its configuration file in the run's folder.

@@ -91,11 +91,13 @@ impl Report {
         self.notes.push(text);
     }
 
-    /// What `with` costs more than `without` in the first table where both were measured.
+    /// What `with` costs more than `without`, in the first table where both were measured: the
+    /// median of the differences within a round.
     pub(crate) fn difference(&self, without: Peer, with: Peer) -> Option<f64> {
         self.sections.iter().find_map(|section| {
-            let figures = |peer| section.figures(peer).map(costs).map(|costs| median(&costs));
-            Some(figures(with)? - figures(without)?)
+            let pairs = section.figures(with)?.iter().zip(section.figures(without)?);
+            let added: Vec<f64> = pairs.map(|(with, without)| with.cost - without.cost).collect();
+            Some(median(&added))
         })
     }
 

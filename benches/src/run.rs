@@ -109,7 +109,13 @@ impl Bench {
         let log = folder.join(format!("{}.log", peer.name().replace([' ', ',', '+'], "-")));
         let mut process =
             Process::start(self.plan.proxy_core, &invocation.program, &invocation.arguments, log)?;
-        wait_until_answering(peer.name(), &mut process, listen)?;
+        let head = wait_until_answering(peer.name(), &mut process, listen)?;
+        if let Some(filter) = self.plan.filter.as_ref().filter(|_| peer.has_filter())
+            && !head.to_ascii_lowercase().contains(&filter.proof)
+        {
+            let (name, proof) = (peer.name().to_owned(), filter.proof.clone());
+            return Err(BenchError::NoFilter { name, proof, head });
+        }
         Ok(Contestant { peer, version, address: listen, process })
     }
 }
@@ -132,17 +138,18 @@ fn free_address() -> io::Result<SocketAddr> {
     TcpListener::bind(("127.0.0.1", 0))?.local_addr()
 }
 
+/// Asks until there is a 200, and gives its head.
 fn wait_until_answering(
     name: &str,
     process: &mut Process,
     address: SocketAddr,
-) -> Result<(), BenchError> {
+) -> Result<String, BenchError> {
     let deadline = Instant::now() + START_TIME_MAX;
     while Instant::now() < deadline && process.ended().is_none() {
-        if answers_ok(address).unwrap_or(false) {
-            return Ok(());
+        match ask(address) {
+            Ok(head) if head.starts_with("HTTP/1.1 200") => return Ok(head),
+            _ => thread::sleep(Duration::from_millis(20)),
         }
-        thread::sleep(Duration::from_millis(20));
     }
     Err(BenchError::NotReady {
         name: name.to_owned(),
@@ -151,14 +158,22 @@ fn wait_until_answering(
     })
 }
 
-/// Whether one GET there is answered with 200.
-fn answers_ok(address: SocketAddr) -> io::Result<bool> {
+/// The head of the answer to one GET, which fits one buffer.
+fn ask(address: SocketAddr) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
     stream.set_read_timeout(Some(Duration::from_secs(2)))?;
     stream.write_all(REQUEST)?;
-    let mut head = [0; 12];
-    stream.read_exact(&mut head)?;
-    Ok(head == *b"HTTP/1.1 200")
+    let mut input = [0; 4096];
+    let mut filled = 0;
+    loop {
+        if let Some(end) = input[..filled].windows(4).position(|window| window == b"\r\n\r\n") {
+            return Ok(String::from_utf8_lossy(&input[..end]).into_owned());
+        }
+        match stream.read(&mut input[filled..])? {
+            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+            bytes => filled += bytes,
+        }
+    }
 }
 
 /// The request of everything here that is not `wrk`.

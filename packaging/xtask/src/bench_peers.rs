@@ -37,6 +37,9 @@ pub(crate) struct Arguments {
     /// The configuration text that the module is given.
     #[arg(long, default_value = DEFAULT_FILTER_CONFIG)]
     wasm_config: String,
+    /// What an answer's head has in it, in lower case, only where the module has run.
+    #[arg(long, default_value = "x-d: 4")]
+    wasm_proof: String,
     /// A header line that the load generator adds (`Name: value`), any number of times.
     #[arg(long)]
     header: Vec<String>,
@@ -140,6 +143,7 @@ fn plan(arguments: &Arguments) -> Result<Plan, String> {
         filter: Some(FilterUnderTest {
             wasm: root().join(&arguments.wasm),
             config: arguments.wasm_config.clone(),
+            proof: arguments.wasm_proof.clone(),
         }),
         headers: arguments.header.clone(),
     })
