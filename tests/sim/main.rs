@@ -6,3 +6,4 @@ mod http;
 mod laws;
 mod planted;
 mod relay;
+mod slots;
