@@ -6,6 +6,23 @@
 //! Every table of the language is declared once (`section!`), which gives the type, the reader,
 //! the defaults, the writer and the JSON schema.
 
+//! ```
+//! use penstock_config::{Config, UncheckedFiles};
+//!
+//! let text = r#"
+//! [listener.web]
+//! address = ":8080"
+//! to = "app"
+//!
+//! [cluster.app]
+//! endpoints = ["127.0.0.1:9001"]
+//! "#;
+//! let config = Config::parse("penstock.toml", text.as_bytes(), &UncheckedFiles)?;
+//! let app = config.cluster_named("app").map(|id| config.cluster(id));
+//! assert_eq!(app.map(|cluster| cluster.limits.queued_max), Some(1_024));
+//! # Ok::<(), penstock_config::Findings>(())
+//! ```
+
 #![forbid(unsafe_code)]
 
 mod action;

@@ -206,8 +206,9 @@ fn check_reachable(routes: Vec<Route>, table: &mut TableReader<'_, '_, '_>) -> O
         Some(index) if index + 1 < routes.len() => {
             let problem = format!("never reached: route[{index}] matches everything");
             let span = table.span_of_item("route", index + 1);
-            let item = format!("route[{}]", index + 1);
-            table.reader.below(&item, |reader| reader.contradict(span, problem))
+            table.reader.below("route", |reader| {
+                reader.at(index + 1, |reader| reader.contradict(span, problem))
+            })
         }
         _ => Some(Routes(routes)),
     }

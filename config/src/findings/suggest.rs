@@ -5,8 +5,8 @@
 /// The candidate that `word` was most likely meant to be, if one is near enough.
 ///
 /// Near enough is one edit per three letters, at least one but not all; or one word being the
-/// head of the other (`requests_max` for `requests`). Words over
-/// `WORD_BYTES_MAX` bytes get no suggestion, so that a hostile file cannot buy quadratic work.
+/// head or the tail of the other (`requests_max` for `requests`). Words over `WORD_BYTES_MAX`
+/// bytes get no suggestion, so that a hostile file cannot buy quadratic work.
 pub(crate) fn nearest<'c>(
     word: &str,
     candidates: impl IntoIterator<Item = &'c str>,
@@ -19,10 +19,17 @@ pub(crate) fn nearest<'c>(
         let known = candidate.to_ascii_lowercase().replace('_', "-");
         let longer = lower.len().max(known.len());
         let allowed = (longer / 3).max(1).min(longer.saturating_sub(1));
+        let is_part = |part: &str, whole: &str| {
+            part.len() >= 4 && (whole.starts_with(part) || whole.ends_with(part))
+        };
+        let is_part = is_part(&lower, &known) || is_part(&known, &lower);
+        // Every byte of difference in length is an edit at least.
+        let differs = lower.len().abs_diff(known.len());
+        if !is_part && differs > allowed {
+            return None;
+        }
         let edits = distance(&lower, &known);
-        let headed = known.len() >= 4 && (lower.starts_with(&known))
-            || lower.len() >= 4 && known.starts_with(&lower);
-        (edits <= allowed || headed).then_some(edits)
+        (edits <= allowed || is_part).then_some(edits)
     };
     candidates
         .into_iter()
@@ -33,15 +40,19 @@ pub(crate) fn nearest<'c>(
 }
 
 /// Edits (insert, delete, replace, swap of neighbours) that turn `from` into `to`: the optimal
-/// string alignment distance (Boytsov 2011, §3.1), on bytes because keys are ASCII.
+/// string alignment distance (Boytsov 2011, §3.1), on bytes because keys are ASCII. Both words
+/// have at most `WORD_BYTES_MAX` of them.
 fn distance(from: &str, to: &str) -> usize {
     let (from, to) = (from.as_bytes(), to.as_bytes());
-    let width = to.len() + 1;
-    let mut before: Vec<usize> = vec![0; width];
-    let mut above: Vec<usize> = (0..width).collect();
+    // Three rows of the table are enough: the one being filled and the two above it.
+    let mut rows = [[0; WORD_BYTES_MAX + 1]; 3];
+    let [before, above, current] = &mut rows;
+    for (column, edits) in above.iter_mut().enumerate() {
+        *edits = column;
+    }
     for row in 1..=from.len() {
-        let mut current = vec![row; width];
-        for column in 1..width {
+        current[0] = row;
+        for column in 1..=to.len() {
             let same = from[row - 1] == to[column - 1];
             let mut edits = (above[column - 1] + usize::from(!same))
                 .min(above[column] + 1)
@@ -55,7 +66,8 @@ fn distance(from: &str, to: &str) -> usize {
             }
             current[column] = edits;
         }
-        before = std::mem::replace(&mut above, current);
+        std::mem::swap(before, above);
+        std::mem::swap(above, current);
     }
     above[to.len()]
 }

@@ -40,7 +40,7 @@ impl Group for BlockName {
     fn describe(_out: &mut TableSchema) {}
 }
 
-/// The names in the table of blocks at `key`, in the order that indexes are given in.
+/// The names in the table of blocks at `key`, sorted, which is the order of their indexes.
 pub(crate) fn names_of(root: &DeTable<'_>, key: &str) -> Vec<String> {
     let blocks = root.get(key).and_then(|node| node.get_ref().as_table());
     blocks

@@ -22,7 +22,7 @@ impl FilterId {
     }
 }
 
-/// The names of the blocks that others refer to, in the order of their indexes.
+/// The names of the blocks that others refer to, sorted, which is the order of their indexes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Names {
     pub(crate) clusters: Vec<String>,

@@ -175,30 +175,36 @@ impl<'a> Reader<'a> {
     /// The cluster that `node` names.
     pub(crate) fn cluster(&mut self, node: Node<'_>) -> Option<ClusterId> {
         let name = self.text(node, "the name of a cluster")?;
-        let found = self.names.clusters.iter().position(|known| known == name);
+        let found = self.names.clusters.binary_search_by(|known| known.as_str().cmp(name));
         match found {
-            Some(index) => Some(ClusterId(index as u32)),
-            None => self.refuse_name(node, name, "cluster"),
+            Ok(index) => Some(ClusterId(index as u32)),
+            Err(_) => self.refuse_name(node, name, "cluster"),
         }
     }
 
     /// The filter that `node` names.
     pub(crate) fn filter(&mut self, node: Node<'_>) -> Option<FilterId> {
         let name = self.text(node, "the name of a filter")?;
-        let found = self.names.filters.iter().position(|known| known == name);
+        let found = self.names.filters.binary_search_by(|known| known.as_str().cmp(name));
         match found {
-            Some(index) => Some(FilterId(index as u32)),
-            None => self.refuse_name(node, name, "filter"),
+            Ok(index) => Some(FilterId(index as u32)),
+            Err(_) => self.refuse_name(node, name, "filter"),
         }
     }
 
     fn refuse_name<T>(&mut self, node: Node<'_>, name: &str, kind: &str) -> Option<T> {
+        if self.findings.len() >= FINDINGS_MAX {
+            self.left_out += 1;
+            return None;
+        }
         let known = if kind == "cluster" { &self.names.clusters } else { &self.names.filters };
+        // Comparing every wrong name with every defined one would be quadratic.
+        let compared = known.iter().map(String::as_str).take(NAMES_COMPARED_MAX);
         let problem = format!("there is no [{kind}.{}]", key_text(name));
         let finding = RawFinding::new(FindingKind::Reference, node.span(), problem)
             .with_value()
             .with_allowed(known.iter().take(NAMES_SHOWN_MAX).map(|name| quoted(name)))
-            .with_suggestion(nearest(name, known.iter().map(String::as_str)).map(quoted));
+            .with_suggestion(nearest(name, compared).map(quoted));
         self.report(finding)
     }
 
@@ -361,6 +367,9 @@ pub(crate) fn wrong_type(expected: &str, node: Node<'_>) -> String {
 fn quoted(word: &str) -> String {
     format!("\"{word}\"")
 }
+
+/// How many defined names a wrong one is compared with.
+const NAMES_COMPARED_MAX: usize = 1_000;
 
 /// How many defined names a finding lists.
 const NAMES_SHOWN_MAX: usize = 20;

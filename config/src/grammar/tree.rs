@@ -54,35 +54,56 @@ impl Tree {
         }
         out
     }
+}
 
-    fn is_null(&self) -> bool {
-        matches!(self, Tree::Null)
+/// How an entry is written.
+#[derive(Clone, Copy, PartialEq)]
+enum Form {
+    /// On one line.
+    Line,
+    /// Under a header of its own.
+    Table,
+    /// As `[[...]]` blocks.
+    Blocks,
+}
+
+/// The form of an entry of a table that is `depth` keys deep.
+fn form(depth: usize, key: &str, value: &Tree) -> Form {
+    match value {
+        Tree::Table(_) if depth < 2 => Form::Table,
+        Tree::Table(_) if depth == 2 && line_text(key, value).len() > LINE_BYTES_MAX => Form::Table,
+        Tree::List(_) if depth == 2 && key == ROUTE => Form::Blocks,
+        _ => Form::Line,
     }
 }
 
-/// Writes `entries` under the header of `path`: plain keys first, then the tables below.
+fn line_text(key: &str, value: &Tree) -> String {
+    let mut line = key_text(key) + " = ";
+    write_value(value, &mut line);
+    line
+}
+
+/// Writes `entries` under the header of `path`: what is on one line first, blocks last.
 fn write_document(entries: &[(String, Tree)], path: &mut Vec<String>, out: &mut String) {
-    let is_block = |depth: usize, key: &str, value: &Tree| match value {
-        Tree::Table(_) => depth < 2,
-        Tree::List(_) => depth == 2 && key == ROUTE,
-        _ => false,
-    };
     let depth = path.len();
-    for (key, value) in entries {
-        if !value.is_null() && !is_block(depth, key, value) {
-            out.push_str(&key_text(key));
-            out.push_str(" = ");
-            write_value(value, out);
-            out.push('\n');
+    for wanted in [Form::Line, Form::Table, Form::Blocks] {
+        let is_wanted = |(key, value): &&(String, Tree)| {
+            !matches!(value, Tree::Null) && form(depth, key, value) == wanted
+        };
+        for (key, value) in entries.iter().filter(is_wanted) {
+            path.push(key_text(key));
+            match (wanted, value) {
+                (Form::Line, value) => {
+                    out.push_str(&line_text(key, value));
+                    out.push('\n');
+                }
+                (_, Tree::List(items)) => {
+                    items.iter().for_each(|item| write_block(item, true, path, out));
+                }
+                (_, table) => write_block(table, false, path, out),
+            }
+            path.pop();
         }
-    }
-    for (key, value) in entries.iter().filter(|(key, value)| is_block(depth, key, value)) {
-        path.push(key_text(key));
-        match value {
-            Tree::List(items) => items.iter().for_each(|item| write_block(item, true, path, out)),
-            table => write_block(table, false, path, out),
-        }
-        path.pop();
     }
 }
 
@@ -109,7 +130,7 @@ fn write_value(value: &Tree, out: &mut String) {
         Tree::Text(text) => write_text(text, out),
         Tree::List(items) => write_joined(items, "[", "]", out, write_value),
         Tree::Table(entries) => {
-            let set: Vec<_> = entries.iter().filter(|(_, value)| !value.is_null()).collect();
+            let set: Vec<_> = entries.iter().filter(|(_, value)| *value != Tree::Null).collect();
             write_joined(&set, "{ ", " }", out, |(key, value), out| {
                 out.push_str(&key_text(key));
                 out.push_str(" = ");
@@ -168,6 +189,9 @@ fn write_text(text: &str, out: &mut String) {
     }
     out.push('"');
 }
+
+/// Longest table that is written on one line.
+const LINE_BYTES_MAX: usize = 80;
 
 /// The one list that is written as `[[...]]` blocks, one per route.
 const ROUTE: &str = "route";

@@ -53,6 +53,7 @@ penstock.toml:3:1: fleet.seed: unknown key
  3 | seed = 1 # \u{fc}
    | ^^^^
    = allowed: hash_seed
+   = did you mean `hash_seed`?
 
 1 mistake
 ",

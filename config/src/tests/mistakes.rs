@@ -66,6 +66,11 @@ fn bytes_that_are_not_text() {
 }
 
 #[test]
+fn lines_may_end_in_cr_lf() {
+    check("[fleet]\r\nseed = 1\r\n", &["2:1 unknown-key fleet.seed: unknown key ?hash_seed"]);
+}
+
+#[test]
 fn unknown_keys_are_told_with_the_one_that_was_meant() {
     check("[runtimes]", &["1:2 unknown-key runtimes: unknown key ?runtime"]);
     check("[runtime]\nshard = 1", &["2:1 unknown-key runtime.shard: unknown key ?shards"]);
@@ -261,7 +266,7 @@ fn settings_that_contradict_each_other() {
     );
     check_route(
         "to = \"a\"\n[[listener.l.route]]\nrespond = {}",
-        &["5:1 reference listener.l.\"route[1]\": never reached: route[0] matches everything"],
+        &["5:1 reference listener.l.route[1]: never reached: route[0] matches everything"],
     );
     check_route(
         "redirect = { to = \"/x\", status = 304 }",

@@ -2,6 +2,7 @@
 
 mod bad_values;
 mod defaults;
+mod documents;
 mod findings;
 mod matching;
 mod mistakes;

@@ -48,6 +48,9 @@ impl FromStr for HostPattern {
         if text == "*" {
             return Err(BadText("leave `host` out to match every host"));
         }
+        if !text.is_ascii() {
+            return Err(BadText("a host is written in its ASCII form, which starts with \"xn--\""));
+        }
         let lower = text.to_ascii_lowercase();
         if lower.parse::<std::net::Ipv6Addr>().is_ok() {
             return Err(BadText("an IPv6 host is written in brackets, as in \"[::1]\""));
