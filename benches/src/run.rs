@@ -77,7 +77,7 @@ impl Bench {
             &[origin_address.to_string()],
             folder.join("origin.log"),
         )?;
-        wait_until_answering("bench-origin", &mut origin, origin_address)?;
+        wait_until_answering("bench-origin", &mut origin, origin_address, &plan.headers)?;
         let mut bench =
             Bench { plan, contestants: Vec::new(), absent: Vec::new(), _origin: origin };
         for &peer in peers {
@@ -109,7 +109,8 @@ impl Bench {
         let log = folder.join(format!("{}.log", peer.name().replace([' ', ',', '+'], "-")));
         let mut process =
             Process::start(self.plan.proxy_core, &invocation.program, &invocation.arguments, log)?;
-        let head = wait_until_answering(peer.name(), &mut process, listen)?;
+        let headers = &self.plan.headers;
+        let head = wait_until_answering(peer.name(), &mut process, listen, headers)?;
         if let Some(filter) = self.plan.filter.as_ref().filter(|_| peer.has_filter())
             && !head.to_ascii_lowercase().contains(&filter.proof)
         {
@@ -143,10 +144,11 @@ fn wait_until_answering(
     name: &str,
     process: &mut Process,
     address: SocketAddr,
+    headers: &[String],
 ) -> Result<String, BenchError> {
     let deadline = Instant::now() + START_TIME_MAX;
     while Instant::now() < deadline && process.ended().is_none() {
-        match ask(address) {
+        match ask(address, headers) {
             Ok(head) if head.starts_with("HTTP/1.1 200") => return Ok(head),
             _ => thread::sleep(Duration::from_millis(20)),
         }
@@ -159,10 +161,12 @@ fn wait_until_answering(
 }
 
 /// The head of the answer to one GET, which fits one buffer.
-fn ask(address: SocketAddr) -> io::Result<String> {
+fn ask(address: SocketAddr, headers: &[String]) -> io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
     stream.set_read_timeout(Some(Duration::from_secs(2)))?;
-    stream.write_all(REQUEST)?;
+    let headers: String = headers.iter().map(|line| format!("{line}\r\n")).collect();
+    let request = format!("GET / HTTP/1.1\r\nHost: bench\r\n{headers}\r\n");
+    stream.write_all(request.as_bytes())?;
     let mut input = [0; 4096];
     let mut filled = 0;
     loop {
@@ -176,7 +180,7 @@ fn ask(address: SocketAddr) -> io::Result<String> {
     }
 }
 
-/// The request of everything here that is not `wrk`.
+/// The request on connections that then stay idle.
 pub(crate) const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: bench\r\n\r\n";
 
 /// Envoy with a WASM module to compile takes some seconds on a slow machine.

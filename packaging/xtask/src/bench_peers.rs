@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use penstock_benches::{BenchError, FilterUnderTest, Peer, Plan, Report, scenario};
 
-use crate::workspace::{cargo, root, succeed, target};
+use crate::filters::build;
+use crate::workspace::{cargo, succeed, target};
 
 /// How to measure.
 #[derive(Args)]
@@ -31,17 +32,17 @@ pub(crate) struct Arguments {
     /// The core of load generator and origin.
     #[arg(long, default_value_t = 1)]
     load_core: usize,
-    /// The module of the filter scenario.
-    #[arg(long, default_value = "filters/compiled/header-edit.wasm")]
-    wasm: PathBuf,
+    /// The module of the filter scenario, in place of the one in benches/filter.
+    #[arg(long)]
+    wasm: Option<PathBuf>,
     /// The configuration text that the module is given.
-    #[arg(long, default_value = DEFAULT_FILTER_CONFIG)]
+    #[arg(long, default_value = GATE_CONFIG)]
     wasm_config: String,
     /// What an answer's head has in it, in lower case, only where the module has run.
-    #[arg(long, default_value = "x-d: 4")]
+    #[arg(long, default_value = "x-gate: passed")]
     wasm_proof: String,
     /// A header line that the load generator adds (`Name: value`), any number of times.
-    #[arg(long)]
+    #[arg(long, default_value = "Authorization: Bearer bench")]
     header: Vec<String>,
     /// A Penstock binary to measure instead of building this tree's.
     #[arg(long)]
@@ -51,9 +52,8 @@ pub(crate) struct Arguments {
     output: Option<PathBuf>,
 }
 
-/// The header-edit filter with four edits of each direction's head.
-const DEFAULT_FILTER_CONFIG: &str =
-    r#"{"request":{"set":{"x-a":"1","x-b":"2"},"remove":["x-c"]},"response":{"set":{"x-d":"4"}}}"#;
+/// What the filter of benches/filter is told.
+const GATE_CONFIG: &str = r#"{"token":"bench","routes":[{"prefix":"/v2/","to":"next"}]}"#;
 
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 enum Scenario {
@@ -85,7 +85,7 @@ impl From<PeerName> for Peer {
 
 /// Runs the scenarios that were asked for.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
-    let plan = plan(arguments)?;
+    let mut plan = plan(arguments)?;
     let peers: Vec<Peer> = match arguments.peers.as_slice() {
         [] => {
             vec![Peer::Penstock, Peer::Haproxy, Peer::Nginx, Peer::EnvoyDefault, Peer::EnvoyTuned]
@@ -98,6 +98,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
     };
     let mut tables = String::new();
     for scenario in scenarios {
+        if *scenario == Scenario::Filters {
+            plan.filter = Some(filter(arguments)?);
+        }
         let report = measure(*scenario, &plan, &peers).map_err(|error| error.to_string())?;
         let table = report.markdown();
         println!("{table}");
@@ -116,6 +119,17 @@ fn measure(scenario: Scenario, plan: &Plan, peers: &[Peer]) -> Result<Report, Be
         Scenario::Idle => scenario::idle(plan.clone(), peers),
         Scenario::Filters => scenario::filters(plan.clone()),
     }
+}
+
+/// The module that was named, or ours, built now.
+fn filter(arguments: &Arguments) -> Result<FilterUnderTest, String> {
+    let wasm = match &arguments.wasm {
+        Some(path) if path.is_file() => path.clone(),
+        Some(path) => return Err(format!("{} is no file", path.display())),
+        None => build(&["penstock-benches-filter"])?.remove(0),
+    };
+    let (config, proof) = (arguments.wasm_config.clone(), arguments.wasm_proof.clone());
+    Ok(FilterUnderTest { wasm, config, proof })
 }
 
 /// Builds what is measured and says where it is.
@@ -140,11 +154,7 @@ fn plan(arguments: &Arguments) -> Result<Plan, String> {
         proxy_core: arguments.proxy_core,
         load_core: arguments.load_core,
         idle_connections: arguments.idle_connections.into(),
-        filter: Some(FilterUnderTest {
-            wasm: root().join(&arguments.wasm),
-            config: arguments.wasm_config.clone(),
-            proof: arguments.wasm_proof.clone(),
-        }),
+        filter: None,
         headers: arguments.header.clone(),
     })
 }

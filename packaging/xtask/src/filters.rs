@@ -48,7 +48,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
         return check(&filters, &compiled, &manifest);
     }
     let rustc = rustc_version()?;
-    let modules = build(&filters)?;
+    let packages: Vec<&str> = filters.iter().map(|filter| &*filter.package).collect();
+    let modules = build(&packages)?;
     create(&compiled)?;
     for (filter, module) in filters.iter().zip(&modules) {
         let bytes = read(module)?;
@@ -82,8 +83,8 @@ fn check(filters: &[Filter], compiled: &Path, manifest: &Table) -> Result<(), St
             ),
         }
     }
-    let names: Vec<&Filter> = buildable.iter().map(|(filter, _)| *filter).collect();
-    for (module, (filter, recorded)) in build(&names)?.iter().zip(&buildable) {
+    let packages: Vec<&str> = buildable.iter().map(|(filter, _)| &*filter.package).collect();
+    for (module, (filter, recorded)) in build(&packages)?.iter().zip(&buildable) {
         match record(&read(module)?, &rustc) == *recorded {
             true => println!("{}: rebuilt, the same bytes", filter.name),
             false => wrong.push(format!("{}: sources give other bytes", filter.name)),
@@ -113,9 +114,9 @@ fn filters(names: &[String]) -> Result<Vec<Filter>, String> {
     Ok(found)
 }
 
-/// Compiles `filters` and says where their modules are, in the same order.
-fn build<F: std::borrow::Borrow<Filter>>(filters: &[F]) -> Result<Vec<PathBuf>, String> {
-    if filters.is_empty() {
+/// Compiles the crates `packages` and says where their modules are, in the same order.
+pub(crate) fn build(packages: &[&str]) -> Result<Vec<PathBuf>, String> {
+    if packages.is_empty() {
         return Ok(Vec::new());
     }
     // A folder of its own: other flags than the workspace's builds, which they would push out.
@@ -123,8 +124,8 @@ fn build<F: std::borrow::Borrow<Filter>>(filters: &[F]) -> Result<Vec<PathBuf>, 
     let mut command = cargo();
     command.args(["build", "--locked", "--lib", "--profile", "filter", "--target", WASM_TARGET]);
     command.arg("--target-dir").arg(&folder);
-    for filter in filters {
-        command.args(["--package", &filter.borrow().package]);
+    for package in packages {
+        command.args(["--package", package]);
     }
     command.env("CARGO_ENCODED_RUSTFLAGS", remap_flags()?.join("\u{1f}"));
     command.env_remove("RUSTFLAGS");
@@ -132,9 +133,8 @@ fn build<F: std::borrow::Borrow<Filter>>(filters: &[F]) -> Result<Vec<PathBuf>, 
         format!("{error}\nis the target there? `rustup target add {WASM_TARGET}`")
     })?;
     let built = folder.join(WASM_TARGET).join("filter");
-    let module =
-        |filter: &F| built.join(format!("{}.wasm", filter.borrow().package.replace('-', "_")));
-    Ok(filters.iter().map(module).collect())
+    let module = |package: &&str| built.join(format!("{}.wasm", package.replace('-', "_")));
+    Ok(packages.iter().map(module).collect())
 }
 
 /// Flags that take this machine's folders out of panic messages: the workspace, the registry's
