@@ -91,6 +91,8 @@ fn latency_follows_what_is_new_and_fades_without_it() {
     let before = endpoint.load().latency_us(at(wrap - 1)).unwrap();
     let after = endpoint.load().latency_us(at(wrap)).unwrap();
     assert!((after / before - 1.0).abs() < 0.001, "{before} became {after}");
+    endpoint.begin().finish(Duration::from_millis(2 * before as u64 / 1_000), at(wrap + 4_999));
+    near(wrap + 4_999, before * 1.5 / 1e3);
 }
 
 #[test]

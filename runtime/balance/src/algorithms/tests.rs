@@ -169,6 +169,18 @@ fn the_share_of_who_is_out_goes_to_all_others() {
 }
 
 #[test]
+fn a_heavy_endpoint_that_comes_back_catches_up_on_nothing() {
+    for (algorithm, weighted) in ALL {
+        let mut shard = Shard::new(&algorithm, specs(&[50, 1]));
+        shard.usable.set(EndpointId::new(0), false);
+        assert_eq!(shard.share(1, 1_000), [0, 1_000]);
+        shard.usable.set(EndpointId::new(0), true);
+        let counts = shard.share(1, 5_000);
+        check_shares(&algorithm, &counts, if weighted { &[50, 1] } else { &[1, 1] }, 0.35);
+    }
+}
+
+#[test]
 fn retries_meet_every_endpoint_once() {
     for (algorithm, _) in ALL {
         let mut shard = Shard::new(&algorithm, specs(&[1, 9, 1, 1, 4]));
@@ -215,7 +227,8 @@ fn weighted_round_robin_interleaves() {
 fn a_schedule_is_set_back_before_it_overflows() {
     let mut shard = Shard::new(&Balance::WeightedRoundRobin, specs(&[2, 1]));
     if let super::State::Schedule(schedule) = &mut shard.state.0 {
-        schedule.advance((1 << 62) + 1);
+        // Without that, the turns of these 30,000 picks would pass the last number.
+        schedule.advance(u64::MAX - (1 << 40));
     }
     let counts = shard.share(1, 30_000);
     check_shares(&Balance::WeightedRoundRobin, &counts, &[2, 1], 0.01);
@@ -308,6 +321,11 @@ fn a_maglev_table_is_even_within_a_slot_and_its_bytes_are_pinned() {
     // If this changes, appliances of two versions disagree on where a key lives.
     let bytes: Vec<u8> = slots(&[1, 2, 3], "test").iter().map(|&index| index as u8).collect();
     assert_eq!(FleetSeed::new("pin").hash(&bytes), PINNED_TABLE);
+    // And so if this changes: who of ten has each key.
+    let mut shard = Shard::new(&MAGLEV, specs(&[1; 10]));
+    let places = [0, 1 << 60, 1 << 61, 1 << 62, 1 << 63, u64::MAX]
+        .map(|key| shard.pick_key(Some(key)).unwrap());
+    assert_eq!(places, [1, 1, 6, 4, 5, 9]);
 }
 
 const PINNED_TABLE: u64 = 5_522_957_896_710_216_513;

@@ -52,7 +52,8 @@ impl Schedule {
         };
         for Reverse((due, index)) in self.aside.drain(..) {
             // Who was tried by this request keeps the turn. Who is unusable loses it, and so
-            // neither comes up at every pick nor gets a burst on coming back.
+            // neither comes up at every pick nor gets a burst on coming back: where
+            // those left are light, the clock runs faster than a heavy one's turns.
             let due = if candidates.usable(index) {
                 due
             } else {
