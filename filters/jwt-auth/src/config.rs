@@ -15,10 +15,10 @@ use crate::token::Denial;
 pub struct Config {
     /// Whose tokens are accepted (`iss`). Empty: anybody's whose key we have.
     #[serde(default)]
-    issuers: Vec<String>,
+    issuer: OneOrMany,
     /// Who the token must be for (`aud`): one of these. Empty: for anybody.
     #[serde(default)]
-    audiences: Vec<String>,
+    audience: OneOrMany,
     /// Keys, as a JWK set.
     #[serde(default)]
     keys: Option<Jwks>,
@@ -49,6 +49,29 @@ pub struct Config {
     /// What the caller is told to log in to.
     #[serde(default = "realm")]
     realm: String,
+}
+
+/// A name, or a list of them.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "expected a text or a list of texts")]
+enum OneOrMany {
+    One(String),
+    Many(Vec<String>),
+}
+
+impl Default for OneOrMany {
+    fn default() -> Self {
+        Self::Many(Vec::new())
+    }
+}
+
+impl OneOrMany {
+    fn list(self) -> Vec<String> {
+        match self {
+            Self::One(name) => vec![name],
+            Self::Many(names) => names,
+        }
+    }
 }
 
 /// What requests are judged by.
@@ -95,8 +118,8 @@ impl Config {
         }
         let keyring = Keyring::new(fixed, self.fetch);
         let rules = Rules {
-            issuers: self.issuers,
-            audiences: self.audiences,
+            issuers: self.issuer.list(),
+            audiences: self.audience.list(),
             header: self.header,
             cookie: self.cookie,
             forward: self.forward,

@@ -2,8 +2,8 @@
 //!
 //! ```toml
 //! [filter.jwt.config]
-//! issuers = ["https://login.example.com/"]
-//! audiences = ["orders"]
+//! issuer = "https://login.example.com/"
+//! audience = "orders"
 //! fetch = { cluster = "login", authority = "login.example.com", path = "/.well-known/jwks.json" }
 //! forward = { sub = "x-user", scope = "x-scope" }
 //! ```

@@ -78,8 +78,8 @@ fn good(algorithm: &str, key: &str) -> String {
 /// A filter with all three keys and these entries beside them.
 fn filter(entries: Value) -> Instance<JwtAuth> {
     let mut config = json!({
-        "issuers": ["us"],
-        "audiences": ["orders"],
+        "issuer": "us",
+        "audience": ["orders", "else"],
         "keys": { "keys": [hs256_key(), rs256_key(), es256_key()] },
     });
     config.as_object_mut().unwrap().extend(entries.as_object().unwrap().clone());
@@ -126,7 +126,7 @@ fn the_example_of_rfc_7515_appendix_a_1_verifies() {
     let token = "eyJ0eXAiOiJKV1QiLA0KICJhbGciOiJIUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzO\
         DAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gF\
         WFOEjXk";
-    let config = json!({ "issuers": ["joe"], "keys": { "keys": [{ "kty": "oct", "k": key }] } });
+    let config = json!({ "issuer": ["joe"], "keys": { "keys": [{ "kty": "oct", "k": key }] } });
     let filter = Instance::<JwtAuth>::new(&config.to_string()).unwrap();
     filter.set_unix(core::time::Duration::from_secs(1_300_819_379));
     assert_eq!(bearer(&filter, token), None);
@@ -300,10 +300,11 @@ fn a_configuration_that_is_wrong_or_lets_everyone_in_is_refused() {
     off["y"] = off["x"].clone();
     check(json!({ "keys": { "keys": [off] } }), "keys.keys[0]: the point is not on the curve");
     check(json!({ "keys": { "keys": [{}] } }), "keys.keys[0]: missing field `kty`");
+    check(json!({ "keys": keys, "issuer": 1 }), "issuer: expected a text or a list of texts");
     check(json!({ "keys": keys, "leeway_seconds": 301 }), "leeway_seconds: 301: at most 300");
     check(json!({ "keys": keys, "forward": { "sub": "X-User" } }), "forward.sub: \"X-User\"");
     check(json!({ "keys": keys, "realm": "a\"b" }), "realm: no quotes");
-    check(json!({ "keys": keys, "audience": "x" }), "audience: unknown field `audience`");
+    check(json!({ "keys": keys, "audiences": "x" }), "audiences: unknown field `audiences`");
     let fetch = json!({ "cluster": "c", "path": "/", "refresh_seconds": 1 });
     check(json!({ "fetch": fetch }), "fetch.refresh_seconds: 1: from 10 to 86400");
 }

@@ -10,7 +10,7 @@ use crate::JwtAuth;
 
 fn filter() -> Instance<JwtAuth> {
     let config = json!({
-        "issuers": ["us"],
+        "issuer": "us",
         "fetch": { "cluster": "login", "path": "/jwks", "refresh_seconds": 60 },
     });
     Instance::new(&config.to_string()).unwrap()
