@@ -165,6 +165,12 @@ fn patterns_that_could_never_match() {
     check_path("v2", "a path starts with \"/\"");
     check_path("/a?b=c", "a path has no query; match that with `query`");
     check_path("/a b", "a path is ASCII without spaces; percent-encode the rest");
+    // RFC 3986 §6.2.2: routes are matched in the normal form.
+    check_path("/%41", "letters, digits and - . _ ~ are matched as themselves, not encoded");
+    check_path("/%c3%a4", "percent-encodings are matched in upper case");
+    check_path("/a%", "a percent sign needs two hexadecimal digits");
+    check_path("/a%+1", "a percent sign needs two hexadecimal digits");
+    check_path("/%00", "no request can carry an encoded NUL");
     check_path("/a/../b", "paths are matched normalised: no \".\", \"..\" or \"//\"");
     check_path("/a*", "a star stands for a whole segment, as in \"/users/*/avatar\" or \"/v2/*\"");
     let check_host = |host: &str, problem: &str| {
@@ -174,6 +180,10 @@ fn patterns_that_could_never_match() {
     check_host("*", "leave `host` out to match every host");
     check_host("a.example:80", "a host is written without a port");
     check_host("a.*.b", "a host is a name such as \"example.com\" or \"*.example.com\"");
+    check_host(
+        "b\u{fc}cher.example",
+        "a host is written in its ASCII form, which starts with \"xn--\"",
+    );
     check_host("::1", "an IPv6 host is written in brackets, as in \"[::1]\"");
     check_route(
         "to = \"a\"\nheaders = { x = \"*\", \"y z\" = true }",

@@ -39,6 +39,7 @@ fn paths() {
     };
     check("/a", "/a", true);
     check("/a", "/a/", false);
+    check("/%C3%A4", "/%C3%A4", true);
     check("/a/*", "/a", true);
     check("/a/*", "/a/", true);
     check("/a/*", "/a/b/c", true);

@@ -207,7 +207,27 @@ fn check_path(text: &str) -> Result<(), BadText> {
     if text.split('/').any(|part| part == "." || part == "..") || text.contains("//") {
         return Err(BadText("paths are matched normalised: no \".\", \"..\" or \"//\""));
     }
-    Ok(())
+    text.bytes().enumerate().filter(|(_, byte)| *byte == b'%').try_for_each(|(at, _)| {
+        check_encoding(text.as_bytes().get(at + 1..at + 3).unwrap_or_default())
+    })
+}
+
+/// RFC 3986 §6.2.2: in the normal form, unreserved bytes stand for themselves and encodings are
+/// upper case. A pattern in any other form would match nothing, and guard nothing.
+fn check_encoding(digits: &[u8]) -> Result<(), BadText> {
+    let text = std::str::from_utf8(digits).unwrap_or_default();
+    let is_hex = text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    match u8::from_str_radix(text, 16) {
+        Ok(0) if is_hex => Err(BadText("no request can carry an encoded NUL")),
+        Ok(byte) if is_hex && (byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)) => {
+            Err(BadText("letters, digits and - . _ ~ are matched as themselves, not encoded"))
+        }
+        Ok(_) if is_hex && text.bytes().any(|byte| byte.is_ascii_lowercase()) => {
+            Err(BadText("percent-encodings are matched in upper case"))
+        }
+        Ok(_) if is_hex => Ok(()),
+        _ => Err(BadText("a percent sign needs two hexadecimal digits")),
+    }
 }
 
 /// What the value of a header field, query parameter or the like must be.
