@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use penstock_config::{Config, UncheckedFiles};
+
 use crate::idle_load::is_whole;
 use crate::origin::HeadEnds;
 use crate::peers::{FilterUnderTest, Site, quoted};
@@ -105,6 +107,25 @@ fn no_placeholder_is_left_in_a_configuration() {
         let text = peer.config_text(&site).replace("\"@type\"", "");
         assert!(!text.contains('@'), "{}: {text}", peer.name());
         assert_eq!(text.contains("f.wasm"), peer.has_filter(), "{}", peer.name());
+    }
+}
+
+#[test]
+fn our_own_configuration_is_one() {
+    let filter = FilterUnderTest {
+        wasm: "f.wasm".into(),
+        config: "{\"a\": \"\\\"\"}".into(),
+        proof: String::new(),
+    };
+    let address = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
+    let folder = Path::new("/tmp/run");
+    let (listen, origin) = (address(1), address(2));
+    let site = Site { listen, origin, folder, filter: Some(&filter) };
+    for peer in [Peer::Penstock, Peer::PenstockFilter] {
+        let text = peer.config_text(&site);
+        if let Err(findings) = Config::parse(peer.name(), text.as_bytes(), &UncheckedFiles) {
+            panic!("{findings}");
+        }
     }
 }
 

@@ -3,3 +3,8 @@
 #![forbid(unsafe_code)]
 
 pub mod sim;
+
+/// What the front page shows as a filter compiles: a doctest over the document.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct FrontPage;
