@@ -34,7 +34,7 @@ impl<'t> Places<'t> {
         }
         let problems = errors.iter().map(|error| {
             let span = error.span().unwrap_or(0..0);
-            syntax(span, error.message().replace('\n', ", "))
+            syntax(span, error.message().replace(char::is_control, ", "))
         });
         let problems: Vec<RawFinding> = problems.take(FINDINGS_MAX).collect();
         let broken: Vec<usize> = problems.iter().map(|raw| self.line_of(raw.span.start)).collect();

@@ -14,7 +14,7 @@ use crate::findings::{FINDINGS_MAX, FindingKind};
 use crate::grammar::later;
 use crate::grammar::names::{ClusterId, FilterId, Names};
 use crate::grammar::setting::Setting;
-use crate::grammar::tree::key_text;
+use crate::grammar::tree::{key_text, write_text};
 use crate::values::address::ListenAddress;
 
 /// A value and where it is.
@@ -364,8 +364,11 @@ pub(crate) fn wrong_type(expected: &str, node: Node<'_>) -> String {
     format!("expected {expected}, found {found}")
 }
 
+/// As it would be written: a name out of the file may hold what a terminal would obey.
 fn quoted(word: &str) -> String {
-    format!("\"{word}\"")
+    let mut out = String::new();
+    write_text(word, &mut out);
+    out
 }
 
 /// How many defined names a wrong one is compared with.

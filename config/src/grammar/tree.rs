@@ -173,7 +173,7 @@ pub(crate) fn key_text(key: &str) -> String {
 }
 
 /// A basic string; TOML 1.0 "String": quotes, backslashes and control characters are escaped.
-fn write_text(text: &str, out: &mut String) {
+pub(crate) fn write_text(text: &str, out: &mut String) {
     out.push('"');
     for character in text.chars() {
         match character {

@@ -147,6 +147,22 @@ fn editors_get_json() {
 }
 
 #[test]
+fn what_is_shown_has_nothing_that_a_terminal_obeys() {
+    let text = r#"
+[cluster."\u001b[31mred"]
+endpoints = ["\u001b[0m"]
+"\u001b" = 1
+[listener.l]
+to = "red"
+address = "\u0007"
+"#;
+    let shown = parse(text).expect_err("nothing here is right").to_string();
+    assert!(shown.contains(r"\u001B[31mred"), "{shown}");
+    assert!(shown.chars().all(|character| !character.is_control() || character == '\n'));
+    reading_is_sound(text.as_bytes());
+}
+
+#[test]
 fn complaints_about_a_hostile_file_are_bounded() {
     let text: String = (0..3_000).map(|index| format!("key{index} = 1\n")).collect();
     let findings = parse(&text).expect_err("no key is known");
