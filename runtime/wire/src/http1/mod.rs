@@ -57,3 +57,13 @@ pub enum Version {
     #[default]
     Http11,
 }
+
+impl Version {
+    /// The version as it stands in a start line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Version::Http10 => "HTTP/1.0",
+            Version::Http11 => "HTTP/1.1",
+        }
+    }
+}

@@ -6,6 +6,7 @@ mod parts;
 mod random;
 mod request;
 mod response;
+mod samples;
 mod write;
 
 use super::{
