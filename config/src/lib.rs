@@ -38,6 +38,7 @@ mod findings;
 mod grammar;
 mod listener;
 mod payload;
+#[cfg(any(test, feature = "property"))]
 pub mod property;
 mod route;
 mod runtime;
