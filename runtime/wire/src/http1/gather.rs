@@ -77,6 +77,8 @@ pub(super) fn gather(
     request: bool,
 ) -> Facts {
     let mut facts = Facts::default();
+    // The next underscore of the whole head: most heads have none, and then this is one search.
+    let mut underscore = if request { find_underscore(source, 0) } else { usize::MAX };
     list.clear();
     for (index, header) in headers.iter().enumerate() {
         let name = header.name.as_bytes();
@@ -85,11 +87,14 @@ pub(super) fn gather(
         if let Some(before) = list.last_mut() {
             before.line_end = start as u32;
         }
+        if underscore < start {
+            underscore = find_underscore(source, start);
+        }
         let known = Known::of(name);
         let mut flags = 0;
         if known != Known::Other {
             flags = facts.note(known, index, request);
-        } else if request && memchr(b'_', name).is_some() {
+        } else if underscore < start + name.len() {
             // A CGI origin reads `X_A` and `X-A` as one name, so the first can forge the second.
             if lenient.contains(Lenient::UNDERSCORE) {
                 facts.underscores += 1;
@@ -110,6 +115,10 @@ pub(super) fn gather(
         last.line_end = source.len() as u32 - 2;
     }
     facts
+}
+
+fn find_underscore(source: &[u8], start: usize) -> usize {
+    memchr(b'_', &source[start..]).map_or(usize::MAX, |at| start + at)
 }
 
 impl Facts {
