@@ -15,7 +15,7 @@ pub(crate) fn readme_commands(tree: &Tree) -> Vec<Finding> {
 /// depend on where they were built.
 pub(crate) fn machine_paths(tree: &Tree) -> Vec<Finding> {
     let mut findings = Vec::new();
-    for file in &tree.files {
+    for file in tree.files.iter().filter(|file| has_machine_path(&file.bytes)) {
         for (line, number) in file.bytes.split(|byte| *byte == b'\n').zip(1..) {
             for path in MACHINE_PATHS {
                 if line.windows(path.len()).any(|window| window == path.as_bytes()) {
@@ -25,6 +25,13 @@ pub(crate) fn machine_paths(tree: &Tree) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// A quick look at a whole file: most have none.
+fn has_machine_path(bytes: &[u8]) -> bool {
+    // As text a search is fast; what is no text has these bytes in it all the same.
+    let text = String::from_utf8_lossy(bytes);
+    MACHINE_PATHS.iter().any(|path| text.contains(path))
 }
 
 /// Every crate's folder and every document that stands at the root is on the map.

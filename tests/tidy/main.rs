@@ -103,12 +103,18 @@ const BANS: &[Ban] = &[
         places: &["runtime/env/src/map.rs"],
         why: "env::Map is seeded by the world, so that runs replay and nobody aims collisions",
     },
+    Ban { word: "RandomState", places: CLOCK_ROOMS, why: "randomness is Env's: it replays" },
+    Ban { word: "thread_rng", places: CLOCK_ROOMS, why: "randomness is Env's: it replays" },
+    Ban { word: "OsRng", places: CLOCK_ROOMS, why: "randomness is Env's: it replays" },
+    Ban { word: "getrandom", places: CLOCK_ROOMS, why: "randomness is Env's: it replays" },
+    Ban { word: "clock_gettime", places: CLOCK_ROOMS, why: "time is Env's: now is an argument" },
     Ban { word: "Instant::now", places: CLOCK_ROOMS, why: "time is Env's: now is an argument" },
     Ban { word: "SystemTime::now", places: CLOCK_ROOMS, why: "time is Env's: now is an argument" },
     Ban { word: "thread::sleep", places: CLOCK_ROOMS, why: "waiting is Env's: a Timer" },
 ];
 
-/// Where the real clock may be read. Everything that the simulator runs is outside of it.
+/// Where the real clock may be read and real randomness be had. All that the simulator runs is
+/// outside of it.
 const CLOCK_ROOMS: &[&str] = &[
     "runtime/shard/",
     "runtime/xdp/",
