@@ -13,6 +13,8 @@ use crate::BenchError;
 pub enum Peer {
     /// Ours.
     Penstock,
+    /// Ours with the access log on, as JSON into a file.
+    PenstockLog,
     /// Ours with one WASM filter.
     PenstockFilter,
     /// The one that all ratios refer to.
@@ -66,6 +68,7 @@ impl Peer {
     pub fn name(self) -> &'static str {
         match self {
             Peer::Penstock => "Penstock",
+            Peer::PenstockLog => "Penstock + access log",
             Peer::PenstockFilter => "Penstock + filter",
             Peer::Haproxy => "HAProxy",
             Peer::Nginx => "nginx",
@@ -84,6 +87,7 @@ impl Peer {
     fn file_name(self) -> &'static str {
         match self {
             Peer::Penstock => "penstock.toml",
+            Peer::PenstockLog => "penstock-log.toml",
             Peer::PenstockFilter => "penstock-filter.toml",
             Peer::Haproxy => "haproxy.cfg",
             Peer::Nginx => "nginx.conf",
@@ -97,7 +101,7 @@ impl Peer {
     pub(crate) fn find(self, penstock: &Path) -> Result<PathBuf, Absent> {
         let absent = |why: String| Absent { peer: self, why };
         match self {
-            Peer::Penstock | Peer::PenstockFilter => {
+            Peer::Penstock | Peer::PenstockLog | Peer::PenstockFilter => {
                 let built = penstock.is_file().then(|| penstock.to_owned());
                 built.ok_or_else(|| absent(format!("{} is not built", penstock.display())))
             }
@@ -141,7 +145,7 @@ impl Peer {
         fs::write(&path, text).map_err(BenchError::io(path.display().to_string()))?;
         let path = path.display().to_string();
         let arguments: Vec<&str> = match self {
-            Peer::Penstock | Peer::PenstockFilter => vec!["run", &path],
+            Peer::Penstock | Peer::PenstockLog | Peer::PenstockFilter => vec!["run", &path],
             Peer::Haproxy => vec!["-db", "-f", &path],
             Peer::Nginx => vec!["-e", "stderr", "-c", &path],
             Peer::EnvoyDefault | Peer::EnvoyTuned | Peer::EnvoyFilter => vec![
@@ -160,7 +164,7 @@ impl Peer {
 
     pub(crate) fn config_text(self, site: &Site<'_>) -> String {
         let (template, filters) = match self {
-            Peer::Penstock => (PENSTOCK, String::new()),
+            Peer::Penstock | Peer::PenstockLog => (PENSTOCK, String::new()),
             Peer::PenstockFilter => (PENSTOCK, "filters = [\"bench\"]".into()),
             Peer::Haproxy => (HAPROXY, String::new()),
             Peer::Nginx => (NGINX, String::new()),
@@ -169,8 +173,10 @@ impl Peer {
             Peer::EnvoyFilter => (ENVOY_TUNED, ENVOY_WASM.trim_end().to_owned()),
         };
         let mut text = template.replace("@FILTERS@", &filters);
-        if self == Peer::PenstockFilter {
-            text.push_str(PENSTOCK_WASM);
+        match self {
+            Peer::PenstockFilter => text.push_str(PENSTOCK_WASM),
+            Peer::PenstockLog => text.push_str(PENSTOCK_LOG),
+            _ => {}
         }
         if let Some(filter) = site.filter {
             text = text
@@ -183,6 +189,7 @@ impl Peer {
             .replace("@ORIGIN@", &site.origin.to_string())
             .replace("@ORIGIN_HOST@", &site.origin.ip().to_string())
             .replace("@ORIGIN_PORT@", &site.origin.port().to_string())
+            .replace("@NAME@", self.file_name())
             .replace("@DIR@", &site.folder.display().to_string())
     }
 }
@@ -225,6 +232,7 @@ fn envoy() -> Option<PathBuf> {
 
 const PENSTOCK: &str = include_str!("../peers/penstock.toml");
 const PENSTOCK_WASM: &str = include_str!("../peers/penstock-wasm.toml");
+const PENSTOCK_LOG: &str = include_str!("../peers/penstock-log.toml");
 const HAPROXY: &str = include_str!("../peers/haproxy.cfg");
 const NGINX: &str = include_str!("../peers/nginx.conf");
 const ENVOY_DEFAULT: &str = include_str!("../peers/envoy-default.yaml");

@@ -80,6 +80,13 @@ impl Process {
         kib.sum::<u64>() * 1024
     }
 
+    /// How many file descriptors the process and its children hold.
+    pub(crate) fn descriptor_count(&self) -> usize {
+        let processes = process_tree(self.child.id());
+        let folders = processes.iter().map(|pid| fs::read_dir(format!("/proc/{pid}/fd")));
+        folders.flatten().map(Iterator::count).sum()
+    }
+
     /// `/proc` folders of all threads of the tree.
     fn tasks(&self) -> Vec<PathBuf> {
         let processes = process_tree(self.child.id());

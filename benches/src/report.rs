@@ -11,6 +11,8 @@ use crate::{Bench, Peer};
 pub struct Figure {
     /// The figure that counts: CPU microseconds per request, or the unit of the scenario.
     pub cost: f64,
+    /// Answers received.
+    pub requests: u64,
     /// Answers per second of wall time.
     pub requests_per_second: f64,
     /// The latency that 99 % of the answers kept.

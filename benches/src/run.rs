@@ -31,6 +31,8 @@ pub struct Plan {
     pub load_core: usize,
     /// Idle connections per proxy in the idle scenario.
     pub idle_connections: usize,
+    /// Requests per proxy in the soak.
+    pub soak_requests: u64,
     /// The module of the filter scenario.
     pub filter: Option<FilterUnderTest>,
     /// Header lines that the load generator adds, as `Name: value`.

@@ -97,6 +97,7 @@ fn no_placeholder_is_left_in_a_configuration() {
     let site = Site { listen, origin, folder, filter: Some(&filter) };
     for peer in [
         Peer::Penstock,
+        Peer::PenstockLog,
         Peer::PenstockFilter,
         Peer::Haproxy,
         Peer::Nginx,
@@ -121,7 +122,7 @@ fn our_own_configuration_is_one() {
     let folder = Path::new("/tmp/run");
     let (listen, origin) = (address(1), address(2));
     let site = Site { listen, origin, folder, filter: Some(&filter) };
-    for peer in [Peer::Penstock, Peer::PenstockFilter] {
+    for peer in [Peer::Penstock, Peer::PenstockLog, Peer::PenstockFilter] {
         let text = peer.config_text(&site);
         if let Err(findings) = Config::parse(peer.name(), text.as_bytes(), &UncheckedFiles) {
             panic!("{findings}");

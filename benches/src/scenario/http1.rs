@@ -1,7 +1,7 @@
 //! HTTP/1.1 keep-alive, small answers: CPU per request at 1, 64 and 256 connections.
 
-use crate::run::Contestant;
-use crate::{Bench, BenchError, Figure, Peer, Plan, Report, wrk};
+use super::window::window;
+use crate::{Bench, BenchError, Peer, Plan, Report};
 
 /// Measures every installed peer in interleaved windows.
 ///
@@ -50,24 +50,4 @@ pub(super) fn measure(
         }
     }
     Ok(())
-}
-
-/// One turn: load for `seconds`, and the proxy's CPU time around it.
-fn window(
-    plan: &Plan,
-    contestant: &mut Contestant,
-    connections: usize,
-    seconds: u64,
-) -> Result<Figure, BenchError> {
-    let url = format!("http://{}/", contestant.address);
-    let before = contestant.process.cpu();
-    let window = wrk::run(plan.load_core, connections, seconds, &url, &plan.headers)?;
-    let cpu = contestant.process.cpu().saturating_sub(before);
-    contestant.still_there()?;
-    Ok(Figure {
-        cost: cpu.as_secs_f64() * 1e6 / window.requests.max(1) as f64,
-        requests_per_second: window.requests_per_second,
-        p99: window.p99,
-        errors: window.errors,
-    })
 }

@@ -3,7 +3,10 @@
 mod filters;
 mod http1;
 mod idle;
+mod soak;
+mod window;
 
 pub use filters::filters;
 pub use http1::http1;
 pub use idle::idle;
+pub use soak::soak;

@@ -26,6 +26,9 @@ pub(crate) struct Arguments {
     /// Idle connections per proxy.
     #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u16).range(1..=8000))]
     idle_connections: u16,
+    /// Requests per proxy in the soak.
+    #[arg(long, default_value_t = 5_000_000)]
+    soak_requests: u64,
     /// The core that proxies are pinned to.
     #[arg(long, default_value_t = 0)]
     proxy_core: usize,
@@ -60,11 +63,13 @@ enum Scenario {
     Http1,
     Idle,
     Filters,
+    Soak,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum PeerName {
     Penstock,
+    PenstockLog,
     Haproxy,
     Nginx,
     Envoy,
@@ -75,6 +80,7 @@ impl From<PeerName> for Peer {
     fn from(name: PeerName) -> Self {
         match name {
             PeerName::Penstock => Peer::Penstock,
+            PeerName::PenstockLog => Peer::PenstockLog,
             PeerName::Haproxy => Peer::Haproxy,
             PeerName::Nginx => Peer::Nginx,
             PeerName::Envoy => Peer::EnvoyDefault,
@@ -86,12 +92,6 @@ impl From<PeerName> for Peer {
 /// Runs the scenarios that were asked for.
 pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
     let mut plan = plan(arguments)?;
-    let peers: Vec<Peer> = match arguments.peers.as_slice() {
-        [] => {
-            vec![Peer::Penstock, Peer::Haproxy, Peer::Nginx, Peer::EnvoyDefault, Peer::EnvoyTuned]
-        }
-        names => names.iter().copied().map(Peer::from).collect(),
-    };
     let scenarios = match arguments.scenarios.as_slice() {
         [] => Scenario::value_variants(),
         some => some,
@@ -101,7 +101,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
         if *scenario == Scenario::Filters {
             plan.filter = Some(filter(arguments)?);
         }
-        let report = measure(*scenario, &plan, &peers).map_err(|error| error.to_string())?;
+        let report = measure(*scenario, &plan, &peers(arguments, *scenario))
+            .map_err(|error| error.to_string())?;
         let table = report.markdown();
         println!("{table}");
         tables.push_str(&table);
@@ -113,11 +114,27 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
     Ok(())
 }
 
+/// Those that were named, or those that the scenario is about.
+fn peers(arguments: &Arguments, scenario: Scenario) -> Vec<Peer> {
+    if !arguments.peers.is_empty() {
+        return arguments.peers.iter().copied().map(Peer::from).collect();
+    }
+    let others = [Peer::Haproxy, Peer::Nginx, Peer::EnvoyDefault, Peer::EnvoyTuned];
+    match scenario {
+        Scenario::Http1 => [&[Peer::Penstock, Peer::PenstockLog], &others[..]].concat(),
+        Scenario::Idle => [&[Peer::Penstock], &others[..]].concat(),
+        // It names its own.
+        Scenario::Filters => Vec::new(),
+        Scenario::Soak => vec![Peer::Penstock],
+    }
+}
+
 fn measure(scenario: Scenario, plan: &Plan, peers: &[Peer]) -> Result<Report, BenchError> {
     match scenario {
         Scenario::Http1 => scenario::http1(plan.clone(), peers),
         Scenario::Idle => scenario::idle(plan.clone(), peers),
         Scenario::Filters => scenario::filters(plan.clone()),
+        Scenario::Soak => scenario::soak(plan.clone(), peers),
     }
 }
 
@@ -154,6 +171,7 @@ fn plan(arguments: &Arguments) -> Result<Plan, String> {
         proxy_core: arguments.proxy_core,
         load_core: arguments.load_core,
         idle_connections: arguments.idle_connections.into(),
+        soak_requests: arguments.soak_requests,
         filter: None,
         headers: arguments.header.clone(),
     })

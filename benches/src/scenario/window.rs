@@ -1,0 +1,25 @@
+//! One turn of one proxy: the unit of all scenarios under load.
+
+use crate::run::Contestant;
+use crate::{BenchError, Figure, Plan, wrk};
+
+/// One turn: load for `seconds`, and the proxy's CPU time around it.
+pub(super) fn window(
+    plan: &Plan,
+    contestant: &mut Contestant,
+    connections: usize,
+    seconds: u64,
+) -> Result<Figure, BenchError> {
+    let url = format!("http://{}/", contestant.address);
+    let before = contestant.process.cpu();
+    let window = wrk::run(plan.load_core, connections, seconds, &url, &plan.headers)?;
+    let cpu = contestant.process.cpu().saturating_sub(before);
+    contestant.still_there()?;
+    Ok(Figure {
+        cost: cpu.as_secs_f64() * 1e6 / window.requests.max(1) as f64,
+        requests: window.requests,
+        requests_per_second: window.requests_per_second,
+        p99: window.p99,
+        errors: window.errors,
+    })
+}
