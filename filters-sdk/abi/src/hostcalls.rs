@@ -145,6 +145,36 @@ pub fn find(module: &str, name: &str) -> Option<&'static Hostcall> {
     HOSTCALLS.iter().find(|call| call.name == name && call.module.names().contains(&module))
 }
 
+/// The capability that a call of `env` needs, at compile time.
+///
+/// # Panics
+/// When the table has no such call; in a constant that fails the build.
+pub const fn capability_of(name: &str) -> Capability {
+    let mut index = 0;
+    while index < HOSTCALLS.len() {
+        if equal(HOSTCALLS[index].name.as_bytes(), name.as_bytes()) {
+            return HOSTCALLS[index].capability;
+        }
+        index += 1;
+    }
+    panic!("no such hostcall in the table")
+}
+
+/// `==`, which constants don't have.
+const fn equal(left: &[u8], right: &[u8]) -> bool {
+    if left.len() != right.len() {
+        return false;
+    }
+    let mut index = 0;
+    while index < left.len() {
+        if left[index] != right[index] {
+            return false;
+        }
+        index += 1;
+    }
+    true
+}
+
 /// A row of the table for `env`, whose functions all answer a status.
 const fn env(
     name: &'static str,

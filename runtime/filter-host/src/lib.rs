@@ -4,12 +4,41 @@
 //! gives it a [`Session`]: the fields, bodies and properties of that exchange. Not for deciding
 //! what a filter does, nor for sockets: a filter's own HTTP calls come out as [`Callout`]s that
 //! the proxy performs.
+//!
+//! Who makes what: the process one [`FilterHost`] over one [`Engine`]; the control thread a
+//! [`Filter`] for each filter of a configuration, which a snapshot carries to the shards; each
+//! shard one [`Filters`]; each exchange one [`Chain`].
 
-pub mod pairs;
-pub mod session;
-pub mod settings;
-pub mod world;
+mod cache;
+mod calls;
+mod chain;
+mod contexts;
+mod engine;
+mod error;
+mod filter;
+mod filters;
+mod guest;
+mod hostcalls;
+mod instance;
+mod limits;
+pub mod metrics;
+mod module;
+mod pairs;
+mod policy;
+mod session;
+mod settings;
+mod shared;
+mod state;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+mod world;
 
+pub use chain::{Chain, ChainLink, Event, Flow};
+pub use engine::{Engine, EngineError, EngineSettings};
+pub use error::{LoadError, TrapCause, Trapped};
+pub use filter::{Filter, FilterHost};
+pub use filters::{Attention, Filters, RootCallout};
+pub use module::{Module, digest, hex};
 pub use pairs::PairList;
 pub use penstock_filters_sdk_abi as abi;
 pub use session::{

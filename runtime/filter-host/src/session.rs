@@ -153,8 +153,12 @@ pub struct LocalResponse {
 pub struct Callout {
     /// What the answer is delivered under.
     pub token: u32,
-    /// The cluster: an index into [`crate::FilterSettings::clusters`].
-    pub cluster: usize,
+    /// Which filter of the chain asks, by its place; 0 for root contexts.
+    pub link: usize,
+    /// The cluster's name ...
+    pub cluster: Arc<str>,
+    /// ... and its place in [`crate::FilterSettings::clusters`].
+    pub cluster_index: usize,
     /// The fields; `:method`, `:path` and `:authority` are among them.
     pub headers: PairList,
     /// The body, whole.

@@ -1,0 +1,134 @@
+//! HTTP calls of the filter's own. gRPC calls link, and answer that they are not there.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::PairList;
+use crate::abi::Status;
+use crate::contexts::Kind;
+use crate::guest::{Answer, Guest, slice};
+use crate::hostcalls::headers::PAIRS_MAX;
+use crate::session::Callout;
+
+/// `proxy_http_call`. The call belongs to the effective context: it is cancelled when that ends.
+#[expect(clippy::too_many_arguments, reason = "the ABI's own signature")]
+pub(super) fn http_call(
+    guest: &mut Guest<'_>,
+    cluster: u32,
+    cluster_bytes: u32,
+    fields: u32,
+    fields_bytes: u32,
+    body: u32,
+    body_bytes: u32,
+    trailers: u32,
+    trailers_bytes: u32,
+    timeout_ms: u32,
+    out: u32,
+) -> Answer {
+    // Tried before the call is made: a call whose token can't be told could not be awaited.
+    guest.write_u32(out, 0)?;
+    let (memory, state) = guest.split()?;
+    let cluster = slice(memory, cluster, cluster_bytes)?;
+    let fields = slice(memory, fields, fields_bytes)?;
+    let body = slice(memory, body, body_bytes)?;
+    let trailers = slice(memory, trailers, trailers_bytes)?;
+    let headers = PairList::parse(fields, PAIRS_MAX).map_err(|_| Status::BadArgument)?;
+    let trailers = PairList::parse(trailers, PAIRS_MAX).map_err(|_| Status::BadArgument)?;
+    let named = |name: &[u8]| headers.value(name).is_some_and(|value| !value.is_empty());
+    if ![b":method" as &[u8], b":path", b":authority"].into_iter().all(named) {
+        return Err(Status::BadArgument.into());
+    }
+    let clusters = Arc::clone(&state.settings.clusters);
+    let cluster_index = clusters.iter().position(|name| name.as_bytes() == cluster);
+    let cluster_index = cluster_index.ok_or(Status::BadArgument)?;
+    let timeout_ms = i32::try_from(timeout_ms).map_err(|_| Status::BadArgument)?;
+    let over_count = state.callouts.open.len() >= state.settings.callouts_max as usize;
+    if over_count || body.len() + fields.len() > state.settings.hostcall_bytes_max {
+        state.counters().limits.add(1);
+        return Err(Status::InternalFailure.into());
+    }
+    let owner = state.call.effective;
+    let context = state.contexts.find(owner).ok_or(Status::BadArgument)?;
+    let token = state.callouts.next_token();
+    state.callouts.open.insert(token, owner);
+    context.callouts_open += 1;
+    context.mail().callouts.push_back(Callout {
+        token,
+        link: 0,
+        cluster: Arc::clone(&clusters[cluster_index]),
+        cluster_index,
+        headers,
+        body: body.to_vec(),
+        trailers,
+        timeout: (timeout_ms > 0).then(|| Duration::from_millis(timeout_ms.unsigned_abs().into())),
+    });
+    match context.kind {
+        Kind::Root { .. } => state.callouts.root_waiting = true,
+        Kind::Stream { .. } if owner != state.call.stream => context.wake(),
+        Kind::Stream { .. } => {}
+    }
+    Ok(guest.write_u32(out, token)?)
+}
+
+/// `proxy_get_status`: of the call whose answer is being delivered.
+pub(super) fn call_status(guest: &mut Guest<'_>, code: u32, text: u32, bytes: u32) -> Answer {
+    let state = guest.state();
+    let (status, message) = state.call.status;
+    state.scratch.clear();
+    state.scratch.extend_from_slice(message.as_bytes());
+    guest.write_u32(code, status)?;
+    guest.give_scratch(text, bytes)
+}
+
+/// `proxy_grpc_call`.
+#[expect(clippy::too_many_arguments, reason = "the ABI's own signature")]
+pub(super) fn grpc_call(
+    _guest: &mut Guest<'_>,
+    _a: u32,
+    _b: u32,
+    _c: u32,
+    _d: u32,
+    _e: u32,
+    _f: u32,
+    _g: u32,
+    _h: u32,
+    _i: u32,
+    _j: u32,
+    _k: u32,
+    _l: u32,
+) -> Answer {
+    Err(Status::Unimplemented.into())
+}
+
+/// `proxy_grpc_stream`.
+#[expect(clippy::too_many_arguments, reason = "the ABI's own signature")]
+pub(super) fn grpc_stream(
+    _guest: &mut Guest<'_>,
+    _a: u32,
+    _b: u32,
+    _c: u32,
+    _d: u32,
+    _e: u32,
+    _f: u32,
+    _g: u32,
+    _h: u32,
+    _i: u32,
+) -> Answer {
+    Err(Status::Unimplemented.into())
+}
+
+/// `proxy_grpc_send`.
+pub(super) fn grpc_send(
+    _guest: &mut Guest<'_>,
+    _token: u32,
+    _value: u32,
+    _bytes: u32,
+    _end: u32,
+) -> Answer {
+    Err(Status::Unimplemented.into())
+}
+
+/// `proxy_grpc_cancel` and `proxy_grpc_close`.
+pub(super) fn grpc_end(_guest: &mut Guest<'_>, _token: u32) -> Answer {
+    Err(Status::Unimplemented.into())
+}

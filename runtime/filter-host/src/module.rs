@@ -1,0 +1,175 @@
+//! A compiled module, checked against the ABI before anything of it runs.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use wasmtime::{ExternType, FuncType, InstancePre, ValType};
+
+use crate::abi::{Callback, CallbackSet, Value, Version, callbacks, hostcalls};
+use crate::cache;
+use crate::engine::Engine;
+use crate::error::LoadError;
+use crate::state::State;
+
+/// A module that can be started. Cheap to clone; compiled once per process.
+#[derive(Clone)]
+pub struct Module {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    pre: InstancePre<State>,
+    version: Version,
+    callbacks: CallbackSet,
+    imports: Vec<(String, String)>,
+    memory_bytes_min: u64,
+    sha256: [u8; 32],
+}
+
+impl Module {
+    /// Compiles `wasm`, or takes what `cache` holds of it, and checks it. Takes 0.2 s for a
+    /// module of a few hundred KiB: not for a shard's thread.
+    ///
+    /// # Errors
+    /// When it is no proxy-wasm module that this host can run.
+    pub fn compile(
+        engine: &Engine,
+        wasm: &[u8],
+        cache: Option<&Path>,
+    ) -> Result<Module, LoadError> {
+        let sha256 = digest(wasm);
+        let module = cache::compile(engine.wasmtime(), wasm, &sha256, cache)
+            .map_err(|error| LoadError::NotWasm { reason: format!("{error:#}") })?;
+        let version = version(&module)?;
+        check_imports(&module)?;
+        let callbacks = check_exports(&module)?;
+        let memory_bytes_min = match module.get_export(callbacks::MEMORY) {
+            Some(ExternType::Memory(memory)) => memory.minimum().saturating_mul(memory.page_size()),
+            _ => return Err(LoadError::Export { name: callbacks::MEMORY }),
+        };
+        let imports = module
+            .imports()
+            .map(|import| (import.module().to_owned(), import.name().to_owned()))
+            .collect();
+        let pre = engine
+            .linker()
+            .instantiate_pre(&module)
+            .map_err(|error| LoadError::NotWasm { reason: format!("{error:#}") })?;
+        let inner = Inner { pre, version, callbacks, imports, memory_bytes_min, sha256 };
+        Ok(Module { inner: Arc::new(inner) })
+    }
+
+    /// The edition of the ABI that it was built for; the newest of the markers it exports.
+    pub fn version(&self) -> Version {
+        self.inner.version
+    }
+
+    /// The callbacks that it exports.
+    #[inline]
+    pub fn callbacks(&self) -> CallbackSet {
+        self.inner.callbacks
+    }
+
+    /// What it imports: module and name.
+    pub fn imports(&self) -> &[(String, String)] {
+        &self.inner.imports
+    }
+
+    /// The memory that it has from the start.
+    pub fn memory_bytes_min(&self) -> u64 {
+        self.inner.memory_bytes_min
+    }
+
+    /// The digest of its bytes.
+    pub fn sha256(&self) -> &[u8; 32] {
+        &self.inner.sha256
+    }
+
+    pub(crate) fn pre(&self) -> &InstancePre<State> {
+        &self.inner.pre
+    }
+}
+
+impl std::fmt::Debug for Module {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Module")
+            .field("sha256", &hex(&self.inner.sha256))
+            .field("version", &self.inner.version)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The SHA-256 of `bytes`.
+pub fn digest(bytes: &[u8]) -> [u8; 32] {
+    Sha256::digest(bytes).into()
+}
+
+/// A digest as people write it.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The newest edition whose marker is exported.
+fn version(module: &wasmtime::Module) -> Result<Version, LoadError> {
+    let marked = |version: &&Version| module.get_export(version.marker()).is_some();
+    Version::ALL.iter().rev().find(marked).copied().ok_or(LoadError::NoAbi)
+}
+
+/// Every import must be a hostcall, with the ABI's signature.
+fn check_imports(module: &wasmtime::Module) -> Result<(), LoadError> {
+    for import in module.imports() {
+        let names = || (import.module().to_owned(), import.name().to_owned());
+        let Some(call) = hostcalls::find(import.module(), import.name()) else {
+            let (module, name) = names();
+            return Err(LoadError::UnknownImport { module, name });
+        };
+        let fits = match import.ty() {
+            ExternType::Func(found) => same_types(&found, call.params, call.results),
+            _ => false,
+        };
+        if !fits {
+            let (module, name) = names();
+            return Err(LoadError::ImportSignature { module, name });
+        }
+    }
+    Ok(())
+}
+
+/// Every export that the host would call must have the ABI's signature.
+fn check_exports(module: &wasmtime::Module) -> Result<CallbackSet, LoadError> {
+    const I: Value = Value::I32;
+    let fits =
+        |name: &'static str, params: &[Value], results: &[Value]| match module.get_export(name) {
+            None => Ok(false),
+            Some(ExternType::Func(found)) if same_types(&found, params, results) => Ok(true),
+            Some(_) => Err(LoadError::Export { name }),
+        };
+    fits(callbacks::INITIALIZE, &[], &[])?;
+    fits(callbacks::START, &[], &[])?;
+    if module.get_export(callbacks::INITIALIZE).is_some() {
+        fits(callbacks::MAIN, &[I, I], &[I])?;
+    }
+    if !fits(callbacks::ALLOCATE, &[I], &[I])? && !fits(callbacks::MALLOC, &[I], &[I])? {
+        return Err(LoadError::Export { name: callbacks::ALLOCATE });
+    }
+    let mut found = CallbackSet::EMPTY;
+    for &callback in Callback::ALL {
+        let old = matches!(callback, Callback::RequestHeaders | Callback::ResponseHeaders)
+            && fits(callback.name(), &[I, I], &[I]).is_ok_and(|fits| fits);
+        if old || fits(callback.name(), callback.params(), callback.results())? {
+            found = found.with(callback);
+        }
+    }
+    Ok(found)
+}
+
+fn same_types(found: &FuncType, params: &[Value], results: &[Value]) -> bool {
+    let same = |found: ValType, expected: &Value| {
+        matches!((found, expected), (ValType::I32, Value::I32) | (ValType::I64, Value::I64))
+    };
+    found.params().len() == params.len()
+        && found.results().len() == results.len()
+        && found.params().zip(params).all(|(found, expected)| same(found, expected))
+        && found.results().zip(results).all(|(found, expected)| same(found, expected))
+}

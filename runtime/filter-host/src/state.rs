@@ -1,0 +1,272 @@
+//! What hostcalls work on: everything the host keeps for one instance.
+
+use std::mem;
+use std::ptr::NonNull;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use penstock_env::{Map, Time};
+use wasmtime::{Memory, TypedFunc};
+
+use crate::abi::{Status, Version};
+use crate::contexts::{ContextId, Contexts, Kind};
+use crate::limits::Limits;
+use crate::metrics::{FilterStats, ShardStats};
+use crate::session::{Body, CalloutResponse, Session};
+use crate::settings::{Capabilities, FilterSettings};
+use crate::shared::Space;
+use crate::world::World;
+
+/// The data of an instance's store.
+pub(crate) struct State {
+    pub(crate) settings: Arc<FilterSettings>,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) version: Version,
+    pub(crate) shared: Arc<Space>,
+    pub(crate) stats: Arc<FilterStats>,
+    pub(crate) shard: usize,
+    pub(crate) world: Rc<dyn World>,
+    /// Known once the instance is made.
+    pub(crate) memory: Option<Memory>,
+    /// The guest's allocator, likewise.
+    pub(crate) allocate: Option<TypedFunc<u32, u32>>,
+    /// Whether the guest's allocator runs: it may not ask for values itself.
+    pub(crate) allocating: bool,
+    pub(crate) arena: Arena,
+    pub(crate) limits: Limits,
+    pub(crate) contexts: Contexts,
+    pub(crate) call: Call,
+    pub(crate) callouts: Callouts,
+    /// Timers of root contexts.
+    pub(crate) ticks: Vec<Tick>,
+    /// They were changed since the shard last looked.
+    pub(crate) ticks_moved: bool,
+    /// Contexts whose `proxy_done` came and whose last callbacks are due.
+    pub(crate) due: Vec<ContextId>,
+    /// Where values are put together before they are copied into the guest.
+    pub(crate) scratch: Vec<u8>,
+    pub(crate) clock: Clock,
+    pub(crate) log: LogBudget,
+    /// The code of `proc_exit`, when that ended the instance.
+    pub(crate) exit: Option<u32>,
+}
+
+impl State {
+    /// This shard's counters.
+    #[inline]
+    pub(crate) fn counters(&self) -> &ShardStats {
+        &self.stats.shards[self.shard]
+    }
+
+    /// The root context that the effective context belongs to.
+    pub(crate) fn root(&mut self) -> ContextId {
+        let effective = self.call.effective;
+        match self.contexts.find(effective).map(|context| context.kind) {
+            Some(Kind::Stream { root }) => root,
+            Some(Kind::Root { .. }) | None => effective,
+        }
+    }
+
+    /// The plugin whose root context is the effective one's.
+    pub(crate) fn plugin(&mut self) -> usize {
+        let root = self.root();
+        match self.contexts.find(root).map(|context| context.kind) {
+            Some(Kind::Root { plugin }) => plugin as usize,
+            Some(Kind::Stream { .. }) | None => 0,
+        }
+    }
+}
+
+/// What a call into the guest lends to hostcalls, and which contexts it is about.
+#[derive(Default)]
+pub(crate) struct Lent<'a> {
+    pub(crate) session: Option<&'a mut dyn Session>,
+    pub(crate) request_body: Option<&'a mut dyn Body>,
+    pub(crate) response_body: Option<&'a mut dyn Body>,
+    pub(crate) callout: Option<&'a CalloutResponse>,
+    /// The stream that the session and bodies belong to.
+    pub(crate) stream: ContextId,
+    /// What `proxy_get_status` tells.
+    pub(crate) status: (u32, &'static str),
+    /// Whether `PLUGIN_CONFIGURATION` can be read.
+    pub(crate) configuring: bool,
+}
+
+impl Default for ContextId {
+    fn default() -> ContextId {
+        ContextId::NONE
+    }
+}
+
+/// The call into the guest that is under way: [`Lent`] with its lifetimes set aside.
+///
+/// A store's data must be `'static`, what a call lends is not. So the borrows are kept as
+/// pointers, put in by [`Call::begin`] and taken out by dropping the [`Borrow`] that it answers,
+/// which holds the lifetime. Between the two, only hostcalls run, and they reach the pointers
+/// through `&mut self` methods alone: never two at once, never after.
+#[derive(Default)]
+pub(crate) struct Call {
+    /// The context that hostcalls are about; changed by `proxy_set_effective_context`.
+    pub(crate) effective: ContextId,
+    pub(crate) stream: ContextId,
+    pub(crate) status: (u32, &'static str),
+    pub(crate) configuring: bool,
+    session: Option<NonNull<dyn Session>>,
+    request_body: Option<NonNull<dyn Body>>,
+    response_body: Option<NonNull<dyn Body>>,
+    callout: Option<NonNull<CalloutResponse>>,
+}
+
+impl Call {
+    /// Makes what `lent` holds reachable.
+    ///
+    /// # Safety
+    /// The caller puts `Call::default()` back in this place before the lifetime `'a` ends,
+    /// whatever happens in between.
+    pub(crate) unsafe fn begin<'a>(effective: ContextId, lent: Lent<'a>) -> Call {
+        let session = lent.session.map(|session| {
+            let pointer: NonNull<dyn Session + 'a> = NonNull::from(session);
+            // SAFETY: only the lifetime changes; the caller vows not to outlive it.
+            unsafe { mem::transmute::<NonNull<dyn Session + 'a>, NonNull<dyn Session>>(pointer) }
+        });
+        let body = |body: &'a mut (dyn Body + 'a)| {
+            let pointer: NonNull<dyn Body + 'a> = NonNull::from(body);
+            // SAFETY: only the lifetime changes; the caller vows not to outlive it.
+            unsafe { mem::transmute::<NonNull<dyn Body + 'a>, NonNull<dyn Body>>(pointer) }
+        };
+        Call {
+            effective,
+            stream: lent.stream,
+            status: lent.status,
+            configuring: lent.configuring,
+            session,
+            request_body: lent.request_body.map(body),
+            response_body: lent.response_body.map(body),
+            callout: lent.callout.map(NonNull::from),
+        }
+    }
+
+    /// The session, if the call has one and is about its stream.
+    ///
+    /// # Errors
+    /// `BadArgument` without a session, as Envoy answers for a map that isn't there.
+    /// `InternalFailure` for another exchange's: its fields are in the hands of its own task, and
+    /// answering "not found" would let a check pass that was never made.
+    #[inline]
+    pub(crate) fn session(&mut self) -> Result<&mut dyn Session, Status> {
+        let Some(mut session) = self.session else {
+            return Err(Status::BadArgument);
+        };
+        if self.effective != self.stream {
+            return Err(match self.effective {
+                ContextId::NONE => Status::BadArgument,
+                _ => Status::InternalFailure,
+            });
+        }
+        // SAFETY: `begin`'s caller keeps the pointee borrowed while the pointer is here, and
+        // `&mut self` keeps this the only reference made of it.
+        Ok(unsafe { session.as_mut() })
+    }
+
+    /// The request's body, if the call has it and is about its stream.
+    pub(crate) fn request_body(&mut self) -> Option<&mut dyn Body> {
+        (self.effective == self.stream).then_some(())?;
+        // SAFETY: as in `session`.
+        self.request_body.map(|mut body| unsafe { body.as_mut() })
+    }
+
+    /// The response's body, if the call has it and is about its stream.
+    pub(crate) fn response_body(&mut self) -> Option<&mut dyn Body> {
+        (self.effective == self.stream).then_some(())?;
+        // SAFETY: as in `session`.
+        self.response_body.map(|mut body| unsafe { body.as_mut() })
+    }
+
+    /// The answer to an HTTP call, in its callback; any context may read it then.
+    pub(crate) fn callout(&self) -> Option<&CalloutResponse> {
+        // SAFETY: as in `session`; the reference is shared, and so was the borrow.
+        self.callout.map(|callout| unsafe { callout.as_ref() })
+    }
+}
+
+/// The block that the guest lent for values; see `abi::arena`.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Arena {
+    /// Its address; 0 when the guest lent none.
+    pub(crate) base: u32,
+    /// Bytes that hold values of the callback in progress.
+    pub(crate) used: u32,
+}
+
+/// HTTP calls under way, by token.
+#[derive(Debug, Default)]
+pub(crate) struct Callouts {
+    last_token: u32,
+    pub(crate) open: Map<u32, ContextId>,
+    /// Root contexts have some for the shard to pick up.
+    pub(crate) root_waiting: bool,
+}
+
+impl Callouts {
+    /// A token that no open call has; never 0.
+    pub(crate) fn next_token(&mut self) -> u32 {
+        loop {
+            self.last_token = self.last_token.wrapping_add(1).max(1);
+            if !self.open.contains_key(&self.last_token) {
+                return self.last_token;
+            }
+        }
+    }
+}
+
+/// A root context's timer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Tick {
+    pub(crate) root: ContextId,
+    pub(crate) period_ns: u64,
+    pub(crate) next: Time,
+}
+
+/// Clocks that advance at every look, so that a guest which spins until time passes gets on: the
+/// world's time stands still for the length of a callback.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Clock {
+    realtime_ns: u64,
+    monotonic_ns: u64,
+}
+
+impl Clock {
+    pub(crate) fn realtime_ns(&mut self, world: &dyn World) -> u64 {
+        let now = world.unix().us.saturating_mul(1_000);
+        self.realtime_ns = now.max(self.realtime_ns.saturating_add(CLOCK_STEP_NS));
+        self.realtime_ns
+    }
+
+    pub(crate) fn monotonic_ns(&mut self, world: &dyn World) -> u64 {
+        let now = world.now().as_ns();
+        self.monotonic_ns = now.max(self.monotonic_ns.saturating_add(CLOCK_STEP_NS));
+        self.monotonic_ns
+    }
+}
+
+/// How many more lines may be written this second.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct LogBudget {
+    second: u64,
+    lines: u32,
+}
+
+impl LogBudget {
+    /// Whether one more line may be written.
+    pub(crate) fn take(&mut self, now: Time, lines_max: u32) -> bool {
+        let second = now.as_ns() / 1_000_000_000;
+        if second != self.second {
+            *self = LogBudget { second, lines: 0 };
+        }
+        self.lines = self.lines.saturating_add(1);
+        self.lines <= lines_max
+    }
+}
+
+/// About what reading a clock costs.
+const CLOCK_STEP_NS: u64 = 1_000;
