@@ -11,6 +11,16 @@ use crate::{
     NotShared, Plugin, Reply, Request, Response, Shared, Trailers, clock,
 };
 
+/// What `penstock filter new` writes is compiled and tested here.
+#[path = "../template/src/lib.rs"]
+mod template;
+
+#[test]
+fn the_guide_shows_the_template() {
+    let guide = include_str!("../README.md");
+    assert!(guide.contains(include_str!("../template/src/lib.rs")));
+}
+
 const GET: &[(&str, &str)] =
     &[(":method", "GET"), (":path", "/a?b=c"), (":authority", "example.org"), ("x-a", "1")];
 
