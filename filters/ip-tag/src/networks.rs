@@ -62,7 +62,7 @@ impl Networks {
     pub(crate) fn new(
         mut networks: Vec<(Network, usize)>,
     ) -> Result<Self, (Network, usize, usize)> {
-        networks.sort();
+        networks.sort_unstable();
         let mut lengths: Vec<(u8, Vec<(u128, usize)>)> = Vec::new();
         for pair in networks.windows(2) {
             if pair[0].0 == pair[1].0 {
