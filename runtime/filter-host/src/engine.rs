@@ -162,7 +162,8 @@ impl Drop for Ticker {
 fn tick(engine: &wasmtime::Engine, shared: &Shared) {
     let mut ticks = 0_u32;
     while !shared.stopped.load(Ordering::Acquire) {
-        thread::sleep(TICK);
+        // May return early; a tick too many shortens a deadline by one.
+        thread::park_timeout(TICK);
         engine.increment_epoch();
         ticks += 1;
         if ticks < TICKS_BEFORE_SLEEP {
