@@ -1,1 +1,21 @@
 //! One connection's life: accept, parse, filter, route, forward, log.
+//!
+//! Generic over [`penstock_env::Env`]: it never sees a system call, so the simulator runs the
+//! very code that serves. A [`Worker`] is one shard's proxy; it serves from a [`Snapshot`] that
+//! the control side builds.
+
+#![forbid(unsafe_code)]
+
+pub mod failure;
+mod http1;
+pub mod metrics;
+mod pool;
+mod protocol;
+pub mod route;
+pub mod snapshot;
+mod worker;
+
+pub use failure::Cause;
+pub use metrics::Schemas;
+pub use snapshot::{Snapshot, SnapshotError, address_of};
+pub use worker::{LogSink, Worker};

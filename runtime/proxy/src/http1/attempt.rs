@@ -1,0 +1,352 @@
+//! Asks endpoints until one answers: pick, connect, send, and both bodies at once.
+
+use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::Duration;
+
+use penstock_balance::{EndpointId, InFlight, TriedSet};
+use penstock_config::{ClusterId, RetryOn};
+use penstock_env::{Env, SendBuf, Stream, Timer};
+use penstock_wire::http1::{Connection, KnownSet, RequestOutbound, write_request};
+
+use super::connection::{Downstream, GONE};
+use super::deadlines::{Deadlines, Wait};
+use super::download::{self, Answer};
+use super::exchange::{After, Exchange};
+use super::forwarded::Added;
+use super::{Scratch, tunnel, upload};
+use crate::failure::{self, Cause};
+use crate::route::Route;
+
+/// How asking ended.
+pub(crate) enum Outcome {
+    /// The response went down.
+    Answered(After),
+    /// No response began: we answer.
+    Failed(Cause),
+    /// The response broke off.
+    Cut(Cause, After),
+}
+
+/// How one attempt ended.
+enum End {
+    Answered(After),
+    /// Nothing was sent down. `again` says whether another endpoint may be asked.
+    Failed {
+        cause: Cause,
+        again: bool,
+    },
+    Cut(Cause, After),
+}
+
+/// How far an attempt has come, for judging a failure.
+#[derive(Default)]
+pub(crate) struct Progress {
+    /// The upstream said something.
+    pub(crate) heard: Cell<bool>,
+    /// The response's head went down.
+    pub(crate) begun: Cell<bool>,
+    /// The response ends with the connection: only a reset tells a cut from an end.
+    pub(crate) until_close: Cell<bool>,
+    /// Whether the request is wholly with the upstream.
+    pub(crate) uploaded: Cell<bool>,
+    /// Bytes the downstream had not taken when its stall was last looked at.
+    unsent: Cell<usize>,
+}
+
+/// Asks one endpoint after the other.
+pub(crate) async fn until_answered<E: Env>(
+    exchange: &mut Exchange<'_, E>,
+    scratch: &mut Scratch,
+    route: &Route,
+    cluster: ClusterId,
+    key: Option<u64>,
+    deadlines: &Deadlines,
+) -> Outcome {
+    let plan = exchange.plan;
+    let (shard, ids) = (exchange.worker.shard(), &exchange.worker.schemas().cluster);
+    let counters = plan.cluster(cluster).metrics.shard(shard);
+    let (mut tried, mut last) = (TriedSet::default(), None);
+    upload::begin(exchange, scratch);
+    loop {
+        let Some(endpoint) = exchange.worker.pick(plan, cluster, key, &tried) else {
+            return Outcome::Failed(last.unwrap_or(Cause::NoEndpoint));
+        };
+        counters.increment(ids.attempts);
+        exchange.record.attempts += 1;
+        exchange.record.endpoint = Some(endpoint);
+        match ask(exchange, scratch, route, cluster, endpoint, deadlines).await {
+            End::Answered(after) => return Outcome::Answered(after),
+            End::Cut(cause, after) => return Outcome::Cut(cause, after),
+            End::Failed { cause, again } => {
+                let attempts_max = 1 + route.config.retry.attempts;
+                if !again || u32::from(exchange.record.attempts) >= attempts_max {
+                    return Outcome::Failed(cause);
+                }
+                // A retry that saved the request is still seen: as an attempt, and by its cause.
+                exchange.worker.count_failure(plan, cause);
+                counters.increment(ids.retries);
+                last = Some(cause);
+                tried.insert(endpoint);
+            }
+        }
+    }
+}
+
+/// Asks one endpoint.
+async fn ask<E: Env>(
+    exchange: &mut Exchange<'_, E>,
+    scratch: &mut Scratch,
+    route: &Route,
+    cluster: ClusterId,
+    endpoint: EndpointId,
+    deadlines: &Deadlines,
+) -> End {
+    let (worker, plan) = (exchange.worker, exchange.plan);
+    let ready = plan.cluster(cluster);
+    let in_flight = ready.balancer.endpoint(endpoint).begin();
+    let pooled =
+        plan.pool(cluster, endpoint).take(worker.env().now(), ready.config.timeouts.keep_alive);
+    let (counters, ids) = (ready.metrics.shard(worker.shard()), &worker.schemas().cluster);
+    let up = match pooled {
+        Some(stream) => {
+            counters.increment(ids.reused);
+            stream
+        }
+        None => {
+            // Boxed: connections are opened far more rarely than used, and an exchange that
+            // does not open one shall not carry the room for it.
+            match Box::pin(connect(exchange, cluster, endpoint, deadlines)).await {
+                Ok(stream) => stream,
+                Err(cause) => {
+                    counters.increment(ids.connect_failures);
+                    if cause.side() == failure::Side::Upstream {
+                        in_flight.fail();
+                    }
+                    let again = cause.side() != failure::Side::Downstream
+                        && cause != Cause::RouteTimeout
+                        && route.config.retry.on.contains(&RetryOn::ConnectFailure);
+                    return End::Failed { cause, again };
+                }
+            }
+        }
+    };
+    send_and_receive(exchange, scratch, route, (cluster, endpoint, in_flight), up, deadlines).await
+}
+
+async fn connect<E: Env>(
+    exchange: &mut Exchange<'_, E>,
+    cluster: ClusterId,
+    endpoint: EndpointId,
+    deadlines: &Deadlines,
+) -> Result<E::Stream, Cause> {
+    let (worker, ready) = (exchange.worker, exchange.plan.cluster(cluster));
+    let (env, address) = (worker.env(), ready.balancer.endpoint(endpoint).address());
+    ready.metrics.shard(worker.shard()).increment(worker.schemas().cluster.connects);
+    let begun = env.now();
+    deadlines.download(begun + ready.config.timeouts.connect, Wait::Connect);
+    let progress = Progress::default();
+    let connected = drive(exchange.down, env, deadlines, &progress, None, async {
+        env.connect(address).await.map_err(|error| failure::of_connect(&error))
+    });
+    let connected = connected.await;
+    exchange.record.connect += env.now().since(begun);
+    connected
+}
+
+/// Sends the request on `up`, and brings the response down while the body goes up.
+async fn send_and_receive<E: Env>(
+    exchange: &mut Exchange<'_, E>,
+    scratch: &mut Scratch,
+    route: &Route,
+    (cluster, endpoint, in_flight): (ClusterId, EndpointId, InFlight),
+    up: E::Stream,
+    deadlines: &Deadlines,
+) -> End {
+    let (worker, plan, down) = (exchange.worker, exchange.plan, exchange.down);
+    let (env, ready) = (worker.env(), plan.cluster(cluster));
+    let progress = Progress::default();
+    let mut out = SendBuf::new(env.buffer());
+    write_head(exchange, scratch, route, &mut out);
+    if let Err(cause) = upload::first(exchange, scratch, &mut out) {
+        return End::Failed { cause, again: false };
+    }
+    up.start_send(out);
+    let sent_at = env.now();
+    exchange.record.sent = sent_at;
+    let upload_done = scratch.upload.is_finished();
+    progress.uploaded.set(upload_done);
+    let wait = if upload_done { sent_at + ready.config.timeouts.response_head } else { NEVER };
+    deadlines.download(wait, Wait::ResponseHead);
+    let Scratch { request, response, partial, upload, download, replay, .. } = scratch;
+    let answer = {
+        let uploading = (!upload_done).then(|| {
+            let parts = upload::Parts { relay: upload, replay, listener: exchange.listener };
+            upload::rest(worker, down, &up, parts, deadlines, &progress, ready)
+        });
+        let downloading = download::Download {
+            worker,
+            down,
+            up: &up,
+            request,
+            response,
+            partial,
+            relay: download,
+            timeouts: &ready.config.timeouts,
+            listener: exchange.listener,
+            route,
+            deadlines,
+            progress: &progress,
+            record: &mut exchange.record,
+        };
+        let uploading = uploading.map(|future| Box::pin(future) as Upload<'_>);
+        drive(down, env, deadlines, &progress, uploading, downloading.run()).await
+    };
+    let replayable = upload::can_replay(&scratch.upload, &scratch.replay);
+    let sent = Sent { cluster, endpoint, in_flight, up, replayable, progress };
+    match answer {
+        Ok(Answer::Upgraded) => {
+            sent.in_flight.finish(env.now().since(sent_at), env.now());
+            let ended = tunnel::run(exchange, sent.up, deadlines, &ready.config.timeouts).await;
+            ended.map_or(End::Answered(After::Gone), |cause| End::Cut(cause, After::Close))
+        }
+        Ok(Answer::Complete { reusable, keeps_alive, first_byte }) => {
+            End::Answered(sent.complete(exchange, reusable, keeps_alive, first_byte))
+        }
+        Err(cause) => sent.failed(route, cause, scratch.request.method().is_idempotent()),
+    }
+}
+
+/// A request that went to an endpoint, and what is known of it now.
+struct Sent<S> {
+    cluster: ClusterId,
+    endpoint: EndpointId,
+    in_flight: InFlight,
+    up: S,
+    replayable: bool,
+    progress: Progress,
+}
+
+impl<S: Stream> Sent<S> {
+    /// The response is down, or on its way.
+    fn complete<E: Env<Stream = S>>(
+        self,
+        exchange: &Exchange<'_, E>,
+        reusable: bool,
+        keeps_alive: bool,
+        first_byte: Duration,
+    ) -> After {
+        let (worker, plan) = (exchange.worker, exchange.plan);
+        self.in_flight.finish(first_byte, worker.env().now());
+        let counters = plan.cluster(self.cluster).metrics.shard(worker.shard());
+        let first_byte_us = first_byte.as_micros() as u64;
+        counters.record(worker.schemas().cluster.first_byte, first_byte_us);
+        let uploaded = self.progress.uploaded.get();
+        if reusable && uploaded {
+            worker.keep(plan, self.cluster, self.endpoint, self.up);
+        }
+        // An answer before the request's end: the rest of the body is still on its way.
+        match (uploaded, keeps_alive) {
+            (true, true) => After::KeepAlive,
+            (true, false) => After::Close,
+            (false, _) => After::Linger,
+        }
+    }
+
+    /// The endpoint, or the downstream, did not do its part.
+    fn failed(self, route: &Route, cause: Cause, idempotent: bool) -> End {
+        if cause.side() == failure::Side::Upstream {
+            self.in_flight.fail();
+        }
+        if self.progress.begun.get() {
+            let reset = self.progress.until_close.get();
+            return End::Cut(cause, if reset { After::Reset } else { After::Close });
+        }
+        // A request that the endpoint may have acted on is not sent to another, unless doing it
+        // twice is the same as doing it once (RFC 9110 §9.2.2).
+        let again = cause == Cause::UpstreamReset
+            && !self.progress.heard.get()
+            && idempotent
+            && self.replayable
+            && route.config.retry.on.contains(&RetryOn::Reset);
+        End::Failed { cause, again }
+    }
+}
+
+fn write_head<E: Env>(
+    exchange: &Exchange<'_, E>,
+    scratch: &mut Scratch,
+    route: &Route,
+    out: &mut SendBuf<<E::Stream as Stream>::Chunk>,
+) {
+    let request = &scratch.request;
+    let mut added = Added::new(&mut scratch.values);
+    let drop: KnownSet = added.forwarded(exchange, request);
+    let upgrade = request
+        .upgrade()
+        .is_some_and(|token| route.config.upgrades.iter().any(|allowed| allowed.matches(token)));
+    let outbound = RequestOutbound {
+        framing: upload::framing_up(request),
+        connection: if upgrade { Connection::Upgrade } else { Connection::Implied },
+        drop,
+        extra: &added.fields(),
+        host: b"",
+    };
+    out.write(|buffer| write_request(request, &outbound, buffer));
+}
+
+/// A request's body on its way, while the response is waited for.
+type Upload<'a> = Pin<Box<dyn Future<Output = Result<(), Cause>> + 'a>>;
+
+/// Runs `download`, and `upload` beside it as long as there is one, until the download has ended,
+/// the upload failed, the downstream is gone or the time is over.
+async fn drive<E: Env, T>(
+    down: &Downstream<E>,
+    env: &E,
+    deadlines: &Deadlines,
+    progress: &Progress,
+    mut upload: Option<Upload<'_>>,
+    download: impl Future<Output = Result<T, Cause>>,
+) -> Result<T, Cause> {
+    let mut download = pin!(download);
+    poll_fn(|context| {
+        if let Some(work) = &mut upload
+            && let Poll::Ready(ended) = work.as_mut().poll(context)
+        {
+            upload = None;
+            ended?;
+        }
+        if let Poll::Ready(ended) = download.as_mut().poll(context) {
+            return Poll::Ready(ended);
+        }
+        if down.stream.poll_broken(context).is_ready() {
+            return Poll::Ready(Err(GONE));
+        }
+        deadlines.arm(&down.timer);
+        while down.timer.poll_expired(context).is_ready() {
+            let Some(cause) = deadlines.expired(env) else { return Poll::Pending };
+            let unsent = down.stream.unsent_bytes();
+            if cause != Wait::Write.cause() || unsent >= progress.unsent.get() {
+                return Poll::Ready(Err(cause));
+            }
+            // It takes some, if slowly.
+            progress.unsent.set(unsent);
+            deadlines.extend(env.now());
+            deadlines.arm(&down.timer);
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+impl Progress {
+    /// A send to the downstream begins: its stall is measured from here.
+    pub(crate) fn sending(&self, bytes: usize) {
+        self.unsent.set(bytes + 1);
+    }
+}
+
+/// No deadline: something else is waited for first.
+const NEVER: penstock_env::Time = penstock_env::Time::NEVER;

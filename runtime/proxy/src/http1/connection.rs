@@ -1,0 +1,147 @@
+//! A connection from accept to close: requests one after the other, parked in between.
+
+use std::time::Duration;
+
+use penstock_env::{CloseKind, Env, SendBuf, Stream, StreamExt, Time, Timer, TimerExt, Wake};
+
+use super::exchange::{self, After};
+use super::head::{self, Head};
+use super::respond;
+use crate::failure::Cause;
+use crate::worker::{ConnectionGuard, Worker};
+
+/// How long a connection keeps its task after a response: a busy one never parks, an idle one
+/// costs a table slot from then on.
+const BUSY: Duration = Duration::from_secs(1);
+/// What is read and thrown away of a request that was refused, so that the refusal is not lost
+/// in a reset (RFC 9112 §9.6).
+const LINGER_BYTES_MAX: usize = 256 * 1024;
+const LINGER: Duration = Duration::from_secs(2);
+
+/// A downstream connection.
+pub(crate) struct Downstream<E: Env> {
+    pub(crate) stream: E::Stream,
+    pub(crate) timer: E::Timer,
+    pub(crate) life: Life<E>,
+}
+
+/// What outlives a connection's task while it is parked.
+pub(crate) struct Life<E: Env> {
+    pub(crate) listener: usize,
+    /// Requests so far.
+    pub(crate) requests: u32,
+    /// When it is old enough to be closed after a response.
+    pub(crate) ends_at: Time,
+    _guard: ConnectionGuard<E>,
+}
+
+/// Serves a connection that was just accepted.
+pub(crate) fn serve<E: Env>(
+    worker: &Worker<E>,
+    listener: usize,
+    stream: E::Stream,
+    guard: ConnectionGuard<E>,
+) {
+    let (plan, env) = (worker.plan(), worker.env());
+    let timeouts = &plan.snapshot.listeners[listener].config.timeouts;
+    let jitter = timeouts.connection_age_jitter.as_f64();
+    // Somewhere in age * (1 - jitter) ..= age * (1 + jitter).
+    let spread = f64::from(worker.below(u32::MAX)) / f64::from(u32::MAX) * 2.0 - 1.0;
+    let age = timeouts.connection_age.mul_f64(1.0 + jitter * spread);
+    let life = Life { listener, requests: 0, ends_at: env.now() + age, _guard: guard };
+    park(worker, stream, life, env.now() + timeouts.request_head);
+}
+
+/// Puts an idle connection aside until it has something to say.
+fn park<E: Env>(worker: &Worker<E>, stream: E::Stream, life: Life<E>, until: Time) {
+    let again = worker.clone();
+    worker.env().park(stream, until, move |stream, wake| match wake {
+        Wake::Readable => {
+            let worker = again.clone();
+            again.env().spawn(async move {
+                let timer = worker.env().timer();
+                run(&worker, Downstream { stream, timer, life }).await;
+            });
+        }
+        // Nothing is owed to a connection that asked nothing.
+        Wake::Timeout | Wake::Drain => stream.close(CloseKind::Now),
+    });
+}
+
+async fn run<E: Env>(worker: &Worker<E>, mut down: Downstream<E>) {
+    loop {
+        let mut scratch = worker.scratch();
+        let plan = worker.plan();
+        let wait = if down.life.requests == 0 { Duration::ZERO } else { BUSY };
+        let after = match head::read(worker, &plan, &down, &mut scratch, wait).await {
+            Head::Complete(arrival) => {
+                down.life.requests += 1;
+                exchange::run(worker, &plan, &down, &mut scratch, arrival).await
+            }
+            Head::Idle => {
+                worker.put_scratch(scratch);
+                let timeouts = &plan.snapshot.listeners[down.life.listener].config.timeouts;
+                let Downstream { stream, life, .. } = down;
+                let idle_since = worker.env().now() - BUSY;
+                return park(worker, stream, life, idle_since + timeouts.keep_alive);
+            }
+            Head::Ended => After::Close,
+            Head::Refused(cause, arrival) => {
+                respond::refuse(worker, &plan, &down, &mut scratch, cause, arrival)
+            }
+        };
+        worker.put_scratch(scratch);
+        match after {
+            After::KeepAlive => {}
+            After::Close => return close(down).await,
+            After::Linger => return linger(worker, down).await,
+            After::Reset => return down.stream.close(CloseKind::Reset),
+            After::Gone => return,
+        }
+    }
+}
+
+/// Closes behind the last send. Waiting here for that send keeps its stall in our hands.
+async fn close<E: Env>(down: Downstream<E>) {
+    down.stream.close(CloseKind::Now);
+}
+
+/// Closes so that the peer can still read what it was told: our end first, then theirs.
+async fn linger<E: Env>(worker: &Worker<E>, down: Downstream<E>) {
+    down.timer.set(worker.env().now() + LINGER);
+    down.stream.shutdown_write();
+    let mut left = LINGER_BYTES_MAX;
+    while let Some(Ok(Some(chunk))) = down.timer.race(down.stream.recv()).await {
+        left = left.saturating_sub(chunk.len());
+        if left == 0 {
+            break;
+        }
+    }
+    down.stream.close(CloseKind::Now);
+}
+
+impl<E: Env> Downstream<E> {
+    /// An empty send in a buffer of the shard's pool.
+    pub(crate) fn send_buf(&self, worker: &Worker<E>) -> SendBuf<<E::Stream as Stream>::Chunk> {
+        SendBuf::new(worker.env().buffer())
+    }
+
+    /// Whether the response under way shall be the last on this connection.
+    pub(crate) fn is_at_its_end(&self, worker: &Worker<E>, requests_max: u32) -> bool {
+        worker.is_draining()
+            || self.life.requests >= requests_max
+            || worker.env().now() >= self.life.ends_at
+    }
+
+    /// Waits for nothing: whether the peer's bytes are there already.
+    pub(crate) fn take_ready(&self) -> Option<<E::Stream as Stream>::Chunk> {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        match self.stream.poll_recv(&mut context) {
+            std::task::Poll::Ready(Ok(Some(chunk))) => Some(chunk),
+            _ => None,
+        }
+    }
+}
+
+/// The cause of a connection that broke or ended while we waited for it.
+pub(crate) const GONE: Cause = Cause::DownstreamGone;

@@ -1,0 +1,278 @@
+//! The response on its way down: its head, what is said of the connection, its body.
+
+use std::time::Duration;
+
+use penstock_config::ClusterTimeouts;
+use penstock_env::{Chunk, Env, SendBuf, Stream, StreamExt, Time};
+use penstock_wire::http1::{
+    BodyDecoder, Connection, Framing, HeadError, KnownSet, Lenient, Parsed, RequestHead,
+    ResponseError, ResponseHead, ResponseOutbound, Version, parse_response, write_response,
+};
+
+use super::attempt::Progress;
+use super::body::Relay;
+use super::connection::{Downstream, GONE};
+use super::deadlines::{Deadlines, Wait};
+use super::edit;
+use super::record::Record;
+use crate::failure::Cause;
+use crate::route::Route;
+use crate::snapshot::Listener;
+use crate::worker::Worker;
+
+/// How a response ended.
+pub(crate) enum Answer {
+    /// It is sent, or on its way.
+    Complete {
+        /// The upstream connection can take another request.
+        reusable: bool,
+        /// The downstream was told that it may go on.
+        keeps_alive: bool,
+        /// From the request sent to the response's head.
+        first_byte: Duration,
+    },
+    /// Both sides speak another protocol from here on.
+    Upgraded,
+}
+
+/// Everything that bringing a response down touches.
+pub(crate) struct Download<'a, E: Env> {
+    pub(crate) worker: &'a Worker<E>,
+    pub(crate) down: &'a Downstream<E>,
+    pub(crate) up: &'a E::Stream,
+    pub(crate) request: &'a RequestHead,
+    pub(crate) response: &'a mut ResponseHead,
+    pub(crate) partial: &'a mut Vec<u8>,
+    pub(crate) relay: &'a mut Relay,
+    pub(crate) timeouts: &'a ClusterTimeouts,
+    pub(crate) listener: &'a Listener,
+    pub(crate) route: &'a Route,
+    pub(crate) deadlines: &'a Deadlines,
+    pub(crate) progress: &'a Progress,
+    pub(crate) record: &'a mut Record,
+}
+
+/// One send's worth of body.
+const SEND_BYTES_MAX: usize = 32 * 1024;
+
+impl<E: Env> Download<'_, E> {
+    /// Brings the response down.
+    pub(crate) async fn run(mut self) -> Result<Answer, Cause> {
+        let first = loop {
+            let chunk = self.head().await?;
+            if !self.response.is_informational() {
+                break chunk;
+            }
+            if self.response.status() == 101 {
+                return self.upgrade(chunk).await;
+            }
+            self.pass_informational().await?;
+            if !chunk.is_empty() {
+                self.up.unread(chunk);
+            }
+        };
+        let first_byte = self.now().since(self.record.sent);
+        self.record.first_byte = first_byte;
+        let keeps_alive = self.body(first).await?;
+        let reusable = self.response.keep_alive() && self.response.framing() != Framing::UntilClose;
+        Ok(Answer::Complete { reusable, keeps_alive, first_byte })
+    }
+
+    fn now(&self) -> Time {
+        self.worker.env().now()
+    }
+
+    /// Reads a response head; what follows it in its last chunk is given back.
+    async fn head(&mut self) -> Result<<E::Stream as Stream>::Chunk, Cause> {
+        let mut chunk = self.recv_head().await?;
+        self.partial.clear();
+        let limits = &self.listener.limits;
+        let method = self.request.method();
+        if let Parsed::Complete { head_bytes } =
+            parse_response(&chunk, method, limits, Lenient::NONE, self.response)
+                .map_err(cause_of)?
+        {
+            chunk.advance(head_bytes);
+            return Ok(chunk);
+        }
+        loop {
+            let before = self.partial.len();
+            self.partial.extend_from_slice(&chunk);
+            let parsed = parse_response(self.partial, method, limits, Lenient::NONE, self.response);
+            if let Parsed::Complete { head_bytes } = parsed.map_err(cause_of)? {
+                chunk.advance(head_bytes - before);
+                return Ok(chunk);
+            }
+            chunk = self.recv_head().await?;
+        }
+    }
+
+    async fn recv_head(&self) -> Result<<E::Stream as Stream>::Chunk, Cause> {
+        match self.up.recv().await {
+            Ok(Some(chunk)) => {
+                self.progress.heard.set(true);
+                Ok(chunk)
+            }
+            Ok(None) | Err(_) => Err(Cause::UpstreamReset),
+        }
+    }
+
+    /// RFC 9110 §15.2: 1xx go down to those who know them; HTTP/1.0 does not.
+    async fn pass_informational(&mut self) -> Result<(), Cause> {
+        if self.request.version() == Version::Http10 {
+            return Ok(());
+        }
+        let outbound = ResponseOutbound {
+            framing: Framing::None,
+            connection: Connection::Implied,
+            drop: KnownSet::NONE,
+            extra: &[],
+        };
+        let mut out = self.down.send_buf(self.worker);
+        out.write(|buffer| write_response(self.response, &outbound, buffer));
+        self.send(out).await
+    }
+
+    async fn upgrade(&mut self, rest: <E::Stream as Stream>::Chunk) -> Result<Answer, Cause> {
+        // RFC 9110 §7.8: an upgrade is one of those that were asked for.
+        let asked = self.request.upgrade().filter(|asked| {
+            self.route.config.upgrades.iter().any(|allowed| allowed.matches(asked))
+        });
+        let agreed = match (asked, self.response.upgrade()) {
+            (Some(asked), Some(given)) => asked.eq_ignore_ascii_case(given),
+            _ => false,
+        };
+        if !agreed {
+            return Err(Cause::UpstreamBadUpgrade);
+        }
+        let outbound = ResponseOutbound {
+            framing: Framing::None,
+            connection: Connection::Upgrade,
+            drop: KnownSet::NONE,
+            extra: &[],
+        };
+        let mut out = self.down.send_buf(self.worker);
+        out.write(|buffer| write_response(self.response, &outbound, buffer));
+        self.record.status = 101;
+        self.progress.begun.set(true);
+        self.send(out).await?;
+        if !rest.is_empty() {
+            self.up.unread(rest);
+        }
+        Ok(Answer::Upgraded)
+    }
+
+    /// Sends head and body; whether the downstream was told that it may go on.
+    async fn body(&mut self, first: <E::Stream as Stream>::Chunk) -> Result<bool, Cause> {
+        let framing = self.response.framing_to(self.request.version());
+        edit::response(self.response, self.route).map_err(|_| Cause::Internal)?;
+        let limits = &self.listener.body_limits;
+        self.relay.decoder = BodyDecoder::for_response(self.response.framing(), limits);
+        self.relay.restart(self.response.framing(), framing);
+        let requests_max = self.listener.config.limits.connection_requests_max;
+        let keeps_alive = self.request.keep_alive()
+            && framing != Framing::UntilClose
+            && !self.down.is_at_its_end(self.worker, requests_max);
+        let outbound = ResponseOutbound {
+            framing,
+            connection: connection_of(keeps_alive, self.request.version()),
+            drop: KnownSet::NONE,
+            extra: if self.listener.config.via { VIA } else { &[] },
+        };
+        let mut out = self.down.send_buf(self.worker);
+        out.write(|buffer| write_response(self.response, &outbound, buffer));
+        self.record.status = self.response.status();
+        self.progress.begun.set(true);
+        self.progress.until_close.set(framing == Framing::UntilClose);
+        self.relay.finish_if_empty(&mut out);
+        if self.relay.is_finished() {
+            if !first.is_empty() {
+                self.up.unread(first);
+            }
+        } else if !first.is_empty() {
+            self.relay.push(first, self.up, &mut out).map_err(|_| Cause::UpstreamInvalidBody)?;
+        }
+        self.relay_rest(out).await?;
+        Ok(keeps_alive)
+    }
+
+    /// Brings the body down as fast as the downstream reads: at most one send is under way, and
+    /// the next is not filled before it is done.
+    async fn relay_rest(
+        &mut self,
+        mut out: SendBuf<<E::Stream as Stream>::Chunk>,
+    ) -> Result<(), Cause> {
+        loop {
+            while !self.relay.is_finished() && out.len() < SEND_BYTES_MAX {
+                let Some(received) = ready(self.up) else { break };
+                self.take(received, &mut out)?;
+            }
+            if !out.is_empty() {
+                self.send(out).await?;
+                out = self.down.send_buf(self.worker);
+            }
+            if self.relay.is_finished() {
+                self.worker.env().recycle(out.into_parts().0);
+                return Ok(());
+            }
+            self.deadlines.download(self.now() + self.timeouts.idle, Wait::ResponseBody);
+            let received = self.up.recv().await;
+            self.take(received, &mut out)?;
+        }
+    }
+
+    fn take(
+        &mut self,
+        received: std::io::Result<Option<<E::Stream as Stream>::Chunk>>,
+        out: &mut SendBuf<<E::Stream as Stream>::Chunk>,
+    ) -> Result<(), Cause> {
+        match received {
+            Ok(Some(chunk)) => {
+                self.relay.push(chunk, self.up, out).map_err(|_| Cause::UpstreamInvalidBody)
+            }
+            Ok(None) => self.relay.end(out).map_err(|_| Cause::UpstreamTruncated),
+            Err(_) => Err(Cause::UpstreamTruncated),
+        }
+    }
+
+    async fn send(&mut self, out: SendBuf<<E::Stream as Stream>::Chunk>) -> Result<(), Cause> {
+        self.record.bytes_out += out.len() as u64;
+        self.deadlines.write(self.now(), self.listener.config.timeouts.write_stall);
+        self.down.stream.sent().await.map_err(|_| GONE)?;
+        self.progress.sending(out.len());
+        self.down.stream.start_send(out);
+        Ok(())
+    }
+}
+
+/// What is there already, without waiting.
+fn ready<S: Stream>(stream: &S) -> Option<std::io::Result<Option<S::Chunk>>> {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    match stream.poll_recv(&mut context) {
+        std::task::Poll::Ready(received) => Some(received),
+        std::task::Poll::Pending => None,
+    }
+}
+
+/// What a response says of its connection. HTTP/1.1 stays open by itself, HTTP/1.0 does not.
+pub(crate) fn connection_of(keeps_alive: bool, version: Version) -> Connection {
+    match (keeps_alive, version) {
+        (true, Version::Http11) => Connection::Implied,
+        (true, Version::Http10) => Connection::KeepAlive,
+        (false, _) => Connection::Close,
+    }
+}
+
+fn cause_of(error: ResponseError) -> Cause {
+    match error {
+        ResponseError::Head(
+            HeadError::HeadTooLarge { .. }
+            | HeadError::LineTooLong { .. }
+            | HeadError::TooManyFields { .. },
+        ) => Cause::UpstreamHeadTooLarge,
+        _ => Cause::UpstreamMalformed,
+    }
+}
+
+/// RFC 9110 §7.6.3: the received protocol and a pseudonym.
+pub(crate) const VIA: &[(&[u8], &[u8])] = &[(b"Via", b"1.1 penstock")];

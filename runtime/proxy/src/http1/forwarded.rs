@@ -1,0 +1,165 @@
+//! The fields that tell endpoints who asked: `X-Forwarded-*`, `Forwarded`, `Via`.
+//!
+//! What a peer claims of others is believed only where the config trusts it; from all others
+//! these fields are dropped, and ours tell what we saw.
+
+use std::io::Write;
+use std::net::IpAddr;
+use std::ops::Range;
+
+use penstock_config::ForwardedFields;
+use penstock_env::{Env, Stream};
+use penstock_wire::http1::{Known, KnownSet, RequestHead};
+
+use super::download::VIA;
+use super::exchange::Exchange;
+
+/// Fields added to a request; their values lie one after the other in a scratch buffer.
+pub(crate) struct Added<'a> {
+    values: &'a mut Vec<u8>,
+    fields: [(&'static [u8], Range<usize>); FIELDS_MAX],
+    count: usize,
+}
+
+/// `X-Forwarded-For`, `-Proto`, `-Host`, `Forwarded` and `Via`.
+const FIELDS_MAX: usize = 5;
+
+impl<'a> Added<'a> {
+    /// Nothing yet.
+    pub(crate) fn new(values: &'a mut Vec<u8>) -> Self {
+        values.clear();
+        Added { values, fields: [const { (b"" as &[u8], 0..0) }; FIELDS_MAX], count: 0 }
+    }
+
+    /// The fields, for rendering. Unused places are left out by their empty name.
+    pub(crate) fn fields(&self) -> Vec<(&[u8], &[u8])> {
+        let fields = &self.fields[..self.count];
+        fields.iter().map(|(name, value)| (*name, &self.values[value.clone()])).collect()
+    }
+
+    /// Adds who asked; the received fields that these stand for are to be dropped.
+    pub(crate) fn forwarded<E: Env>(
+        &mut self,
+        exchange: &Exchange<'_, E>,
+        request: &RequestHead,
+    ) -> KnownSet {
+        let config = &exchange.listener.config;
+        if config.via {
+            self.put(b"Via", |values| values.extend_from_slice(VIA[0].1));
+        }
+        let peer = exchange.down.stream.peer().ip();
+        let trusted = peer.is_some_and(|peer| config.trusted.iter().any(|net| net.contains(peer)));
+        let (x_forwarded, forwarded) = match config.forwarded {
+            ForwardedFields::XForwarded => (true, false),
+            ForwardedFields::Forwarded => (false, true),
+            ForwardedFields::Both => (true, true),
+            ForwardedFields::Off => (false, false),
+        };
+        let mut drop = KnownSet::NONE;
+        if !trusted {
+            drop = FORWARDED_FIELDS;
+        }
+        if let Some(peer) = peer {
+            if x_forwarded {
+                drop = drop.with(Known::XForwardedFor);
+                self.x_forwarded(request, peer, trusted);
+            }
+            if forwarded {
+                drop = drop.with(Known::Forwarded);
+                self.forwarded_field(request, peer, trusted);
+            }
+        }
+        drop
+    }
+
+    fn x_forwarded(&mut self, request: &RequestHead, peer: IpAddr, trusted: bool) {
+        let before = |known| {
+            let name: &[u8] = match known {
+                Known::XForwardedFor => b"x-forwarded-for",
+                Known::XForwardedProto => b"x-forwarded-proto",
+                _ => b"x-forwarded-host",
+            };
+            let is_there = trusted && request.fields().value_of_known(known).is_some();
+            is_there.then(|| request.fields().values_of(name))
+        };
+        let chain = before(Known::XForwardedFor);
+        self.put(b"X-Forwarded-For", |values| {
+            for value in chain.into_iter().flatten() {
+                values.extend_from_slice(value);
+                values.extend_from_slice(b", ");
+            }
+            write_ip(values, peer);
+        });
+        // A trusted peer's word stands: it has seen the downstream, we only saw the peer.
+        if before(Known::XForwardedProto).is_none() {
+            self.put(b"X-Forwarded-Proto", |values| values.extend_from_slice(b"http"));
+        }
+        if before(Known::XForwardedHost).is_none() {
+            let host = request.authority().unwrap_or_default();
+            self.put(b"X-Forwarded-Host", |values| values.extend_from_slice(host));
+        }
+    }
+
+    /// RFC 7239 §4: an element for each hop, ours last.
+    fn forwarded_field(&mut self, request: &RequestHead, peer: IpAddr, trusted: bool) {
+        self.put(b"Forwarded", |values| {
+            if trusted {
+                for value in request.fields().values_of(b"forwarded") {
+                    values.extend_from_slice(value);
+                    values.extend_from_slice(b", ");
+                }
+            }
+            values.extend_from_slice(b"for=");
+            match peer {
+                IpAddr::V4(_) => write_ip(values, peer),
+                // RFC 7239 §6: IPv6 in brackets, and so in quotes.
+                IpAddr::V6(_) => {
+                    values.extend_from_slice(b"\"[");
+                    write_ip(values, peer);
+                    values.extend_from_slice(b"]\"");
+                }
+            }
+            if let Some(host) = request.authority() {
+                values.extend_from_slice(b";host=\"");
+                values.extend_from_slice(host);
+                values.push(b'"');
+            }
+            values.extend_from_slice(b";proto=http");
+        });
+    }
+
+    fn put(&mut self, name: &'static [u8], write: impl FnOnce(&mut Vec<u8>)) {
+        let start = self.values.len();
+        write(self.values);
+        self.fields[self.count] = (name, start..self.values.len());
+        self.count += 1;
+    }
+}
+
+fn write_ip(out: &mut Vec<u8>, ip: IpAddr) {
+    match ip {
+        IpAddr::V4(ip) => {
+            for (index, byte) in ip.octets().into_iter().enumerate() {
+                if index > 0 {
+                    out.push(b'.');
+                }
+                if byte >= 100 {
+                    out.push(b'0' + byte / 100);
+                }
+                if byte >= 10 {
+                    out.push(b'0' + byte / 10 % 10);
+                }
+                out.push(b'0' + byte % 10);
+            }
+        }
+        // A Vec takes every write.
+        IpAddr::V6(ip) => drop(write!(out, "{ip}")),
+    }
+}
+
+/// What a peer can claim about whom it speaks for.
+const FORWARDED_FIELDS: KnownSet = KnownSet::NONE
+    .with(Known::XForwardedFor)
+    .with(Known::XForwardedProto)
+    .with(Known::XForwardedHost)
+    .with(Known::Forwarded);

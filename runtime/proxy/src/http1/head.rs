@@ -1,0 +1,120 @@
+//! Reads a request's head: in place when it came in one piece, collected when it did not.
+
+use std::time::Duration;
+
+use penstock_env::{Chunk, Env, Stream, StreamExt, Time, Timer, TimerExt, Unix};
+use penstock_wire::http1::{Parsed, parse_request};
+
+use super::Scratch;
+use super::connection::Downstream;
+use crate::failure::Cause;
+use crate::worker::{Plan, Worker};
+
+/// How waiting for a request ended.
+pub(crate) enum Head {
+    /// A request is in the scratch's head.
+    Complete(Arrival),
+    /// Nothing came for a while.
+    Idle,
+    /// The peer is done, between requests.
+    Ended,
+    /// What came is no request.
+    Refused(Cause, Arrival),
+}
+
+/// When a request came, and how much of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival {
+    /// Its first byte.
+    pub(crate) first: Time,
+    /// The same by the clock on the wall.
+    pub(crate) unix: Unix,
+    /// The end of its head.
+    pub(crate) complete: Time,
+    /// Bytes of the head.
+    pub(crate) bytes: usize,
+}
+
+/// Waits up to `idle` for a request to begin, then for its head to be complete.
+pub(crate) async fn read<E: Env>(
+    worker: &Worker<E>,
+    plan: &Plan<E>,
+    down: &Downstream<E>,
+    scratch: &mut Scratch,
+    idle: Duration,
+) -> Head {
+    let env = worker.env();
+    down.timer.set(env.now() + idle);
+    let mut chunk = match down.timer.race(down.stream.recv()).await {
+        Some(Ok(Some(chunk))) => chunk,
+        Some(_) => return Head::Ended,
+        None => return Head::Idle,
+    };
+    let listener = &plan.snapshot.listeners[down.life.listener];
+    let mut arrival =
+        Arrival { first: env.now(), unix: env.unix(), complete: env.now(), bytes: chunk.len() };
+    match parse_request(&chunk, &listener.limits, listener.lenient, &mut scratch.request) {
+        Ok(Parsed::Complete { head_bytes }) => {
+            chunk.advance(head_bytes);
+            if !chunk.is_empty() {
+                down.stream.unread(chunk);
+            }
+            arrival.bytes = head_bytes;
+            Head::Complete(arrival)
+        }
+        Ok(Parsed::Partial) => collect(worker, plan, down, scratch, chunk, arrival).await,
+        Err(error) => Head::Refused(error.into(), arrival),
+    }
+}
+
+/// The rest of a head whose first piece is `chunk`.
+async fn collect<E: Env>(
+    worker: &Worker<E>,
+    plan: &Plan<E>,
+    down: &Downstream<E>,
+    scratch: &mut Scratch,
+    chunk: <E::Stream as Stream>::Chunk,
+    mut arrival: Arrival,
+) -> Head {
+    let (env, listener) = (worker.env(), &plan.snapshot.listeners[down.life.listener]);
+    down.timer.set(arrival.first + listener.config.timeouts.request_head);
+    scratch.partial.clear();
+    scratch.partial.extend_from_slice(&chunk);
+    drop(chunk);
+    loop {
+        let mut chunk = match down.timer.race(down.stream.recv()).await {
+            Some(Ok(Some(chunk))) => chunk,
+            Some(_) => return Head::Refused(Cause::DownstreamGone, arrival),
+            None => return Head::Refused(Cause::RequestHeadTimeout, arrival),
+        };
+        let before = scratch.partial.len();
+        scratch.partial.extend_from_slice(&chunk);
+        arrival.bytes = scratch.partial.len();
+        // A head is complete only with a line feed. Looking no sooner keeps a peer that sends
+        // byte by byte from making us read its head again for each.
+        let may_change = memchr::memchr(b'\n', &chunk).is_some()
+            || scratch.partial.len() > listener.limits.line_bytes_max;
+        if !may_change {
+            continue;
+        }
+        let parsed = parse_request(
+            &scratch.partial,
+            &listener.limits,
+            listener.lenient,
+            &mut scratch.request,
+        );
+        match parsed {
+            Ok(Parsed::Partial) => {}
+            Ok(Parsed::Complete { head_bytes }) => {
+                chunk.advance(head_bytes - before);
+                if !chunk.is_empty() {
+                    down.stream.unread(chunk);
+                }
+                arrival.bytes = head_bytes;
+                arrival.complete = env.now();
+                return Head::Complete(arrival);
+            }
+            Err(error) => return Head::Refused(error.into(), arrival),
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! HTTP/1 downstream: one connection's life, request by request.
+//!
+//! ```text
+//! accept -> parked -> head -> exchange -> keep alive: head -> ... -> parked -> ... -> closed
+//! ```
+//! `connection` is that line; `head` reads a request's head; `exchange` is one request and its
+//! answer: `attempt` asks an endpoint, `respond` answers ourselves, `body` and `deadlines` are
+//! what both directions share.
+
+mod attempt;
+mod body;
+mod connection;
+mod deadlines;
+mod download;
+mod edit;
+mod exchange;
+mod forwarded;
+mod head;
+mod record;
+mod respond;
+mod scratch;
+mod target;
+mod tunnel;
+mod upload;
+
+pub(crate) use connection::serve;
+pub(crate) use scratch::Scratch;

@@ -1,0 +1,136 @@
+//! What is known of an exchange when it ends: counted, and written to the access log.
+
+use std::time::Duration;
+
+use penstock_balance::EndpointId;
+use penstock_config::ClusterId;
+use penstock_env::{Env, Stream, Time, Unix};
+use penstock_telemetry::access::{AccessRecord, Peer, Phases, Protocol, Text};
+use penstock_wire::http1::{Known, Version};
+
+use super::Scratch;
+use super::exchange::Exchange;
+use super::head::Arrival;
+use crate::failure::Cause;
+use crate::metrics::class_of;
+
+/// An exchange's facts, as they become known.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) first: Time,
+    pub(crate) unix: Unix,
+    pub(crate) head: Duration,
+    pub(crate) head_bytes: usize,
+    pub(crate) route: Option<u32>,
+    pub(crate) cluster: Option<ClusterId>,
+    pub(crate) endpoint: Option<EndpointId>,
+    pub(crate) attempts: u8,
+    pub(crate) status: u16,
+    pub(crate) cause: Option<Cause>,
+    pub(crate) connect: Duration,
+    pub(crate) sent: Time,
+    pub(crate) first_byte: Duration,
+    pub(crate) filters: Duration,
+    pub(crate) bytes_out: u64,
+}
+
+impl Record {
+    /// A request that has just arrived.
+    pub(crate) fn new(arrival: Arrival) -> Record {
+        Record {
+            first: arrival.first,
+            unix: arrival.unix,
+            head: arrival.complete.since(arrival.first),
+            head_bytes: arrival.bytes,
+            route: None,
+            cluster: None,
+            endpoint: None,
+            attempts: 0,
+            status: 0,
+            cause: None,
+            connect: Duration::ZERO,
+            sent: arrival.complete,
+            first_byte: Duration::ZERO,
+            filters: Duration::ZERO,
+            bytes_out: 0,
+        }
+    }
+}
+
+impl<E: Env> Exchange<'_, E> {
+    /// Counts what the codec let through or dropped.
+    pub(crate) fn note_head(&self, scratch: &Scratch) {
+        let request = &scratch.request;
+        if request.waived().is_none() && request.dropped_count() == 0 {
+            return;
+        }
+        let block = self.plan.snapshot.process.shard(self.worker.shard());
+        let ids = &self.worker.schemas().process;
+        if !request.waived().is_none() {
+            block.increment(ids.waived);
+        }
+        block.add(ids.dropped_fields, u64::from(request.dropped_count()));
+    }
+
+    /// Counts the exchange, and logs it if there is a log.
+    pub(crate) fn finish(&self, scratch: &Scratch) {
+        let (record, now) = (&self.record, self.worker.env().now());
+        let routes = &self.listener.routes;
+        let metrics = match record.route {
+            Some(index) => &routes.routes()[index as usize].metrics,
+            None => routes.unmatched(),
+        };
+        let (block, ids) = (metrics.shard(self.worker.shard()), &self.worker.schemas().route);
+        let total_us = now.since(record.first).as_micros() as u64;
+        let bytes_in = record.head_bytes as u64 + scratch.upload.received_bytes;
+        block.increment(ids.responses.at(class_of(record.status)));
+        block.record(ids.duration, total_us);
+        block.add(ids.bytes_in, bytes_in);
+        block.add(ids.bytes_out, record.bytes_out);
+        if self.worker.logs() {
+            self.worker.log(self.plan, &self.access_record(scratch, total_us, bytes_in));
+        }
+    }
+
+    fn access_record(&self, scratch: &Scratch, total_us: u64, bytes_in: u64) -> AccessRecord {
+        let (record, request) = (&self.record, &scratch.request);
+        let endpoint = record.cluster.zip(record.endpoint).map(|(cluster, endpoint)| {
+            Peer::from(self.plan.cluster(cluster).balancer.endpoint(endpoint).address())
+        });
+        let mut entry = AccessRecord::new(record.unix);
+        entry.total_us = total_us;
+        entry.phases = Phases {
+            head_us: us(record.head),
+            filters_us: us(record.filters),
+            queue_us: 0,
+            connect_us: us(record.connect),
+            first_byte_us: us(record.first_byte),
+        };
+        entry.bytes_in = bytes_in;
+        entry.bytes_out = record.bytes_out;
+        entry.downstream = self.down.stream.peer().into();
+        entry.endpoint = endpoint.unwrap_or_default();
+        entry.snapshot = self.plan.snapshot.generation;
+        entry.route = record.route;
+        entry.cluster = record.cluster.map(|cluster| cluster.0 as u16);
+        entry.cause = record.cause.map(|cause| cause.index() as u16);
+        entry.listener = self.down.life.listener as u16;
+        entry.status = record.status;
+        entry.attempts = record.attempts;
+        entry.protocol = match request.version() {
+            Version::Http10 => Protocol::Http10,
+            Version::Http11 => Protocol::Http11,
+        };
+        entry.put(Text::Method, request.method_name());
+        entry.put(Text::Host, request.authority().unwrap_or_default());
+        entry.put(Text::Path, request.path_and_query());
+        let fields = request.fields();
+        entry.put(Text::UserAgent, fields.value_of_known(Known::UserAgent).unwrap_or_default());
+        entry.put(Text::Referer, fields.value_of_known(Known::Referer).unwrap_or_default());
+        entry
+    }
+}
+
+fn us(duration: Duration) -> u32 {
+    u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,52 @@
+//! What one exchange needs while it lasts; idle connections have none.
+
+use penstock_wire::http1::{RequestHead, ResponseHead};
+
+use super::body::Relay;
+
+/// Heads and buffers above this many bytes go back to the heap.
+const KEPT_BYTES_MAX: usize = 32 * 1024;
+
+/// Reused from exchange to exchange: nothing is allocated once it has grown to its work.
+#[derive(Default)]
+pub(crate) struct Scratch {
+    /// The request, and what was edited of it.
+    pub(crate) request: RequestHead,
+    /// The response, and what was edited of it.
+    pub(crate) response: ResponseHead,
+    /// Bytes of a head that came in several pieces.
+    pub(crate) partial: Vec<u8>,
+    /// The path in its normal form, where that is not how it came.
+    pub(crate) path: Vec<u8>,
+    /// The request's body on its way up.
+    pub(crate) upload: Relay,
+    /// The response's body on its way down.
+    pub(crate) download: Relay,
+    /// The request's body so far, as long as it may have to be sent again.
+    pub(crate) replay: Vec<u8>,
+    /// Values of fields that we add.
+    pub(crate) values: Vec<u8>,
+}
+
+impl Scratch {
+    /// Whether it is worth keeping.
+    pub(crate) fn is_small(&self) -> bool {
+        let bytes = self.partial.capacity()
+            + self.path.capacity()
+            + self.replay.capacity()
+            + self.values.capacity()
+            + self.request.fields().bytes().len()
+            + self.response.fields().bytes().len();
+        bytes <= KEPT_BYTES_MAX
+    }
+
+    /// Forgets the exchange, keeps the room.
+    pub(crate) fn clear(&mut self) {
+        self.request.clear();
+        self.response.clear();
+        self.partial.clear();
+        self.path.clear();
+        self.replay.clear();
+        self.values.clear();
+    }
+}

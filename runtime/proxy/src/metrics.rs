@@ -1,0 +1,172 @@
+//! What the data path counts: declared once, in families that share their labels.
+
+use penstock_telemetry::metrics::{
+    CounterId, CounterTable, GaugeId, HistogramId, Registry, Schema, SchemaId, Unit,
+};
+
+use crate::failure::Cause;
+
+/// All schemas, with the ids that the data path counts under.
+pub struct Schemas {
+    /// Counters of the process.
+    pub process: Process,
+    /// Counters of a listener.
+    pub listener: Listener,
+    /// Counters of a route.
+    pub route: Route,
+    /// Counters of a cluster.
+    pub cluster: Cluster,
+}
+
+/// Counters without labels.
+pub struct Process {
+    /// The schema.
+    pub id: SchemaId,
+    /// Failures by cause.
+    pub failures: CounterTable,
+    /// Malformed input that was let through because the config says so.
+    pub waived: CounterId,
+    /// Field names dropped for their underscore.
+    pub dropped_fields: CounterId,
+    /// Access log records that found no room.
+    pub log_lost: CounterId,
+}
+
+/// Counters of one listener.
+pub struct Listener {
+    /// The schema.
+    pub id: SchemaId,
+    /// Connections accepted.
+    pub connections: CounterId,
+    /// Connections open.
+    pub active: GaugeId,
+}
+
+/// Counters of one route.
+pub struct Route {
+    /// The schema.
+    pub id: SchemaId,
+    /// Responses by status class.
+    pub responses: CounterTable,
+    /// From the first byte of the request to the last of the response.
+    pub duration: HistogramId,
+    /// Received from downstream.
+    pub bytes_in: CounterId,
+    /// Sent downstream.
+    pub bytes_out: CounterId,
+}
+
+/// Counters of one cluster.
+pub struct Cluster {
+    /// The schema.
+    pub id: SchemaId,
+    /// Tries, the first ones included.
+    pub attempts: CounterId,
+    /// Tries after the first.
+    pub retries: CounterId,
+    /// Connections that were opened.
+    pub connects: CounterId,
+    /// Connects that failed.
+    pub connect_failures: CounterId,
+    /// Requests that were sent on a connection used before.
+    pub reused: CounterId,
+    /// From the request sent to the response's head.
+    pub first_byte: HistogramId,
+}
+
+/// The values of the label `class`; index 0 is no status at all.
+const CLASSES: &[&str] = &["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// The index of a status in the table of responses.
+#[inline]
+pub(crate) fn class_of(status: u16) -> usize {
+    let class = usize::from(status / 100);
+    if class < CLASSES.len() { class } else { 0 }
+}
+
+impl Schemas {
+    /// Declares everything in `registry`.
+    pub fn declare(registry: &mut Registry) -> Schemas {
+        Schemas {
+            process: Process::declare(registry),
+            listener: Listener::declare(registry),
+            route: Route::declare(registry),
+            cluster: Cluster::declare(registry),
+        }
+    }
+}
+
+impl Process {
+    fn declare(registry: &mut Registry) -> Process {
+        let mut schema = Schema::new(&[]);
+        let failures = schema.counters(
+            "penstock_failures_total",
+            "Answers of our own that are not 2xx, and connections cut, by cause.",
+            "cause",
+            Cause::NAMES,
+        );
+        let waived =
+            schema.counter("penstock_lenient_total", "Malformed requests let through by config.");
+        let dropped_fields = schema.counter(
+            "penstock_dropped_fields_total",
+            "Request fields dropped for an underscore in their name.",
+        );
+        let log_lost = schema
+            .counter("penstock_access_log_lost_total", "Access log records that found no room.");
+        Process { id: registry.add(schema), failures, waived, dropped_fields, log_lost }
+    }
+}
+
+impl Listener {
+    fn declare(registry: &mut Registry) -> Listener {
+        let mut schema = Schema::new(&["listener"]);
+        let connections =
+            schema.counter("penstock_listener_connections_total", "Connections accepted.");
+        let active = schema.gauge("penstock_listener_connections", "Connections open.");
+        Listener { id: registry.add(schema), connections, active }
+    }
+}
+
+impl Route {
+    fn declare(registry: &mut Registry) -> Route {
+        let mut schema = Schema::new(&["listener", "route"]);
+        let responses = schema.counters(
+            "penstock_route_responses_total",
+            "Responses by status class; `none` where the connection was cut before one.",
+            "class",
+            CLASSES,
+        );
+        let duration = schema.histogram(
+            "penstock_route_duration_seconds",
+            "From the first byte of the request to the last of the response.",
+            Unit::Seconds,
+        );
+        let bytes_in =
+            schema.counter("penstock_route_received_bytes_total", "Received from downstream.");
+        let bytes_out = schema.counter("penstock_route_sent_bytes_total", "Sent downstream.");
+        Route { id: registry.add(schema), responses, duration, bytes_in, bytes_out }
+    }
+}
+
+impl Cluster {
+    fn declare(registry: &mut Registry) -> Cluster {
+        let mut schema = Schema::new(&["cluster"]);
+        let attempts =
+            schema.counter("penstock_cluster_attempts_total", "Tries, first ones included.");
+        let retries = schema.counter("penstock_cluster_retries_total", "Tries after the first.");
+        let connects = schema.counter("penstock_cluster_connects_total", "Connections opened.");
+        let connect_failures =
+            schema.counter("penstock_cluster_connect_failures_total", "Connects that failed.");
+        let reused = schema.counter(
+            "penstock_cluster_reused_total",
+            "Requests sent on a connection that was used before.",
+        );
+        let first_byte = schema.histogram(
+            "penstock_cluster_first_byte_seconds",
+            "From the request sent to the head of its response.",
+            Unit::Seconds,
+        );
+        let id = registry.add(schema);
+        Cluster { id, attempts, retries, connects, connect_failures, reused, first_byte }
+    }
+}

@@ -1,0 +1,116 @@
+//! Which route a request takes: the first in file order whose conditions all hold.
+//!
+//! Pure. Hosts are looked up, so that many hosts cost what one costs; the rest is compared in
+//! order among the routes that the host leaves.
+
+mod matches;
+#[cfg(test)]
+mod tests;
+
+use penstock_config as config;
+use penstock_env::{Map, MapSeed};
+use penstock_telemetry::metrics::{Instance, Registry};
+use penstock_wire::http1::RequestHead;
+
+use crate::metrics::Schemas;
+pub use matches::Path;
+
+/// A listener's routes.
+pub struct RouteTable {
+    routes: Vec<Route>,
+    /// For each exact host, the routes that can match it, in file order.
+    by_host: Map<Box<str>, Vec<u32>>,
+    /// The routes that can match a host not in `by_host`.
+    other: Vec<u32>,
+    /// The first route has no condition: nothing needs to be looked at.
+    first_takes_all: bool,
+    /// Some route looks at paths.
+    looks_at_paths: bool,
+    /// For requests that no route takes.
+    unmatched: Instance,
+}
+
+/// One route.
+pub struct Route {
+    /// Its index in the listener, which the log names it by.
+    pub index: u32,
+    /// What the config says of it.
+    pub config: config::Route,
+    /// Its counters.
+    pub metrics: Instance,
+}
+
+impl RouteTable {
+    /// The table of `listener`'s routes.
+    pub fn build(
+        listener: &config::Listener,
+        schemas: &Schemas,
+        registry: &mut Registry,
+    ) -> RouteTable {
+        let mut instance =
+            |name: &str| registry.instance(schemas.route.id, &[&listener.name, name]);
+        let unmatched = instance("unmatched");
+        let routes = listener.routes.iter().enumerate().map(|(index, route)| Route {
+            index: index as u32,
+            config: route.clone(),
+            metrics: instance(&index.to_string()),
+        });
+        let routes: Vec<Route> = routes.collect();
+        let mut by_host: Map<Box<str>, Vec<u32>> = Map::with_hasher(MapSeed::default());
+        for host in routes.iter().flat_map(|route| &route.config.hosts) {
+            if let config::HostPattern::Exact(host) = host {
+                let takes = |route: &&Route| route.takes_host(host);
+                let list = routes.iter().filter(takes).map(|route| route.index).collect();
+                by_host.insert(host.clone(), list);
+            }
+        }
+        let other = routes.iter().filter(|route| route.takes_unlisted_hosts());
+        RouteTable {
+            other: other.map(|route| route.index).collect(),
+            by_host,
+            first_takes_all: routes.first().is_some_and(Route::takes_all),
+            looks_at_paths: routes.iter().any(|route| !route.config.paths.is_empty()),
+            routes,
+            unmatched,
+        }
+    }
+
+    /// The routes in file order.
+    pub fn routes(&self) -> &[Route] {
+        &self.routes
+    }
+
+    /// Counters for requests that no route takes.
+    pub fn unmatched(&self) -> &Instance {
+        &self.unmatched
+    }
+
+    /// Whether [`RouteTable::find`] needs the path in its normal form.
+    #[inline]
+    pub fn looks_at_paths(&self) -> bool {
+        self.looks_at_paths && !self.first_takes_all
+    }
+
+    /// The route that `request` takes; `path` is its normalised path.
+    #[inline]
+    pub fn find(&self, request: &RequestHead, path: Path<'_>) -> Option<&Route> {
+        if self.first_takes_all {
+            return self.routes.first();
+        }
+        self.find_among(request, path)
+    }
+
+    fn find_among(&self, request: &RequestHead, path: Path<'_>) -> Option<&Route> {
+        let host = request.host().and_then(|host| std::str::from_utf8(host).ok()).unwrap_or("");
+        // RFC 3986 §3.2.2: hosts compare without regard to case; a last dot is the root's.
+        let host = host.strip_suffix('.').unwrap_or(host);
+        let candidates = if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            self.by_host.get(host.to_ascii_lowercase().as_str())
+        } else {
+            self.by_host.get(host)
+        };
+        let candidates = candidates.unwrap_or(&self.other);
+        let mut routes = candidates.iter().map(|&index| &self.routes[index as usize]);
+        routes.find(|route| route.takes(host, request, path))
+    }
+}

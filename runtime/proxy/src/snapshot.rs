@@ -1,0 +1,157 @@
+//! What shards read: the config made ready for the data path, immutable and whole.
+//!
+//! The control side builds one from a checked config and hands it to every shard; a shard swaps
+//! it in between two events. Nothing in here is changed afterwards but counters and loads.
+
+use std::sync::Arc;
+
+use penstock_balance::{Balancer, BalancerError, EndpointSpec, FleetSeed, UsableSet};
+use penstock_config::{self as config, Config};
+use penstock_env::Address;
+use penstock_telemetry::metrics::{Instance, Registry};
+use penstock_wire::http1::{BodyLimits, Lenient, Limits};
+use thiserror::Error;
+
+use crate::metrics::Schemas;
+use crate::route::RouteTable;
+
+/// Everything that a shard needs to serve.
+pub struct Snapshot {
+    /// Counts up with every config that was applied.
+    pub generation: u32,
+    /// The config that this was made from.
+    pub config: Arc<Config>,
+    /// By the index of the config's listeners.
+    pub listeners: Vec<Listener>,
+    /// By the index of the config's clusters.
+    pub clusters: Vec<Cluster>,
+    /// Counters of the whole process.
+    pub process: Instance,
+    /// Hashes keys for the algorithms that do.
+    pub seed: FleetSeed,
+}
+
+/// A listener, ready to serve.
+pub struct Listener {
+    /// What the config says of it.
+    pub config: config::Listener,
+    /// Limits of request heads.
+    pub limits: Limits,
+    /// Limits of bodies.
+    pub body_limits: BodyLimits,
+    /// What is let through although it is malformed.
+    pub lenient: Lenient,
+    /// Its routes.
+    pub routes: RouteTable,
+    /// Its counters.
+    pub metrics: Instance,
+}
+
+/// A cluster, ready to be asked.
+pub struct Cluster {
+    /// What the config says of it.
+    pub config: config::Cluster,
+    /// Picks the endpoint.
+    pub balancer: Balancer,
+    /// Which endpoints may be picked.
+    pub usable: UsableSet,
+    /// Its counters.
+    pub metrics: Instance,
+}
+
+/// Why a checked config can't be served.
+#[derive(Debug, Error)]
+pub enum SnapshotError {
+    /// A cluster's balancer can't be built.
+    #[error("cluster.{cluster}: {error}")]
+    Balancer {
+        /// The cluster's name.
+        cluster: String,
+        /// Why.
+        #[source]
+        error: BalancerError,
+    },
+}
+
+impl Snapshot {
+    /// Makes `config` ready. Endpoints that `previous` also has keep their loads.
+    ///
+    /// # Errors
+    /// What a checked config can still ask too much of.
+    pub fn build(
+        config: Arc<Config>,
+        previous: Option<&Snapshot>,
+        schemas: &Schemas,
+        registry: &mut Registry,
+    ) -> Result<Snapshot, SnapshotError> {
+        let seed = FleetSeed::new(&config.fleet.hash_seed);
+        let clusters = config.clusters.iter().map(|cluster| {
+            let old = previous
+                .and_then(|old| old.clusters.iter().find(|old| old.config.name == cluster.name));
+            build_cluster(cluster, old, &seed, schemas, registry)
+        });
+        let clusters = clusters.collect::<Result<Vec<_>, _>>()?;
+        let listeners = config.listeners.iter();
+        let listeners =
+            listeners.map(|listener| build_listener(listener, schemas, registry)).collect();
+        Ok(Snapshot {
+            generation: previous.map_or(1, |old| old.generation + 1),
+            listeners,
+            clusters,
+            process: registry.instance(schemas.process.id, &[]),
+            seed,
+            config,
+        })
+    }
+}
+
+fn build_cluster(
+    config: &config::Cluster,
+    previous: Option<&Cluster>,
+    seed: &FleetSeed,
+    schemas: &Schemas,
+    registry: &mut Registry,
+) -> Result<Cluster, SnapshotError> {
+    let endpoints = config.endpoints.iter().map(|endpoint| EndpointSpec {
+        address: address_of(&endpoint.address),
+        weight: endpoint.weight.shares().try_into().unwrap_or(u16::MAX),
+    });
+    let previous = previous.map(|old| &old.balancer);
+    let balancer = Balancer::new(&config.balance, endpoints.collect(), seed, previous)
+        .map_err(|error| SnapshotError::Balancer { cluster: config.name.to_string(), error })?;
+    Ok(Cluster {
+        usable: UsableSet::all(balancer.endpoints().len()),
+        balancer,
+        metrics: registry.instance(schemas.cluster.id, &[&config.name]),
+        config: config.clone(),
+    })
+}
+
+fn build_listener(
+    config: &config::Listener,
+    schemas: &Schemas,
+    registry: &mut Registry,
+) -> Listener {
+    let lenient = config.lenient.iter().filter_map(|lenience| Lenient::named(lenience.name()));
+    Listener {
+        limits: Limits {
+            head_bytes_max: config.limits.head_bytes_max.as_usize(),
+            line_bytes_max: config.limits.line_bytes_max.as_usize(),
+            target_bytes_max: config.limits.uri_bytes_max.as_usize(),
+            fields_max: config.limits.fields_max as usize,
+        },
+        body_limits: BodyLimits::default(),
+        lenient: lenient.fold(Lenient::NONE, |all, one| all | one),
+        routes: RouteTable::build(config, schemas, registry),
+        metrics: registry.instance(schemas.listener.id, &[&config.name]),
+        config: config.clone(),
+    }
+}
+
+/// An endpoint's address as the environment knows it.
+pub fn address_of(address: &config::EndpointAddress) -> Address {
+    match address {
+        config::EndpointAddress::Ip(address) => Address::Ip(*address),
+        config::EndpointAddress::Unix(path) => Address::Unix(Arc::new(path.to_path_buf())),
+    }
+}

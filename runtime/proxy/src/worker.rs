@@ -1,0 +1,367 @@
+//! One shard's proxy: its connections, its pools, the snapshot it serves from.
+
+use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use penstock_balance::{EndpointId, Pick, ShardState, TriedSet};
+use penstock_config::ClusterId;
+use penstock_env::{Env, Map, MapSeed, Rng, Stream, Time, Timer, TimerExt};
+use penstock_telemetry::access::AccessRecord;
+
+use crate::failure::Cause;
+use crate::http1::Scratch;
+use crate::metrics::Schemas;
+use crate::pool::{Pool, SWEEP_EVERY};
+use crate::protocol;
+use crate::snapshot::{Cluster, Snapshot};
+
+/// Scratch space that is kept for the next exchange; a burst's worth goes back to the heap.
+const SCRATCH_MAX: usize = 256;
+
+/// Where access log records go; false when there was no room.
+pub type LogSink = Box<dyn FnMut(&AccessRecord) -> bool>;
+
+/// A shard's proxy. Cheap to clone; bound to its thread.
+pub struct Worker<E: Env> {
+    inner: Rc<Inner<E>>,
+}
+
+impl<E: Env> Clone for Worker<E> {
+    fn clone(&self) -> Self {
+        Worker { inner: Rc::clone(&self.inner) }
+    }
+}
+
+struct Inner<E: Env> {
+    env: E,
+    shard: usize,
+    schemas: Arc<Schemas>,
+    plan: RefCell<Rc<Plan<E>>>,
+    #[expect(clippy::vec_box, reason = "they move in and out of tasks: a pointer, not 600 bytes")]
+    scratch: RefCell<Vec<Box<Scratch>>>,
+    rng: RefCell<Rng>,
+    sources: RefCell<Map<IpAddr, u32>>,
+    connections: Cell<usize>,
+    requests: Cell<usize>,
+    draining: Cell<bool>,
+    log: RefCell<Option<LogSink>>,
+}
+
+/// A snapshot with what this shard alone keeps beside it.
+pub(crate) struct Plan<E: Env> {
+    pub(crate) snapshot: Arc<Snapshot>,
+    clusters: Vec<ClusterState<E>>,
+}
+
+struct ClusterState<E: Env> {
+    balance: RefCell<ShardState>,
+    /// By endpoint.
+    pools: Vec<Pool<E::Stream>>,
+}
+
+impl<E: Env> Plan<E> {
+    fn new(snapshot: Arc<Snapshot>, rng: &mut Rng) -> Plan<E> {
+        let clusters = snapshot.clusters.iter().map(|cluster| ClusterState {
+            balance: RefCell::new(cluster.balancer.shard_state(rng)),
+            pools: cluster.balancer.endpoints().iter().map(|_| Pool::default()).collect(),
+        });
+        Plan { clusters: clusters.collect(), snapshot }
+    }
+
+    /// A cluster of the snapshot.
+    #[inline]
+    pub(crate) fn cluster(&self, id: ClusterId) -> &Cluster {
+        &self.snapshot.clusters[id.index()]
+    }
+
+    /// The unused connections to an endpoint.
+    #[inline]
+    pub(crate) fn pool(&self, cluster: ClusterId, endpoint: EndpointId) -> &Pool<E::Stream> {
+        &self.clusters[cluster.index()].pools[endpoint.index()]
+    }
+
+    /// The pool of the same endpoint of the same cluster as `old`'s, if both are still there.
+    fn successor(
+        &self,
+        old: &Plan<E>,
+        cluster: ClusterId,
+        endpoint: EndpointId,
+    ) -> Option<&Pool<E::Stream>> {
+        let name = &old.cluster(cluster).config.name;
+        let address = old.cluster(cluster).balancer.endpoint(endpoint).address();
+        let clusters = &self.snapshot.clusters;
+        let index = clusters.iter().position(|cluster| cluster.config.name == *name)?;
+        let endpoints = clusters[index].balancer.endpoints();
+        let place = endpoints.iter().position(|endpoint| endpoint.address() == address)?;
+        Some(&self.clusters[index].pools[place])
+    }
+
+    /// Moves unused connections over from the plan before.
+    fn inherit(&self, old: &Plan<E>) {
+        for (index, state) in old.clusters.iter().enumerate() {
+            for (place, pool) in state.pools.iter().enumerate() {
+                let (cluster, endpoint) = (ClusterId(index as u32), EndpointId::new(place));
+                match self.successor(old, cluster, endpoint) {
+                    Some(successor) => pool.move_to(successor),
+                    None => pool.clear(),
+                }
+            }
+        }
+    }
+
+    fn sweep(&self, now: Time) {
+        for (cluster, state) in self.snapshot.clusters.iter().zip(&self.clusters) {
+            for pool in &state.pools {
+                pool.sweep(now, cluster.config.timeouts.keep_alive);
+            }
+        }
+    }
+}
+
+impl<E: Env> Worker<E> {
+    /// A proxy for shard number `shard`.
+    pub fn new(
+        env: E,
+        shard: usize,
+        schemas: Arc<Schemas>,
+        snapshot: Arc<Snapshot>,
+        log: Option<LogSink>,
+    ) -> Worker<E> {
+        let mut rng = Rng::new(env.random());
+        let plan = RefCell::new(Rc::new(Plan::new(snapshot, &mut rng)));
+        let sources = RefCell::new(Map::with_hasher(MapSeed::new(env.random())));
+        let inner = Inner {
+            env,
+            shard,
+            schemas,
+            plan,
+            scratch: RefCell::default(),
+            rng: RefCell::new(rng),
+            sources,
+            connections: Cell::new(0),
+            requests: Cell::new(0),
+            draining: Cell::new(false),
+            log: RefCell::new(log),
+        };
+        let worker = Worker { inner: Rc::new(inner) };
+        worker.sweep_pools();
+        worker
+    }
+
+    /// Serves a connection that came in at the snapshot's listener `listener`.
+    pub fn accept(&self, listener: usize, stream: E::Stream) {
+        if let Some(guard) = self.admit(listener, stream.peer().ip()) {
+            protocol::serve(self, listener, stream, guard);
+        }
+    }
+
+    /// Serves new requests from `snapshot`; those under way end on the one they began with.
+    pub fn apply(&self, snapshot: Arc<Snapshot>) {
+        let plan = Rc::new(Plan::new(snapshot, &mut self.inner.rng.borrow_mut()));
+        let old = std::mem::replace(&mut *self.inner.plan.borrow_mut(), Rc::clone(&plan));
+        plan.inherit(&old);
+    }
+
+    /// Ends connections after the response under way. The shard brings back parked ones.
+    pub fn drain(&self) {
+        self.inner.draining.set(true);
+    }
+
+    /// Downstream connections that are open.
+    pub fn connection_count(&self) -> usize {
+        self.inner.connections.get()
+    }
+
+    /// Requests under way.
+    pub fn request_count(&self) -> usize {
+        self.inner.requests.get()
+    }
+
+    /// Upstream connections that are open and unused.
+    pub fn pooled_count(&self) -> usize {
+        let plan = self.plan();
+        plan.clusters.iter().flat_map(|cluster| &cluster.pools).map(Pool::len).sum()
+    }
+
+    /// Drops every unused upstream connection; for the end of a run.
+    pub fn clear_pools(&self) {
+        let plan = self.plan();
+        plan.clusters.iter().flat_map(|cluster| &cluster.pools).for_each(Pool::clear);
+    }
+
+    #[inline]
+    pub(crate) fn env(&self) -> &E {
+        &self.inner.env
+    }
+
+    #[inline]
+    pub(crate) fn plan(&self) -> Rc<Plan<E>> {
+        Rc::clone(&self.inner.plan.borrow())
+    }
+
+    #[inline]
+    pub(crate) fn schemas(&self) -> &Schemas {
+        &self.inner.schemas
+    }
+
+    #[inline]
+    pub(crate) fn shard(&self) -> usize {
+        self.inner.shard
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.inner.draining.get()
+    }
+
+    /// Counts a failure under its cause.
+    pub(crate) fn count_failure(&self, plan: &Plan<E>, cause: Cause) {
+        let block = plan.snapshot.process.shard(self.inner.shard);
+        block.increment(self.inner.schemas.process.failures.at(cause.index()));
+    }
+
+    /// Whether records of requests are wanted at all.
+    #[inline]
+    pub(crate) fn logs(&self) -> bool {
+        self.inner.log.borrow().is_some()
+    }
+
+    /// Hands a record to the log.
+    pub(crate) fn log(&self, plan: &Plan<E>, record: &AccessRecord) {
+        if let Some(sink) = &mut *self.inner.log.borrow_mut()
+            && !sink(record)
+        {
+            let block = plan.snapshot.process.shard(self.inner.shard);
+            block.increment(self.inner.schemas.process.log_lost);
+        }
+    }
+
+    /// An endpoint of `cluster` that was not tried yet.
+    pub(crate) fn pick(
+        &self,
+        plan: &Plan<E>,
+        cluster: ClusterId,
+        key: Option<u64>,
+        tried: &TriedSet,
+    ) -> Option<EndpointId> {
+        let (ready, state) = (plan.cluster(cluster), &plan.clusters[cluster.index()]);
+        let pick = Pick { key, usable: &ready.usable, tried, now: self.inner.env.now() };
+        let rng = &mut self.inner.rng.borrow_mut();
+        ready.balancer.pick(&pick, rng, &mut state.balance.borrow_mut())
+    }
+
+    /// A random number below `bound`, for weighted choices.
+    pub(crate) fn below(&self, bound: u32) -> u32 {
+        self.inner.rng.borrow_mut().below(bound)
+    }
+
+    /// Keeps an upstream connection for the next request, in the plan of now.
+    pub(crate) fn keep(
+        &self,
+        plan: &Rc<Plan<E>>,
+        cluster: ClusterId,
+        endpoint: EndpointId,
+        stream: E::Stream,
+    ) {
+        let (now, current) = (self.inner.env.now(), self.inner.plan.borrow());
+        if Rc::ptr_eq(plan, &current) {
+            plan.pool(cluster, endpoint).put(stream, now);
+        } else if let Some(pool) = current.successor(plan, cluster, endpoint) {
+            pool.put(stream, now);
+        }
+    }
+
+    pub(crate) fn scratch(&self) -> Box<Scratch> {
+        self.inner.scratch.borrow_mut().pop().unwrap_or_default()
+    }
+
+    pub(crate) fn put_scratch(&self, mut scratch: Box<Scratch>) {
+        let mut pool = self.inner.scratch.borrow_mut();
+        if pool.len() < SCRATCH_MAX && scratch.is_small() {
+            scratch.clear();
+            pool.push(scratch);
+        }
+    }
+
+    /// Counts a request as under way until the guard is dropped.
+    pub(crate) fn begin_request(&self) -> RequestGuard<E> {
+        self.inner.requests.set(self.inner.requests.get() + 1);
+        RequestGuard { worker: self.clone() }
+    }
+
+    fn admit(&self, listener: usize, source: Option<IpAddr>) -> Option<ConnectionGuard<E>> {
+        let plan = self.plan();
+        let ready = &plan.snapshot.listeners[listener];
+        let (block, ids) = (ready.metrics.shard(self.inner.shard), &self.inner.schemas.listener);
+        block.increment(ids.connections);
+        let limits = &ready.config.limits;
+        if block.gauge(ids.active) >= i64::from(limits.connections_max) {
+            self.count_failure(&plan, Cause::ConnectionsMax);
+            return None;
+        }
+        if let Some(source) = source {
+            let mut sources = self.inner.sources.borrow_mut();
+            let count = sources.entry(source).or_insert(0);
+            if *count >= limits.source_connections_max {
+                self.count_failure(&plan, Cause::SourceConnectionsMax);
+                return None;
+            }
+            *count += 1;
+        }
+        block.shift(ids.active, 1);
+        self.inner.connections.set(self.inner.connections.get() + 1);
+        let listener_metrics = ready.metrics.clone();
+        Some(ConnectionGuard { worker: self.clone(), source, listener_metrics })
+    }
+
+    fn sweep_pools(&self) {
+        let (inner, timer) = (Rc::downgrade(&self.inner), self.inner.env.timer());
+        let env = self.inner.env.clone();
+        self.inner.env.spawn(async move {
+            loop {
+                timer.set(env.now() + SWEEP_EVERY);
+                timer.expired().await;
+                let Some(inner) = inner.upgrade() else { return };
+                let plan = Rc::clone(&inner.plan.borrow());
+                plan.sweep(env.now());
+            }
+        });
+    }
+}
+
+/// A downstream connection in the counts, until it is dropped.
+pub(crate) struct ConnectionGuard<E: Env> {
+    worker: Worker<E>,
+    source: Option<IpAddr>,
+    listener_metrics: penstock_telemetry::metrics::Instance,
+}
+
+impl<E: Env> Drop for ConnectionGuard<E> {
+    fn drop(&mut self) {
+        let inner = &self.worker.inner;
+        inner.connections.set(inner.connections.get() - 1);
+        self.listener_metrics.shard(inner.shard).shift(inner.schemas.listener.active, -1);
+        if let Some(source) = self.source {
+            let mut sources = inner.sources.borrow_mut();
+            if let Some(count) = sources.get_mut(&source) {
+                *count -= 1;
+                if *count == 0 {
+                    sources.remove(&source);
+                }
+            }
+        }
+    }
+}
+
+/// A request in the counts, until it is dropped.
+pub(crate) struct RequestGuard<E: Env> {
+    worker: Worker<E>,
+}
+
+impl<E: Env> Drop for RequestGuard<E> {
+    fn drop(&mut self) {
+        let requests = &self.worker.inner.requests;
+        requests.set(requests.get() - 1);
+    }
+}
