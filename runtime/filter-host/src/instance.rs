@@ -28,6 +28,8 @@ pub(crate) struct Instance {
     body_ticks: u64,
     calls_made: u64,
     fuel_used: u64,
+    #[cfg(any(test, feature = "property"))]
+    instance: wasmtime::Instance,
 }
 
 /// Which half of an exchange a callback is about.
@@ -71,6 +73,8 @@ impl Instance {
             body_ticks: ticks(settings.body_deadline),
             calls_made: 0,
             fuel_used: 0,
+            #[cfg(any(test, feature = "property"))]
+            instance,
         };
         started.initialize(&instance, ticks(settings.start_deadline))?;
         for plugin in 0..settings.plugins.len() {
@@ -406,6 +410,32 @@ impl Instance {
             self.close(root, Lent::default())?;
         }
         Ok(())
+    }
+
+    /// Calls any export, with the effective context that `lent` names.
+    #[cfg(any(test, feature = "property"))]
+    pub(crate) fn call_export(
+        &mut self,
+        name: &str,
+        arguments: &[wasmtime::Val],
+        results: usize,
+        lent: Lent<'_>,
+    ) -> Result<Vec<wasmtime::Val>, Trapped> {
+        let instance = self.instance;
+        self.run(lent.stream, lent, self.body_ticks, |store, _| {
+            let export = instance.get_func(&mut *store, name);
+            let export = export.ok_or_else(|| wasmtime::Error::msg("no such export"))?;
+            let mut values = vec![wasmtime::Val::I32(0); results];
+            export.call(store, arguments, &mut values)?;
+            Ok(values)
+        })
+    }
+
+    /// The guest's memory, from outside.
+    #[cfg(test)]
+    pub(crate) fn memory_mut(&mut self) -> &mut [u8] {
+        let memory = self.state().memory.expect("it is instantiated");
+        memory.data_mut(&mut self.store)
     }
 
     /// Wakes every task that waits for something to happen in this instance.

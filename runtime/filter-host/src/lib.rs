@@ -25,12 +25,16 @@ pub mod metrics;
 mod module;
 mod pairs;
 mod policy;
+#[cfg(any(test, feature = "property"))]
+pub mod property;
 mod session;
 mod settings;
 mod shared;
 mod state;
-#[cfg(any(test, feature = "testing"))]
+#[cfg(any(test, feature = "testing", feature = "property"))]
 pub mod testing;
+#[cfg(test)]
+mod tests;
 mod world;
 
 pub use chain::{Chain, ChainLink, Event, Flow};

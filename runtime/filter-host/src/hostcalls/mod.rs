@@ -12,6 +12,8 @@ mod metrics;
 mod properties;
 mod shared;
 mod streams;
+#[cfg(test)]
+mod tests;
 mod wasi;
 
 use wasmtime::{Caller, Linker};
