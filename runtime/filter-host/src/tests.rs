@@ -84,8 +84,9 @@ fn check_refused(body: &str, expected: &str) {
     assert!(error.to_string().contains(expected), "{error}");
 }
 
-pub(crate) const PAUSE: &str = r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
-    i32.const 1)"#;
+pub(crate) const PAUSE: &str = r#"
+    (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+        i32.const 1)"#;
 
 #[test]
 fn the_arena_is_filled_anew_in_each_callback() {
