@@ -12,6 +12,7 @@
 mod cache;
 mod calls;
 mod chain;
+mod configured;
 mod contexts;
 mod engine;
 mod error;
@@ -38,6 +39,7 @@ mod tests;
 mod world;
 
 pub use chain::{Chain, ChainLink, Event, Flow};
+pub use configured::{chain_links, filter_settings};
 pub use engine::{Engine, EngineError, EngineSettings};
 pub use error::{LoadError, TrapCause, Trapped};
 pub use filter::{Filter, FilterHost};

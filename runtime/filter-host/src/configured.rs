@@ -1,0 +1,183 @@
+//! From the operator's configuration to this crate's settings, and from chains to their links.
+//!
+//! A filter that chains give configurations of their own is still one instance per shard: each
+//! different configuration is a root context in it.
+
+use std::sync::Arc;
+
+use penstock_config as config;
+
+use crate::chain::ChainLink;
+use crate::settings::{
+    Capabilities, FilterSettings, Isolation, OnError, PauseHeaders, PluginSettings, Storm,
+};
+
+/// The settings of every filter, in the order of `Config::filters`.
+///
+/// [`crate::Callout::cluster_index`] is an index into the filter's `http_calls`.
+pub fn filter_settings(config: &config::Config) -> Vec<FilterSettings> {
+    config.filters.iter().map(|filter| settings(config, filter)).collect()
+}
+
+/// The links of a listener's or route's chain; `settings` is what [`filter_settings`] made of the
+/// same configuration.
+pub fn chain_links(settings: &[FilterSettings], chain: &[config::FilterUse]) -> Vec<ChainLink> {
+    let link = |item: &config::FilterUse| {
+        let filter = item.filter.index();
+        let plugins = &settings[filter].plugins;
+        let own = item.config.as_ref().map(|config| config.text().into_owned().into_bytes());
+        let plugin = own.and_then(|own| plugins.iter().position(|known| *known.config == *own));
+        // The first is the filter's own configuration.
+        ChainLink { filter, plugin: plugin.unwrap_or(0) as u32 }
+    };
+    chain.iter().map(link).collect()
+}
+
+fn settings(config: &config::Config, filter: &config::Filter) -> FilterSettings {
+    let name: &str = &filter.name;
+    FilterSettings {
+        name: name.into(),
+        vm_id: filter.vm_id.as_deref().unwrap_or(name).into(),
+        vm_config: filter.vm_config.text().as_bytes().into(),
+        environment: filter.environment.to_vec().into(),
+        sha256: filter.sha256.map(|digest| digest.0),
+        capabilities: capabilities(filter.capabilities.as_deref()),
+        clusters: filter.http_calls.iter().map(|&id| (*config.cluster(id).name).into()).collect(),
+        on_error: match filter.on_error {
+            config::OnError::Deny => OnError::Deny,
+            config::OnError::Allow => OnError::Allow,
+        },
+        pause_headers: match filter.pause_headers {
+            config::PauseHeaders::All => PauseHeaders::All,
+            config::PauseHeaders::HeadersOnly => PauseHeaders::HeadersOnly,
+        },
+        isolation: match filter.isolation {
+            config::Isolation::Shared => Isolation::Shared,
+            config::Isolation::Request => Isolation::Request,
+        },
+        memory_bytes_max: filter.memory_max.as_usize(),
+        header_deadline: filter.deadlines.headers,
+        body_deadline: filter.deadlines.body,
+        start_deadline: filter.deadlines.start,
+        body_bytes_max: filter.body_buffer_max.as_usize(),
+        hostcall_bytes_max: filter.hostcall_bytes_max.as_usize(),
+        callouts_max: filter.http_calls_max,
+        log_lines_max: filter.log_lines_max,
+        shared_bytes_max: filter.shared_data_max.as_usize(),
+        storm: Storm {
+            traps_max: filter.storm.traps,
+            window: filter.storm.window,
+            rearm: filter.storm.rearm_min,
+            rearm_max: filter.storm.rearm_max,
+        },
+        plugins: plugins(config, filter),
+    }
+}
+
+/// The filter's own configuration, then every other that some chain gives it, once.
+fn plugins(config: &config::Config, filter: &config::Filter) -> Arc<[PluginSettings]> {
+    let root_id: Arc<str> = filter.root_id.as_str().into();
+    let mut texts = vec![filter.config.text()];
+    let chains = config.listeners.iter().flat_map(|listener| {
+        let routes = listener.routes.iter().map(|route| &route.filters);
+        std::iter::once(&listener.filters).chain(routes)
+    });
+    for item in chains.flatten() {
+        if *config.filter(item.filter).name == *filter.name
+            && let Some(own) = item.config.as_ref().map(config::Payload::text)
+            && !texts.contains(&own)
+        {
+            texts.push(own);
+        }
+    }
+    let plugin = |text: &std::borrow::Cow<'_, str>| PluginSettings {
+        root_id: Arc::clone(&root_id),
+        config: text.as_bytes().into(),
+    };
+    texts.iter().map(plugin).collect()
+}
+
+fn capabilities(granted: Option<&[config::Capability]>) -> Capabilities {
+    use config::Capability as From;
+
+    use crate::abi::Capability as To;
+    let Some(granted) = granted else {
+        return Capabilities::ALL;
+    };
+    granted.iter().fold(Capabilities::NONE, |granted, capability| {
+        granted.with(match capability {
+            From::Headers => To::Headers,
+            From::Body => To::Body,
+            From::Properties => To::Properties,
+            From::Streams => To::Streams,
+            From::LocalResponse => To::LocalResponse,
+            From::HttpCall => To::HttpCall,
+            From::SharedData => To::SharedData,
+            From::Metrics => To::Metrics,
+            From::Timers => To::Timers,
+            From::Log => To::Log,
+            From::Clock => To::Clock,
+            From::Random => To::Random,
+            From::Foreign => To::Foreign,
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use penstock_config::{Config, UncheckedFiles};
+
+    use super::{chain_links, filter_settings};
+    use crate::abi::Capability;
+    use crate::{ChainLink, FilterSettings};
+
+    const TEXT: &str = r#"
+        [listener.web]
+        address = ":80"
+        filters = ["edit"]
+        ROUTES
+
+        [cluster.app]
+        endpoints = ["127.0.0.1:1"]
+
+        [filter.edit]
+        wasm = "/edit.wasm"
+        config = "plain"
+        http_calls = ["app"]
+        capabilities = ["log"]
+    "#;
+
+    #[test]
+    fn each_configuration_is_a_plugin_of_one_filter() {
+        let text = TEXT.replace(
+            "ROUTES",
+            r#"[[listener.web.route]]
+            to = "app"
+            filters = [{ filter = "edit", config = { a = 1 } }]"#,
+        );
+        let config = Config::parse("t", text.as_bytes(), &UncheckedFiles);
+        let config = config.unwrap_or_else(|findings| panic!("{findings:?}"));
+        let settings = filter_settings(&config);
+        let [edit] = &settings[..] else { panic!("one filter") };
+        let configs: Vec<_> = edit.plugins.iter().map(|plugin| &*plugin.config).collect();
+        assert_eq!(configs, [b"plain" as &[u8], br#"{"a":1}"#]);
+        assert_eq!(&*edit.clusters, ["app".into()]);
+        assert!(edit.capabilities.has(Capability::Log) && !edit.capabilities.has(Capability::Body));
+        let listener = &config.listeners[0];
+        let own = ChainLink { filter: 0, plugin: 0 };
+        assert_eq!(chain_links(&settings, &listener.filters), [own]);
+        let other = ChainLink { filter: 0, plugin: 1 };
+        assert_eq!(chain_links(&settings, &listener.routes[0].filters), [other]);
+    }
+
+    #[test]
+    fn the_defaults_are_those_of_the_configuration() {
+        let text = TEXT.replace("ROUTES", r#"to = "app""#);
+        let text = text.replace("capabilities", "#").replace("http_calls", "#");
+        let config = Config::parse("t", text.as_bytes(), &UncheckedFiles);
+        let config = config.unwrap_or_else(|findings| panic!("{findings:?}"));
+        let settings = filter_settings(&config).remove(0);
+        let plugins = settings.plugins.clone();
+        assert_eq!(settings, FilterSettings { plugins, ..FilterSettings::new("edit") });
+    }
+}
