@@ -9,7 +9,7 @@ pub const COPY_BELOW_BYTES: usize = 2048;
 /// A piece of a [`SendBuf`].
 #[derive(Debug)]
 pub enum Part<C> {
-    /// The next this many bytes of [`SendBuf::bytes`].
+    /// The next this many bytes of the buffer's own.
     Own(usize),
     /// A received chunk, forwarded where it lies.
     Chunk(C),

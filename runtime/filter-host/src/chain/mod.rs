@@ -34,8 +34,8 @@ pub struct ChainLink {
 #[must_use = "a chain that isn't obeyed filters nothing"]
 pub enum Flow {
     /// Let go what passed: the head, if it was held until now, then what is in `body`. When the
-    /// piece was the last, or carried a held last piece with it, [`Chain::holds`] tells whether
-    /// the end may go too.
+    /// piece was the last, or carried a held last piece with it, [`Chain::holds_request`] or
+    /// [`Chain::holds_response`] tells whether the end may go too.
     Continue,
     /// Nothing may go on; the chain has taken what is given. Wait for [`Chain::event`], and give
     /// it more as it comes, unless [`Chain::is_request_shut`] says that it would only pile up.
