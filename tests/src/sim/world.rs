@@ -87,8 +87,19 @@ impl World {
     /// # Panics
     /// When tasks keep each other busy without end.
     pub fn run(&self, limit: Duration) -> bool {
+        self.run_until(limit, || false)
+    }
+
+    /// [`World::run`], and no further than until `done` says so.
+    ///
+    /// # Panics
+    /// As [`World::run`] does.
+    pub fn run_until(&self, limit: Duration, done: impl Fn() -> bool) -> bool {
         let end = self.shared.now() + limit;
         for _ in 0..STEPS_MAX {
+            if done() {
+                return true;
+            }
             self.shared.hand_buffers_round();
             if self.shared.tasks.ready_count() > 0 {
                 match self.shared.below(8) {
@@ -98,13 +109,12 @@ impl World {
                 }
                 continue;
             }
-            match self.shared.queue.borrow().next_at() {
+            let next_at = self.shared.queue.borrow().next_at();
+            match next_at {
                 None => return true,
                 Some(at) if at > end => return false,
-                Some(_) => {}
+                Some(at) => self.pass(at.max(self.shared.now())),
             }
-            let at = self.shared.queue.borrow().next_at().unwrap_or(end);
-            self.pass(at.max(self.shared.now()));
         }
         panic!("{STEPS_MAX} steps and no end: tasks wake each other for nothing");
     }
