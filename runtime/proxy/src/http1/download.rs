@@ -60,11 +60,12 @@ impl<E: Env> Download<'_, E> {
     pub(crate) async fn run(mut self) -> Result<Answer, Cause> {
         let first = loop {
             let chunk = self.head().await?;
-            if !self.response.is_informational() {
-                break chunk;
-            }
+            // 101 is the last word of HTTP on the connection, not an interim one.
             if self.response.status() == 101 {
                 return self.upgrade(chunk).await;
+            }
+            if !self.response.is_informational() {
+                break chunk;
             }
             self.pass_informational().await?;
             if !chunk.is_empty() {
@@ -170,7 +171,10 @@ impl<E: Env> Download<'_, E> {
         self.relay.decoder = BodyDecoder::for_response(self.response.framing(), limits);
         self.relay.restart(self.response.framing(), framing);
         let requests_max = self.listener.config.limits.connection_requests_max;
+        // An answer before the request's end leaves bytes behind that nobody waits for: the
+        // connection ends, and that has to be said now (RFC 9112 §9.6).
         let keeps_alive = self.request.keep_alive()
+            && self.progress.uploaded.get()
             && framing != Framing::UntilClose
             && !self.down.is_at_its_end(self.worker, requests_max);
         let outbound = ResponseOutbound {
