@@ -87,7 +87,7 @@ async fn run<E: Env>(worker: &Worker<E>, mut down: Downstream<E>) {
             }
             Head::Ended => After::Close,
             Head::Refused(cause, arrival) => {
-                respond::refuse(worker, &plan, &down, &mut scratch, cause, arrival)
+                respond::refuse(worker, &plan, &down, &mut scratch, cause, arrival).await
             }
         };
         worker.put_scratch(scratch);

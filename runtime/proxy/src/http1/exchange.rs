@@ -63,21 +63,21 @@ impl<E: Env> Exchange<'_, E> {
     async fn answer(&mut self, scratch: &mut Scratch) -> After {
         // RFC 9110 §9.3.6, §9.3.8: CONNECT is for forward proxies, TRACE reflects credentials.
         if matches!(scratch.request.method(), Method::Connect | Method::Trace) {
-            return respond::fail(self, scratch, Cause::MethodNotAllowed);
+            return respond::fail(self, scratch, Cause::MethodNotAllowed).await;
         }
         let plan = Rc::clone(self.plan);
         let routes = &plan.snapshot.listeners[self.down.life.listener].routes;
         let path = match target::path_to_match(routes, &scratch.request, &mut scratch.path) {
             Ok(path) => path,
-            Err(cause) => return respond::fail(self, scratch, cause),
+            Err(cause) => return respond::fail(self, scratch, cause).await,
         };
         let Some(route) = routes.find(&scratch.request, path) else {
-            return respond::fail(self, scratch, Cause::NoRoute);
+            return respond::fail(self, scratch, Cause::NoRoute).await;
         };
         self.record.route = Some(route.index);
         match &route.config.action {
-            Action::Respond(fixed) => respond::fixed(self, scratch, fixed),
-            Action::Redirect(redirect) => respond::redirect(self, scratch, redirect),
+            Action::Respond(fixed) => respond::fixed(self, scratch, fixed).await,
+            Action::Redirect(redirect) => respond::redirect(self, scratch, redirect).await,
             Action::Forward(forward) => self.forward(scratch, route, forward).await,
         }
     }
@@ -87,13 +87,13 @@ impl<E: Env> Exchange<'_, E> {
         self.record.cluster = Some(cluster);
         let key = target::hash_key(self, scratch, cluster);
         if let Err(cause) = edit::request(scratch, route) {
-            return respond::fail(self, scratch, cause);
+            return respond::fail(self, scratch, cause).await;
         }
         let until = route.config.timeout.map_or(Time::NEVER, |limit| self.record.first + limit);
         let deadlines = Deadlines::new(until);
         match attempt::until_answered(self, scratch, route, cluster, key, &deadlines).await {
             Outcome::Answered(after) => after,
-            Outcome::Failed(cause) => respond::fail(self, scratch, cause),
+            Outcome::Failed(cause) => respond::fail(self, scratch, cause).await,
             Outcome::Cut(cause, after) => {
                 self.fail(cause);
                 after

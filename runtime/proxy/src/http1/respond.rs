@@ -1,7 +1,7 @@
 //! Answers of our own: failures, fixed responses, redirects.
 
 use penstock_config::{FixedResponse, Redirect, TemplatePart};
-use penstock_env::{Env, SendBuf, Stream};
+use penstock_env::{Env, SendBuf, Stream, StreamExt, Timer, TimerExt};
 use penstock_wire::http1::{
     Connection, Framing, KnownSet, Method, ResponseHead, ResponseOutbound, date, reason,
     write_response,
@@ -19,7 +19,7 @@ use crate::worker::{Plan, Worker};
 use std::rc::Rc;
 
 /// Answers bytes that are no request, counts them, and logs them.
-pub(crate) fn refuse<E: Env>(
+pub(crate) async fn refuse<E: Env>(
     worker: &Worker<E>,
     plan: &Rc<Plan<E>>,
     down: &Downstream<E>,
@@ -32,13 +32,13 @@ pub(crate) fn refuse<E: Env>(
     // What the parser left is half a head: nothing of it is shown or trusted.
     scratch.request.clear();
     scratch.upload.restart(Framing::None, Framing::None);
-    let after = fail(&mut exchange, scratch, cause);
+    let after = fail(&mut exchange, scratch, cause).await;
     exchange.finish(scratch);
     after
 }
 
 /// Answers a failure, as far as an answer can be given.
-pub(crate) fn fail<E: Env>(
+pub(crate) async fn fail<E: Env>(
     exchange: &mut Exchange<'_, E>,
     scratch: &mut Scratch,
     cause: Cause,
@@ -55,11 +55,11 @@ pub(crate) fn fail<E: Env>(
     body.push('\n');
     let retry_after: &[(&[u8], &[u8])] =
         if status == 503 { &[(b"Retry-After", b"1")] } else { &[] };
-    send(exchange, scratch, status, retry_after, body.as_bytes(), closes)
+    send(exchange, scratch, status, retry_after, body.as_bytes(), closes).await
 }
 
 /// A response from the config.
-pub(crate) fn fixed<E: Env>(
+pub(crate) async fn fixed<E: Env>(
     exchange: &mut Exchange<'_, E>,
     scratch: &mut Scratch,
     fixed: &FixedResponse,
@@ -72,11 +72,11 @@ pub(crate) fn fixed<E: Env>(
         .iter()
         .map(|(name, value)| (name.as_str().as_bytes(), value.as_str().as_bytes()))
         .collect();
-    send(exchange, scratch, fixed.status, &fields, fixed.body.as_bytes(), false)
+    send(exchange, scratch, fixed.status, &fields, fixed.body.as_bytes(), false).await
 }
 
 /// A redirect from the config.
-pub(crate) fn redirect<E: Env>(
+pub(crate) async fn redirect<E: Env>(
     exchange: &mut Exchange<'_, E>,
     scratch: &mut Scratch,
     redirect: &Redirect,
@@ -97,7 +97,7 @@ pub(crate) fn redirect<E: Env>(
         }
     }
     exchange.fail(Cause::RouteRedirects);
-    send(exchange, scratch, redirect.status, &[(b"Location", &target)], b"", false)
+    send(exchange, scratch, redirect.status, &[(b"Location", &target)], b"", false).await
 }
 
 /// A path that can't be read as another site's: `//host` would be (RFC 3986 §4.2).
@@ -107,7 +107,7 @@ fn same_site(path: &[u8]) -> &[u8] {
 }
 
 /// Sends an answer with a body that is already there.
-pub(crate) fn send<E: Env>(
+pub(crate) async fn send<E: Env>(
     exchange: &mut Exchange<'_, E>,
     scratch: &mut Scratch,
     status: u16,
@@ -125,10 +125,16 @@ pub(crate) fn send<E: Env>(
     if has_content {
         out.push(body);
     }
+    // Something may still be on its way: an interim answer, or the answer before this one.
+    let (down, env) = (exchange.down, exchange.worker.env());
+    down.timer.set(env.now() + exchange.listener.config.timeouts.write_stall);
+    if !matches!(down.timer.race(down.stream.sent()).await, Some(Ok(()))) {
+        return After::Close;
+    }
     exchange.record.status = status;
     exchange.record.bytes_out += out.len() as u64;
     exchange.down.stream.start_send(out);
-    match (keeps_alive, closes || unread) {
+    match (keeps_alive, closes || unread || scratch.request.keep_alive()) {
         (true, _) => After::KeepAlive,
         (false, true) => After::Linger,
         (false, false) => After::Close,
