@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use penstock_balance::{EndpointId, InFlight, TriedSet};
@@ -34,9 +34,11 @@ pub(crate) enum Outcome {
 enum End {
     Answered(After),
     /// Nothing was sent down. `again` says whether another endpoint may be asked.
+    /// `stale` when it was an unused connection that had died, which says nothing of the endpoint.
     Failed {
         cause: Cause,
         again: bool,
+        stale: bool,
     },
     Cut(Cause, After),
 }
@@ -68,7 +70,7 @@ pub(crate) async fn until_answered<E: Env>(
     let plan = exchange.plan;
     let (shard, ids) = (exchange.worker.shard(), &exchange.worker.schemas().cluster);
     let counters = plan.cluster(cluster).metrics.shard(shard);
-    let (mut tried, mut last) = (TriedSet::default(), None);
+    let (mut tried, mut last, mut fresh) = (TriedSet::default(), None, false);
     upload::begin(exchange, scratch);
     loop {
         let Some(endpoint) = exchange.worker.pick(plan, cluster, key, &tried) else {
@@ -77,10 +79,10 @@ pub(crate) async fn until_answered<E: Env>(
         counters.increment(ids.attempts);
         exchange.record.attempts += 1;
         exchange.record.endpoint = Some(endpoint);
-        match ask(exchange, scratch, route, cluster, endpoint, deadlines).await {
+        match ask(exchange, scratch, route, (cluster, endpoint, fresh), deadlines).await {
             End::Answered(after) => return Outcome::Answered(after),
             End::Cut(cause, after) => return Outcome::Cut(cause, after),
-            End::Failed { cause, again } => {
+            End::Failed { cause, again, stale } => {
                 let attempts_max = 1 + route.config.retry.attempts;
                 if !again || u32::from(exchange.record.attempts) >= attempts_max {
                     return Outcome::Failed(cause);
@@ -89,7 +91,11 @@ pub(crate) async fn until_answered<E: Env>(
                 exchange.worker.count_failure(plan, cause);
                 counters.increment(ids.retries);
                 last = Some(cause);
-                tried.insert(endpoint);
+                if stale {
+                    fresh = true;
+                } else {
+                    tried.insert(endpoint);
+                }
             }
         }
     }
@@ -100,15 +106,18 @@ async fn ask<E: Env>(
     exchange: &mut Exchange<'_, E>,
     scratch: &mut Scratch,
     route: &Route,
-    cluster: ClusterId,
-    endpoint: EndpointId,
+    (cluster, endpoint, fresh): (ClusterId, EndpointId, bool),
     deadlines: &Deadlines,
 ) -> End {
     let (worker, plan) = (exchange.worker, exchange.plan);
     let ready = plan.cluster(cluster);
     let in_flight = ready.balancer.endpoint(endpoint).begin();
-    let pooled =
-        plan.pool(cluster, endpoint).take(worker.env().now(), ready.config.timeouts.keep_alive);
+    let pool = plan.pool(cluster, endpoint);
+    let pooled = match fresh {
+        true => None,
+        false => pool.take(worker.env().now(), ready.config.timeouts.keep_alive),
+    };
+    let reused = pooled.is_some();
     let (counters, ids) = (ready.metrics.shard(worker.shard()), &worker.schemas().cluster);
     let up = match pooled {
         Some(stream) => {
@@ -128,12 +137,16 @@ async fn ask<E: Env>(
                     let again = cause.side() != failure::Side::Downstream
                         && cause != Cause::RouteTimeout
                         && route.config.retry.on.contains(&RetryOn::ConnectFailure);
-                    return End::Failed { cause, again };
+                    return End::Failed { cause, again, stale: false };
                 }
             }
         }
     };
-    send_and_receive(exchange, scratch, route, (cluster, endpoint, in_flight), up, deadlines).await
+    let sent = (cluster, endpoint, in_flight);
+    match send_and_receive(exchange, scratch, route, sent, up, deadlines).await {
+        End::Failed { cause, again, .. } => End::Failed { cause, again, stale: again && reused },
+        end => end,
+    }
 }
 
 async fn connect<E: Env>(
@@ -171,7 +184,7 @@ async fn send_and_receive<E: Env>(
     let mut out = SendBuf::new(env.buffer());
     write_head(exchange, scratch, route, &mut out);
     if let Err(cause) = upload::first(exchange, scratch, &mut out) {
-        return End::Failed { cause, again: false };
+        return End::Failed { cause, again: false, stale: false };
     }
     up.start_send(out);
     let sent_at = env.now();
@@ -213,7 +226,8 @@ async fn send_and_receive<E: Env>(
             ended.map_or(End::Answered(After::Gone), |cause| End::Cut(cause, After::Close))
         }
         Ok(Answer::Complete { reusable, keeps_alive, first_byte }) => {
-            End::Answered(sent.complete(exchange, reusable, keeps_alive, first_byte))
+            let goes_on = scratch.request.keep_alive();
+            End::Answered(sent.complete(exchange, reusable, (keeps_alive, goes_on), first_byte))
         }
         Err(cause) => sent.failed(route, cause, scratch.request.method().is_idempotent()),
     }
@@ -235,7 +249,7 @@ impl<S: Stream> Sent<S> {
         self,
         exchange: &Exchange<'_, E>,
         reusable: bool,
-        keeps_alive: bool,
+        (keeps_alive, goes_on): (bool, bool),
         first_byte: Duration,
     ) -> After {
         let (worker, plan) = (exchange.worker, exchange.plan);
@@ -244,13 +258,15 @@ impl<S: Stream> Sent<S> {
         let first_byte_us = first_byte.as_micros() as u64;
         counters.record(worker.schemas().cluster.first_byte, first_byte_us);
         let uploaded = self.progress.uploaded.get();
-        if reusable && uploaded {
+        if reusable && uploaded && is_sent(&self.up) {
             worker.keep(plan, self.cluster, self.endpoint, self.up);
         }
-        // An answer before the request's end: the rest of the body is still on its way.
         match (uploaded, keeps_alive) {
             (true, true) => After::KeepAlive,
+            // The peer did not know that this is the end: its next request may be on its way.
+            (true, false) if goes_on => After::Linger,
             (true, false) => After::Close,
+            // An answer before the request's end: the rest of the body is still on its way.
             (false, _) => After::Linger,
         }
     }
@@ -271,8 +287,15 @@ impl<S: Stream> Sent<S> {
             && idempotent
             && self.replayable
             && route.config.retry.on.contains(&RetryOn::Reset);
-        End::Failed { cause, again }
+        End::Failed { cause, again, stale: false }
     }
+}
+
+/// Whether the endpoint has taken all of the request: one that answers early may not have, and
+/// another request can't be sent behind the rest.
+fn is_sent<S: Stream>(stream: &S) -> bool {
+    let mut context = Context::from_waker(Waker::noop());
+    matches!(stream.poll_sent(&mut context), Poll::Ready(Ok(())))
 }
 
 fn write_head<E: Env>(
