@@ -5,5 +5,7 @@
 mod http;
 mod laws;
 mod planted;
+mod proxy;
 mod relay;
 mod slots;
+mod strict;

@@ -83,6 +83,11 @@ impl Ledger {
         assert_eq!(before, None, "request {id:x} has two outcomes");
     }
 
+    /// Whether every request has its outcome.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.entries.borrow().values().all(|entry| entry.outcome.is_some())
+    }
+
     /// Requests with the outcome that `pick` picks.
     pub(crate) fn count(&self, pick: impl Fn(Outcome) -> bool) -> usize {
         let entries = self.entries.borrow();
@@ -122,8 +127,9 @@ impl Entry {
             return Err("sent twice though the first attempt was answered");
         }
         let excused = rules.rough || self.shaken || fault.is_some() || plan.abort.is_some();
-        // Without a body, meeting an idle close must cost nothing: it can be sent again.
-        let raced = rules.idle_closes && plan.body_bytes > 0;
+        // Meeting an idle close must cost nothing where the request can be sent again: without a
+        // body, and when doing it twice is as good as once (RFC 9110 §9.2.2).
+        let raced = rules.idle_closes && (plan.body_bytes > 0 || plan.method == "POST");
         match outcome {
             Outcome::Exact if self.attempts == 0 => Err("an answer that no origin gave"),
             Outcome::Exact => Ok(()),
@@ -141,6 +147,8 @@ impl Entry {
             Outcome::Unanswered { .. } if rules.rough || self.shaken || plan.abort.is_some() => {
                 Ok(())
             }
+            // The answer broke off, and the reset that says so may overtake what there was of it.
+            Outcome::Unanswered { .. } if matches!(fault, Some(Fault::CutAfter { .. })) => Ok(()),
             Outcome::Unanswered { .. } if rules.proxied => Err("no answer, not even our own"),
             Outcome::Unanswered { .. } if fault.is_none() && !rules.idle_closes => {
                 Err("nothing was wrong")

@@ -42,6 +42,7 @@ async fn serve(env: SimEnv, stream: SimStream, ledger: Rc<Ledger>, proxied: bool
         }
         let Ok(Some(head)) = wire.head().await else { return };
         let id = head.id().expect("every request carries its id");
+        wire.env.note("is asked", id);
         let (plan, before) = ledger.attempt(id);
         check_head(&head, &plan, proxied);
         match exchange(&wire, &head, &plan, before).await {
@@ -127,7 +128,7 @@ async fn exchange(wire: &Wire, head: &Head, plan: &Plan, before: u32) -> Result<
         read_body(wire, head, plan).await?;
     }
     let closes = head.connection_has("close") || head.line.ends_with("1.0");
-    let delimited = answer.body == Framing::Close && plan.answer_has_body();
+    let delimited = answer.ends_by_close(plan) && plan.answer_has_body();
     Ok(if closes || delimited { Then::Close(CloseKind::Now) } else { Then::Keep })
 }
 

@@ -188,6 +188,18 @@ impl Answer {
     }
 }
 
+impl Answer {
+    /// Whether the body ends with the connection: those of HTTP/1.0 know no chunks.
+    pub(crate) fn ends_by_close(&self, plan: &Plan) -> bool {
+        self.body == Framing::Close || (plan.old && self.body == Framing::Chunked)
+    }
+
+    /// Whether the origin ends a body early in a way that nobody can tell from its end.
+    pub(crate) fn ends_unnoticed(&self, plan: &Plan) -> bool {
+        self.ends_by_close(plan) && matches!(self.fault, Some(Fault::CutAfter { reset: false, .. }))
+    }
+}
+
 impl Pace {
     /// As fast as it goes.
     pub(crate) const QUICK: Pace = Pace { piece_bytes: 100_000, pauses: 0, pause_ms: 1 };

@@ -23,7 +23,7 @@ impl Limits {
     /// A shard with few buffers, drawn from `rng`.
     pub fn tight(rng: &mut Rng) -> Limits {
         Limits {
-            lent_max: [4, 16, 64, 1024][rng.below(4) as usize],
+            lent_max: [64, 256, 1024][rng.below(3) as usize],
             lent_bytes_max: [512, 4096][rng.below(2) as usize],
             read_ahead_max: rng.below(4) as usize,
         }

@@ -64,7 +64,11 @@ pub struct Record {
 impl fmt::Display for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let us = self.at.as_ns() / 1_000;
-        write!(f, "{:>6}.{:06} {:?}", us / 1_000_000, us % 1_000_000, self.event)
+        write!(f, "{:>6}.{:06} ", us / 1_000_000, us % 1_000_000)?;
+        match self.event {
+            Event::Noted { what, value } => write!(f, "{what} {value:#x}"),
+            event => write!(f, "{event:?}"),
+        }
     }
 }
 

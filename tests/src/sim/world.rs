@@ -160,9 +160,13 @@ impl World {
         let quiet = self.run(limit);
         let leaks = self.leaks();
         assert!(leaks.is_empty(), "left over (quiet: {quiet}):\n  {}", leaks.join("\n  "));
+        assert_eq!(self.panicked(), None, "a task panicked there");
+    }
+
+    /// The node of which a task panicked, if one did.
+    pub fn panicked(&self) -> Option<&'static str> {
         let nodes = self.shared.nodes.borrow();
-        let panicked = nodes.iter().find(|node| node.panics.get() > 0);
-        assert!(panicked.is_none(), "a task of {} panicked", panicked.map_or("", |node| node.name));
+        nodes.iter().find(|node| node.panics.get() > 0).map(|node| node.name)
     }
 
     /// What happened so far.

@@ -1,0 +1,171 @@
+//! The real proxy between clients and origins of the simulated world.
+//!
+//! After every run: each request has the outcome that its plan allows, no byte came from another
+//! session (the actors look at every one), and all of the proxy's counts are back to zero.
+
+use std::cell::RefCell;
+use std::fmt::Write;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use penstock_config::{Config, UncheckedFiles};
+use penstock_env::Address;
+use penstock_proxy::{Schemas, Snapshot, Worker};
+use penstock_telemetry::metrics::{Registry, RegistryLimits};
+use penstock_tests::sim::{Death, Faults, Limits, SimEnv, World, check_few_seeds, check_seeds};
+
+use crate::http::ledger::Outcome;
+use crate::http::origin::HOST;
+use crate::http::plan::Menu;
+use crate::http::scene::Scene;
+
+const TAME: Menu = Menu {
+    faults: false,
+    malformed: false,
+    aborts: false,
+    idle_closes: false,
+    body_bytes_max: 20_000,
+};
+const WILD: Menu = Menu { faults: true, malformed: true, aborts: true, idle_closes: true, ..TAME };
+
+#[test]
+fn every_request_is_answered_by_its_origin() {
+    check_seeds("proxy, tame", Faults::CALM, |world| play(world, TAME, None));
+}
+
+#[test]
+fn what_goes_wrong_upstream_or_downstream_stays_where_it_went_wrong() {
+    check_seeds("proxy, wild", Faults::CALM, |world| play(world, WILD, None));
+}
+
+#[test]
+fn a_network_that_breaks_connections_breaks_nothing_else() {
+    check_seeds("proxy, rough", Faults::ROUGH, |world| play(world, WILD, None));
+}
+
+#[test]
+fn the_death_of_an_origin_costs_what_it_had() {
+    for death in [Death::Reset, Death::Silent] {
+        check_few_seeds("proxy, death", Faults::CALM, |world| play(world, TAME, Some(death)));
+    }
+}
+
+/// Clients, the proxy, origins; with reloads in the middle of it.
+fn play(world: &World, menu: Menu, death: Option<Death>) {
+    let mut stage = Scene { menu, proxied: true, death }.set(world);
+    let proxy = Proxy::start(world, &stage.origins);
+    stage.play(&proxy.front);
+    let reloads = world.rng().below(3);
+    for _ in 0..reloads {
+        let wait = Duration::from_micros(u64::from(world.rng().below(60_000)));
+        let proxy = proxy.clone();
+        world.after(wait, move |_| proxy.reload());
+    }
+    let ledger = stage.ledger.clone();
+    let done = || ledger.is_settled() || world.panicked().is_some();
+    let settled = world.run_until(Duration::from_secs(3600), done);
+    assert_eq!(world.panicked(), None, "a task panicked there");
+    assert!(settled, "requests without an outcome; still there: {:#?}", world.leaks());
+    stage.ledger.judge(&stage.rules);
+    proxy.end(world);
+    if !stage.rules.rough && !menu.faults {
+        assert!(stage.ledger.count(|outcome| outcome == Outcome::Exact) > 0);
+    }
+}
+
+/// The proxy on its node.
+#[derive(Clone)]
+pub(crate) struct Proxy {
+    env: SimEnv,
+    pub(crate) front: Address,
+    inner: Rc<Inner>,
+}
+
+struct Inner {
+    worker: Worker<SimEnv>,
+    config: Arc<Config>,
+    schemas: Arc<Schemas>,
+    registry: RefCell<Registry>,
+    snapshots: RefCell<Vec<Arc<Snapshot>>>,
+}
+
+impl Proxy {
+    /// Starts it in front of `origins`.
+    pub(crate) fn start(world: &World, origins: &[Address]) -> Proxy {
+        let env = world.node("proxy", Limits::tight(&mut world.rng()));
+        let front = env.address(80);
+        let text = config(&front, origins);
+        let config = Config::parse("sim.toml", text.as_bytes(), &UncheckedFiles)
+            .unwrap_or_else(|findings| panic!("{findings:?}\n{text}"));
+        let mut registry = Registry::new(1, RegistryLimits::default());
+        let schemas = Arc::new(Schemas::declare(&mut registry));
+        let config = Arc::new(config);
+        let snapshot = Snapshot::build(config.clone(), None, &schemas, &mut registry);
+        let snapshot = Arc::new(snapshot.expect("the config can be served"));
+        let worker = Worker::new(env.clone(), 0, schemas.clone(), snapshot.clone(), None);
+        let accepting = worker.clone();
+        env.listen(&front, move |stream| accepting.accept(0, stream));
+        let inner = Inner {
+            worker,
+            config,
+            schemas,
+            registry: RefCell::new(registry),
+            snapshots: RefCell::new(vec![snapshot]),
+        };
+        Proxy { env, front, inner: Rc::new(inner) }
+    }
+
+    /// Applies the config once more.
+    fn reload(&self) {
+        let inner = &self.inner;
+        let mut snapshots = inner.snapshots.borrow_mut();
+        let previous = snapshots.last().map(|snapshot| &**snapshot);
+        let registry = &mut inner.registry.borrow_mut();
+        let next = Snapshot::build(inner.config.clone(), previous, &inner.schemas, registry);
+        let next = Arc::new(next.expect("it could be served before"));
+        inner.worker.apply(next.clone());
+        snapshots.push(next);
+        self.env.note("reload", snapshots.len() as u64);
+    }
+
+    /// Drains it, and finds nothing left.
+    pub(crate) fn end(self, world: &World) {
+        self.env.unlisten(&self.front);
+        self.inner.worker.drain();
+        self.env.drain();
+        let worker = self.inner.worker.clone();
+        let idle = || worker.connection_count() == 0 && worker.request_count() == 0;
+        assert!(
+            world.run_until(Duration::from_secs(600), idle),
+            "{} connections and {} requests are still there: {:#?}",
+            worker.connection_count(),
+            worker.request_count(),
+            world.leaks()
+        );
+        for snapshot in &*self.inner.snapshots.borrow() {
+            for listener in &snapshot.listeners {
+                assert_eq!(listener.metrics.gauge(self.inner.schemas.listener.active), 0);
+            }
+            for endpoint in snapshot.clusters.iter().flat_map(|c| c.balancer.endpoints()) {
+                assert_eq!(endpoint.load().in_flight(), 0, "{:?}", endpoint.address());
+            }
+        }
+        worker.clear_pools();
+        assert_eq!(worker.pooled_count(), 0);
+        drop((worker, self));
+        world.finish(Duration::from_secs(600));
+    }
+}
+
+fn config(front: &Address, origins: &[Address]) -> String {
+    let mut text = format!(
+        "[listener.web]\naddress = \"{front}\"\n\
+         [[listener.web.route]]\nhost = \"{HOST}\"\nto = \"app\"\nupgrade = \"sim-echo\"\n\
+         [cluster.app]\nendpoints = ["
+    );
+    for origin in origins {
+        write!(text, "\"{origin}\", ").expect("strings take everything");
+    }
+    text + "]\n"
+}
