@@ -160,7 +160,7 @@ pub const SAMPLE_EVERY: u64 = 16;
 pub struct FilterStats {
     /// The filter's name.
     pub name: Arc<str>,
-    /// One for each shard.
+    /// One for each shard, and a last one for the trial starts of the control thread.
     pub shards: Box<[ShardStats]>,
     /// The filter's own metrics; slots are taken from the front.
     defined: Box<[OnceLock<Defined>]>,

@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::task::Context;
 
 use crate::abi::{Action, Callback, MapType};
-use crate::chain::gate::{Gate, Pieces, Stage};
+use crate::chain::gate::{Gate, Held, Pieces, Stage};
 use crate::chain::{Event, denied};
 use crate::contexts::{self, ContextId};
 use crate::error::Trapped;
@@ -195,12 +195,12 @@ impl Link {
             gate.take(body, bytes_max)?;
         }
         // Taken out for the call, so that the session's borrow and the gate's don't meet.
-        let mut held = std::mem::take(&mut gate.bytes);
+        let mut held = Held { bytes: std::mem::take(&mut gate.bytes), bytes_max };
         let view: &mut dyn Body = if holds { &mut held } else { body };
         let bytes = u32::try_from(view.len()).map_err(|_| OverLimit)?;
         let lent = lend(way, session, Some(view));
         let action = self.act(way, at, |instance| instance.on_body(way, at.1, lent, bytes, end));
-        self.gate_mut(way).bytes = held;
+        self.gate_mut(way).bytes = held.bytes;
         let action = action?;
         self.note(way, action, Stage::Body);
         Ok(())
@@ -217,14 +217,20 @@ impl Link {
             Way::Response => MapType::ResponseTrailers,
         };
         let count = session.headers(map).map_or(0, |map| map.len()) as u32;
-        let mut held = std::mem::take(&mut self.gate_mut(way).bytes);
         let holds = self.gate(way).waits();
+        let mut held = self.lift(way);
         let lent = lend(way, session, holds.then_some(&mut held as &mut dyn Body));
         let action = self.act(way, at, |instance| instance.on_trailers(way, at.1, lent, count));
-        self.gate_mut(way).bytes = held;
+        self.gate_mut(way).bytes = held.bytes;
         let action = action?;
         self.note(way, action, Stage::Trailers);
         Ok(())
+    }
+
+    /// The held bytes, out of their gate for the length of a call.
+    fn lift(&mut self, way: Way) -> Held {
+        let bytes_max = self.live.filter.settings.body_bytes_max;
+        Held { bytes: std::mem::take(&mut self.gate_mut(way).bytes), bytes_max }
     }
 
     /// Runs a callback, and looks at what it asked for: an answer or a cut comes before whatever
@@ -236,9 +242,12 @@ impl Link {
         call: impl FnOnce(&mut Instance) -> Result<Action, Trapped>,
     ) -> Result<Action, Failed> {
         let mut wish = Wish::default();
+        let (request, response) = (self.request.waits(), self.response.waits());
         let action = running.with(|instance| {
+            forget_idle(instance, id, request, response);
             let action = call(instance)?;
             wish = Wish::of(instance, id, way);
+            forget_idle(instance, id, request, response);
             Ok(action)
         })?;
         self.called |= wish.callouts;
@@ -418,8 +427,8 @@ impl Link {
             return;
         };
         let (running, id) = (Rc::clone(running), *id);
-        let mut request = std::mem::take(&mut self.request.bytes);
-        let mut response = std::mem::take(&mut self.response.bytes);
+        let mut request = self.lift(Way::Request);
+        let mut response = self.lift(Way::Response);
         let lent = Lent {
             session: Some(session),
             request_body: self.request.waits().then_some(&mut request as &mut dyn Body),
@@ -429,8 +438,8 @@ impl Link {
         };
         // A failure shows as an event: the instance is gone, and so this link is woken.
         let _ = running.with(|instance| instance.on_http_call_response(token, answer, lent));
-        self.request.bytes = request;
-        self.response.bytes = response;
+        self.request.bytes = request.bytes;
+        self.response.bytes = response.bytes;
     }
 
     /// What happened to the exchange; if nothing did, the task is woken when it does.
@@ -534,6 +543,14 @@ impl Wish {
             wish.callouts = !mail.callouts.is_empty();
         }
         wish
+    }
+}
+
+/// Going on with a half that doesn't wait means nothing, and must not cancel a later pause.
+fn forget_idle(instance: &mut Instance, id: ContextId, request: bool, response: bool) {
+    if let Some(context) = instance.context(id) {
+        context.resume_request &= request;
+        context.resume_response &= response;
     }
 }
 
