@@ -4,7 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use wasmtime::{Store, Trap};
+use wasmtime::{Store, Trap, UpdateDeadline};
 
 use crate::abi::{arena, callbacks};
 use crate::calls::{Calls, typed};
@@ -14,7 +14,7 @@ use crate::error::{TrapCause, Trapped};
 use crate::filter::Filter;
 use crate::limits::Limits;
 use crate::metrics::SAMPLE_EVERY;
-use crate::state::{Arena, Call, Callouts, Clock, Lent, LogBudget, State};
+use crate::state::{Arena, Call, Callouts, Clock, Lent, LogBudget, State, Watch};
 use crate::world::World;
 
 /// A started instance with its root contexts configured.
@@ -49,8 +49,13 @@ impl Instance {
         let module = &filter.module;
         let mut store = Store::new(filter.engine.wasmtime(), state(filter, shard, world));
         store.limiter(|state| &mut state.limits);
+        store.epoch_deadline_callback(|mut store| {
+            let state = store.data_mut();
+            let more = state.watch.expired(state.world.cpu_ns());
+            Ok(more.map_or(UpdateDeadline::Interrupt, UpdateDeadline::Continue))
+        });
         filter.engine.touch();
-        store.set_epoch_deadline(ticks(settings.start_deadline));
+        watch(&mut store, ticks(settings.start_deadline));
         if let Some(fuel_max) = filter.engine.settings().fuel_max {
             // Only fails where fuel isn't counted.
             let _ = store.set_fuel(fuel_max);
@@ -147,7 +152,7 @@ impl Instance {
         call: impl FnOnce(&mut Store<State>, &Calls) -> wasmtime::Result<R>,
     ) -> Result<R, Trapped> {
         self.engine.touch();
-        self.store.set_epoch_deadline(ticks);
+        watch(&mut self.store, ticks);
         if let Some(fuel_max) = self.engine.settings().fuel_max {
             // Only fails where fuel isn't counted.
             let _ = self.store.set_fuel(fuel_max);
@@ -156,7 +161,7 @@ impl Instance {
         state.arena.used = 0;
         state.counters().calls.add(1);
         let measured = self.calls_made.is_multiple_of(SAMPLE_EVERY);
-        let before = if measured { state.world.stopwatch_ns() } else { 0 };
+        let before = if measured { state.world.cpu_ns() } else { None };
         self.calls_made += 1;
         // SAFETY: `Ended` puts the default back when it is dropped, which is before `lent`'s
         // lifetime can end: that is at the earliest when this function returns or unwinds.
@@ -164,9 +169,9 @@ impl Instance {
         let ended = Ended(&mut self.store);
         let result = call(&mut *ended.0, &self.calls);
         drop(ended);
-        if measured {
+        if let Some(before) = before {
             let state = self.store.data();
-            let spent = state.world.stopwatch_ns().saturating_sub(before);
+            let spent = state.world.cpu_ns().unwrap_or(before).saturating_sub(before);
             state.counters().cpu_ns.record(spent, SAMPLE_EVERY);
         }
         if let Some(fuel_max) = self.engine.settings().fuel_max {
@@ -278,8 +283,17 @@ fn state(filter: &Filter, shard: usize, world: &Rc<dyn World>) -> State {
         scratch: Vec::new(),
         clock: Clock::default(),
         log: LogBudget::default(),
+        watch: Watch::default(),
         exit: None,
     }
+}
+
+/// Gives the next call its time.
+#[inline]
+fn watch(store: &mut Store<State>, ticks: u64) {
+    let (watch, first) = Watch::new(ticks);
+    store.data_mut().watch = watch;
+    store.set_epoch_deadline(first);
 }
 
 /// Whole ticks; a deadline of one tick could end at once, so two are the least.

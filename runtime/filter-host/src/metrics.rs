@@ -152,8 +152,9 @@ impl ShardStats {
 
 /// How many kinds of failure [`TrapCause`] tells apart.
 pub const FAILURE_KINDS: usize = TrapCause::Fuel as usize + 1;
-/// One callback in so many has its time taken: two clock reads are a fifth of a small callback.
-pub const SAMPLE_EVERY: u64 = 16;
+/// One callback in so many has its time taken: two reads of the thread's clock cost
+/// as much as a small callback.
+pub const SAMPLE_EVERY: u64 = 64;
 
 /// What one filter did on all shards, and the metrics it defined. Outlives hot swaps.
 #[derive(Debug)]
