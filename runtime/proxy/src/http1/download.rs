@@ -156,6 +156,7 @@ impl<E: Env> Download<'_, E> {
         out.write(|buffer| write_response(self.response, &outbound, buffer));
         self.record.status = 101;
         self.progress.begun.set(true);
+        self.deadlines.suspend_download();
         self.send(out).await?;
         if !rest.is_empty() {
             self.up.unread(rest);
@@ -188,6 +189,7 @@ impl<E: Env> Download<'_, E> {
         self.record.status = self.response.status();
         self.progress.begun.set(true);
         self.progress.until_close.set(framing == Framing::UntilClose);
+        self.deadlines.suspend_download();
         self.relay.finish_if_empty(&mut out);
         if self.relay.is_finished() {
             if !first.is_empty() {
@@ -221,6 +223,7 @@ impl<E: Env> Download<'_, E> {
             }
             self.deadlines.download(self.now() + self.timeouts.idle, Wait::ResponseBody);
             let received = self.up.recv().await;
+            self.deadlines.suspend_download();
             self.take(received, &mut out)?;
         }
     }

@@ -90,7 +90,7 @@ pub(crate) async fn rest<E: Env>(
 ) -> Result<(), Cause> {
     let (env, Parts { relay, replay, listener }) = (worker.env(), parts);
     let timeouts = &listener.config.timeouts;
-    let begun = env.now();
+    let mut begun = env.now();
     while !relay.is_finished() {
         // Slow, but not stalled, is allowed down to a rate, measured after a while.
         let rate = timeouts.body_rate_min.as_u64();
@@ -109,13 +109,14 @@ pub(crate) async fn rest<E: Env>(
             let Some(chunk) = down.take_ready() else { break };
             relay.push_kept(chunk, &down.stream, &mut out, replay, REPLAY_BYTES_MAX)?;
         }
-        // While the upstream is slow to read, the downstream owes us nothing.
-        deadlines.upload(Time::NEVER);
-        deadlines.download(env.now() + cluster.config.timeouts.idle, Wait::ResponseHead);
+        // While the upstream is slow to read, the downstream owes us nothing. The deadline of the
+        // response is not touched: it may be under way already.
+        let full = env.now();
+        deadlines.upload_taken(full + cluster.config.timeouts.idle);
         if up.sent().await.is_err() {
             return Ok(());
         }
-        deadlines.download(Time::NEVER, Wait::ResponseHead);
+        begun = begun + env.now().since(full);
         up.start_send(out);
     }
     deadlines.upload(Time::NEVER);
