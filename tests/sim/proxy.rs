@@ -101,9 +101,9 @@ impl Proxy {
         let mut registry = Registry::new(1, RegistryLimits::default());
         let schemas = Arc::new(Schemas::declare(&mut registry));
         let config = Arc::new(config);
-        let snapshot = Snapshot::build(config.clone(), None, &schemas, &mut registry);
+        let snapshot = Snapshot::build(config.clone(), Vec::new(), None, &schemas, &mut registry);
         let snapshot = Arc::new(snapshot.expect("the config can be served"));
-        let worker = Worker::new(env.clone(), 0, schemas.clone(), snapshot.clone(), None);
+        let worker = Worker::new(env.clone(), 0, schemas.clone(), snapshot.clone(), None, || 0);
         let accepting = worker.clone();
         env.listen(&front, move |stream| accepting.accept(0, stream));
         let inner = Inner {
@@ -122,7 +122,8 @@ impl Proxy {
         let mut snapshots = inner.snapshots.borrow_mut();
         let previous = snapshots.last().map(|snapshot| &**snapshot);
         let registry = &mut inner.registry.borrow_mut();
-        let next = Snapshot::build(inner.config.clone(), previous, &inner.schemas, registry);
+        let next =
+            Snapshot::build(inner.config.clone(), Vec::new(), previous, &inner.schemas, registry);
         let next = Arc::new(next.expect("it could be served before"));
         inner.worker.apply(next.clone());
         snapshots.push(next);
@@ -167,5 +168,5 @@ fn config(front: &Address, origins: &[Address]) -> String {
     for origin in origins {
         write!(text, "\"{origin}\", ").expect("strings take everything");
     }
-    text + "]\ntimeouts = { upgrade_idle = \"120s\" }\n"
+    text + "]\n"
 }

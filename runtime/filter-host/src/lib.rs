@@ -10,7 +10,6 @@
 //! shard one [`Filters`]; each exchange one [`Chain`].
 
 mod cache;
-mod callbacks;
 mod calls;
 mod chain;
 mod configured;
@@ -29,7 +28,6 @@ mod pairs;
 mod policy;
 #[cfg(any(test, feature = "property"))]
 pub mod property;
-mod running;
 mod session;
 mod settings;
 mod shared;

@@ -188,10 +188,10 @@ causes! {
     FilterResponds = "filter_responds", Filter, Respond(200);
     /// A filter failed, and its policy is to deny.
     FilterFailed = "filter_failed", Filter, Respond(503);
+    /// A filter held the request for too long.
+    FilterStalled = "filter_stalled", Filter, Respond(503);
     /// A filter closed the stream.
     FilterCloses = "filter_closes", Filter, Close;
-    /// A filter made a message that can't be sent.
-    FilterInvalid = "filter_invalid", Filter, Respond(500);
     /// The appliance is stopping, and the time to drain is over.
     Drained = "drained", Ours, Close;
     /// A bug of ours.

@@ -6,7 +6,9 @@
 
 #![forbid(unsafe_code)]
 
+mod callout;
 pub mod failure;
+mod housekeeping;
 mod http1;
 pub mod metrics;
 mod pool;

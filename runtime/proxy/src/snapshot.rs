@@ -8,6 +8,7 @@ use std::sync::Arc;
 use penstock_balance::{Balancer, BalancerError, EndpointSpec, FleetSeed, UsableSet};
 use penstock_config::{self as config, Config};
 use penstock_env::Address;
+use penstock_filter_host::{Filter, FilterSettings, filter_settings};
 use penstock_telemetry::metrics::{Instance, Registry};
 use penstock_wire::http1::{BodyLimits, Lenient, Limits};
 use thiserror::Error;
@@ -25,6 +26,8 @@ pub struct Snapshot {
     pub listeners: Vec<Listener>,
     /// By the index of the config's clusters.
     pub clusters: Vec<Cluster>,
+    /// By the index of the config's filters.
+    pub filters: Vec<Arc<Filter>>,
     /// Counters of the whole process.
     pub process: Instance,
     /// Hashes keys for the algorithms that do.
@@ -74,16 +77,20 @@ pub enum SnapshotError {
 }
 
 impl Snapshot {
-    /// Makes `config` ready. Endpoints that `previous` also has keep their loads.
+    /// Makes `config` ready. `filters` are its filters, loaded with [`filter_settings`].
+    /// Endpoints that `previous` also has keep their loads.
     ///
     /// # Errors
     /// What a checked config can still ask too much of.
     pub fn build(
         config: Arc<Config>,
+        filters: Vec<Arc<Filter>>,
         previous: Option<&Snapshot>,
         schemas: &Schemas,
         registry: &mut Registry,
     ) -> Result<Snapshot, SnapshotError> {
+        assert_eq!(filters.len(), config.filters.len(), "every filter of the config is loaded");
+        let settings = filter_settings(&config);
         let seed = FleetSeed::new(&config.fleet.hash_seed);
         let clusters = config.clusters.iter().map(|cluster| {
             let old = previous
@@ -92,12 +99,14 @@ impl Snapshot {
         });
         let clusters = clusters.collect::<Result<Vec<_>, _>>()?;
         let listeners = config.listeners.iter();
-        let listeners =
-            listeners.map(|listener| build_listener(listener, schemas, registry)).collect();
+        let listeners = listeners
+            .map(|listener| build_listener(listener, &settings, schemas, registry))
+            .collect();
         Ok(Snapshot {
             generation: previous.map_or(1, |old| old.generation + 1),
             listeners,
             clusters,
+            filters,
             process: registry.instance(schemas.process.id, &[]),
             seed,
             config,
@@ -129,6 +138,7 @@ fn build_cluster(
 
 fn build_listener(
     config: &config::Listener,
+    settings: &[FilterSettings],
     schemas: &Schemas,
     registry: &mut Registry,
 ) -> Listener {
@@ -142,7 +152,7 @@ fn build_listener(
         },
         body_limits: BodyLimits::default(),
         lenient: lenient.fold(Lenient::NONE, |all, one| all | one),
-        routes: RouteTable::build(config, schemas, registry),
+        routes: RouteTable::build(config, settings, schemas, registry),
         metrics: registry.instance(schemas.listener.id, &[&config.name]),
         config: config.clone(),
     }

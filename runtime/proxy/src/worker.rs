@@ -2,18 +2,20 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use penstock_balance::{EndpointId, Pick, ShardState, TriedSet};
 use penstock_config::ClusterId;
-use penstock_env::{Env, Map, MapSeed, Rng, Stream, Time, Timer, TimerExt};
+use penstock_env::{Env, Map, MapSeed, Rng, Stream, Time};
+use penstock_filter_host::{EnvWorld, Filters};
 use penstock_telemetry::access::AccessRecord;
 
 use crate::failure::Cause;
+use crate::housekeeping;
 use crate::http1::Scratch;
 use crate::metrics::Schemas;
-use crate::pool::{Pool, SWEEP_EVERY};
+use crate::pool::Pool;
 use crate::protocol;
 use crate::snapshot::{Cluster, Snapshot};
 
@@ -34,8 +36,21 @@ impl<E: Env> Clone for Worker<E> {
     }
 }
 
+/// A worker that may be gone; what runs beside connections holds this.
+pub(crate) struct WeakWorker<E: Env> {
+    inner: Weak<Inner<E>>,
+}
+
+impl<E: Env> WeakWorker<E> {
+    /// The worker, while it lives.
+    pub(crate) fn upgrade(&self) -> Option<Worker<E>> {
+        self.inner.upgrade().map(|inner| Worker { inner })
+    }
+}
+
 struct Inner<E: Env> {
     env: E,
+    filters: Filters,
     shard: usize,
     schemas: Arc<Schemas>,
     plan: RefCell<Rc<Plan<E>>>,
@@ -121,19 +136,24 @@ impl<E: Env> Plan<E> {
 }
 
 impl<E: Env> Worker<E> {
-    /// A proxy for shard number `shard`.
+    /// A proxy for shard number `shard`. `stopwatch_ns` is a clock that runs while a filter does,
+    /// to measure what it costs; a constant where nothing is measured.
     pub fn new(
         env: E,
         shard: usize,
         schemas: Arc<Schemas>,
         snapshot: Arc<Snapshot>,
         log: Option<LogSink>,
+        stopwatch_ns: fn() -> u64,
     ) -> Worker<E> {
+        let filters = Filters::new(shard, Rc::new(EnvWorld::new(env.clone(), stopwatch_ns)));
+        filters.apply(&snapshot.filters);
         let mut rng = Rng::new(env.random());
         let plan = RefCell::new(Rc::new(Plan::new(snapshot, &mut rng)));
         let sources = RefCell::new(Map::with_hasher(MapSeed::new(env.random())));
         let inner = Inner {
             env,
+            filters,
             shard,
             schemas,
             plan,
@@ -146,7 +166,9 @@ impl<E: Env> Worker<E> {
             log: RefCell::new(log),
         };
         let worker = Worker { inner: Rc::new(inner) };
-        worker.sweep_pools();
+        let (env, filters) = (worker.inner.env.clone(), worker.inner.filters.clone());
+        let weak = WeakWorker { inner: Rc::downgrade(&worker.inner) };
+        worker.inner.env.spawn(housekeeping::run(weak, env, filters));
         worker
     }
 
@@ -159,6 +181,7 @@ impl<E: Env> Worker<E> {
 
     /// Serves new requests from `snapshot`; those under way end on the one they began with.
     pub fn apply(&self, snapshot: Arc<Snapshot>) {
+        self.inner.filters.apply(&snapshot.filters);
         let plan = Rc::new(Plan::new(snapshot, &mut self.inner.rng.borrow_mut()));
         let old = std::mem::replace(&mut *self.inner.plan.borrow_mut(), Rc::clone(&plan));
         plan.inherit(&old);
@@ -199,6 +222,12 @@ impl<E: Env> Worker<E> {
     #[inline]
     pub(crate) fn plan(&self) -> Rc<Plan<E>> {
         Rc::clone(&self.inner.plan.borrow())
+    }
+
+    /// The shard's filters.
+    #[inline]
+    pub(crate) fn filters(&self) -> &Filters {
+        &self.inner.filters
     }
 
     #[inline]
@@ -315,18 +344,9 @@ impl<E: Env> Worker<E> {
         Some(ConnectionGuard { worker: self.clone(), source, listener_metrics })
     }
 
-    fn sweep_pools(&self) {
-        let (inner, timer) = (Rc::downgrade(&self.inner), self.inner.env.timer());
-        let env = self.inner.env.clone();
-        self.inner.env.spawn(async move {
-            loop {
-                timer.set(env.now() + SWEEP_EVERY);
-                timer.expired().await;
-                let Some(inner) = inner.upgrade() else { return };
-                let plan = Rc::clone(&inner.plan.borrow());
-                plan.sweep(env.now());
-            }
-        });
+    /// Drops unused upstream connections that are too old or were closed.
+    pub(crate) fn sweep_pools(&self) {
+        self.plan().sweep(self.inner.env.now());
     }
 }
 

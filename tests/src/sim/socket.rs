@@ -28,8 +28,6 @@ pub(super) struct Socket {
     pub(super) parked: Option<Parked>,
     /// The stream was closed or dropped.
     pub(super) released: bool,
-    /// The kernel alone has the rest to deliver.
-    pub(super) orphaned: bool,
 }
 
 /// How far a connect has come.
@@ -107,7 +105,6 @@ impl Socket {
             into: In::default(),
             parked: None,
             released: false,
-            orphaned: false,
         }
     }
 

@@ -15,10 +15,20 @@ use super::connection::{Downstream, GONE};
 use super::deadlines::{Deadlines, Wait};
 use super::download::{self, Answer};
 use super::exchange::{After, Exchange};
+use super::filtered::Filtered;
 use super::forwarded::Added;
 use super::{Scratch, tunnel, upload};
 use crate::failure::{self, Cause};
 use crate::route::Route;
+
+/// What asking goes by.
+pub(crate) struct Ask<'a, 'f, E: Env> {
+    pub(crate) deadlines: &'a Deadlines,
+    /// The exchange's filters, if it has any.
+    pub(crate) filtered: Option<&'a Filtered<'f, E>>,
+    /// The body passes the filters: whether what they let go so far is all of it.
+    pub(crate) held: Option<bool>,
+}
 
 /// How asking ended.
 pub(crate) enum Outcome {
@@ -65,13 +75,12 @@ pub(crate) async fn until_answered<E: Env>(
     route: &Route,
     cluster: ClusterId,
     key: Option<u64>,
-    deadlines: &Deadlines,
+    ask: Ask<'_, '_, E>,
 ) -> Outcome {
     let plan = exchange.plan;
     let (shard, ids) = (exchange.worker.shard(), &exchange.worker.schemas().cluster);
     let counters = plan.cluster(cluster).metrics.shard(shard);
     let (mut tried, mut last, mut fresh) = (TriedSet::default(), None, false);
-    upload::begin(exchange, scratch);
     loop {
         let Some(endpoint) = exchange.worker.pick(plan, cluster, key, &tried) else {
             return Outcome::Failed(last.unwrap_or(Cause::NoEndpoint));
@@ -79,7 +88,10 @@ pub(crate) async fn until_answered<E: Env>(
         counters.increment(ids.attempts);
         exchange.record.attempts += 1;
         exchange.record.endpoint = Some(endpoint);
-        match ask(exchange, scratch, route, (cluster, endpoint, fresh), deadlines).await {
+        if let Some(filtered) = ask.filtered {
+            filtered.endpoint.set(Some(endpoint));
+        }
+        match ask_one(exchange, scratch, route, (cluster, endpoint, fresh), &ask).await {
             End::Answered(after) => return Outcome::Answered(after),
             End::Cut(cause, after) => return Outcome::Cut(cause, after),
             End::Failed { cause, again, stale } => {
@@ -102,12 +114,12 @@ pub(crate) async fn until_answered<E: Env>(
 }
 
 /// Asks one endpoint.
-async fn ask<E: Env>(
+async fn ask_one<E: Env>(
     exchange: &mut Exchange<'_, E>,
     scratch: &mut Scratch,
     route: &Route,
     (cluster, endpoint, fresh): (ClusterId, EndpointId, bool),
-    deadlines: &Deadlines,
+    ask: &Ask<'_, '_, E>,
 ) -> End {
     let (worker, plan) = (exchange.worker, exchange.plan);
     let ready = plan.cluster(cluster);
@@ -127,7 +139,7 @@ async fn ask<E: Env>(
         None => {
             // Boxed: connections are opened far more rarely than used, and an exchange that
             // does not open one shall not carry the room for it.
-            match Box::pin(connect(exchange, cluster, endpoint, deadlines)).await {
+            match Box::pin(connect(exchange, cluster, endpoint, ask.deadlines)).await {
                 Ok(stream) => stream,
                 Err(cause) => {
                     counters.increment(ids.connect_failures);
@@ -143,7 +155,7 @@ async fn ask<E: Env>(
         }
     };
     let sent = (cluster, endpoint, in_flight);
-    match send_and_receive(exchange, scratch, route, sent, up, deadlines).await {
+    match send_and_receive(exchange, scratch, route, sent, up, ask).await {
         End::Failed { cause, again, .. } => End::Failed { cause, again, stale: again && reused },
         end => end,
     }
@@ -176,14 +188,15 @@ async fn send_and_receive<E: Env>(
     route: &Route,
     (cluster, endpoint, in_flight): (ClusterId, EndpointId, InFlight),
     up: E::Stream,
-    deadlines: &Deadlines,
+    ask: &Ask<'_, '_, E>,
 ) -> End {
+    let Ask { deadlines, filtered, held } = *ask;
     let (worker, plan, down) = (exchange.worker, exchange.plan, exchange.down);
     let (env, ready) = (worker.env(), plan.cluster(cluster));
     let progress = Progress::default();
     let mut out = SendBuf::new(env.buffer());
     write_head(exchange, scratch, route, &mut out);
-    if let Err(cause) = upload::first(exchange, scratch, &mut out) {
+    if let Err(cause) = upload::first(exchange, scratch, held, &mut out) {
         return End::Failed { cause, again: false, stale: false };
     }
     up.start_send(out);
@@ -194,10 +207,13 @@ async fn send_and_receive<E: Env>(
     let wait = if upload_done { sent_at + ready.config.timeouts.response_head } else { NEVER };
     deadlines.download(wait, Wait::ResponseHead);
     let Scratch { request, response, partial, upload, download, replay, .. } = scratch;
+    let waiting = upload::Waiting { deadlines, progress: &progress };
     let answer = {
         let uploading = (!upload_done).then(|| {
-            let parts = upload::Parts { relay: upload, replay, listener: exchange.listener };
-            upload::rest(worker, down, &up, parts, deadlines, &progress, ready)
+            let listener = exchange.listener;
+            let parts = upload::Parts { relay: upload, replay, listener, request };
+            let through = filtered.filter(|_| held.is_some());
+            upload::rest(worker, down, &up, parts, through, &waiting, &ready.config.timeouts)
         });
         let downloading = download::Download {
             worker,
@@ -213,6 +229,7 @@ async fn send_and_receive<E: Env>(
             deadlines,
             progress: &progress,
             record: &mut exchange.record,
+            filtered,
         };
         let uploading = uploading.map(|future| Box::pin(future) as Upload<'_>);
         drive(down, env, deadlines, &progress, uploading, downloading.run()).await
@@ -311,7 +328,7 @@ fn write_head<E: Env>(
         .upgrade()
         .is_some_and(|token| route.config.upgrades.iter().any(|allowed| allowed.matches(token)));
     let outbound = RequestOutbound {
-        framing: upload::framing_up(request),
+        framing: scratch.upload.framing(),
         connection: if upgrade { Connection::Upgrade } else { Connection::Implied },
         drop,
         extra: &added.fields(),
@@ -325,7 +342,7 @@ type Upload<'a> = Pin<Box<dyn Future<Output = Result<(), Cause>> + 'a>>;
 
 /// Runs `download`, and `upload` beside it as long as there is one, until the download has ended,
 /// the upload failed, the downstream is gone or the time is over.
-async fn drive<E: Env, T>(
+pub(crate) async fn drive<E: Env, T>(
     down: &Downstream<E>,
     env: &E,
     deadlines: &Deadlines,
@@ -351,15 +368,12 @@ async fn drive<E: Env, T>(
         while down.timer.poll_expired(context).is_ready() {
             let Some(cause) = deadlines.expired(env) else { return Poll::Pending };
             let unsent = down.stream.unsent_bytes();
-            if cause != Wait::Write.cause() || (unsent > 0 && unsent >= progress.unsent.get()) {
+            if cause != Wait::Write.cause() || unsent >= progress.unsent.get() {
                 return Poll::Ready(Err(cause));
             }
             // It takes some, if slowly.
             progress.unsent.set(unsent);
-            match unsent {
-                0 => deadlines.end_write(),
-                _ => deadlines.extend_write(env.now()),
-            }
+            deadlines.extend(env.now());
             deadlines.arm(&down.timer);
         }
         Poll::Pending

@@ -23,13 +23,64 @@ pub(crate) struct Relay {
 }
 
 impl Relay {
-    /// Begins another body; limits were set when the decoder was made.
-    pub(crate) fn restart(&mut self, from: Framing, to: Framing) {
-        self.decoder.restart(from);
-        self.framing = to;
+    /// Begins another body, found by `decoder`.
+    pub(crate) fn begin(&mut self, decoder: BodyDecoder) {
+        *self = Relay { decoder, ..Relay::default() };
+    }
+
+    /// Begins a body that does not exist.
+    pub(crate) fn begin_nothing(&mut self) {
+        self.decoder.restart(Framing::None);
+        self.framing = Framing::None;
         self.content_bytes = 0;
         self.received_bytes = 0;
         self.finished = false;
+    }
+
+    /// How the content goes out: to be said before any does.
+    pub(crate) fn frame_as(&mut self, framing: Framing) {
+        self.framing = framing;
+    }
+
+    /// How the content goes out.
+    pub(crate) fn framing(&self) -> Framing {
+        self.framing
+    }
+
+    /// Finds content without passing it on: appends it to `content`. What lies behind the
+    /// body's end goes back to `from`.
+    ///
+    /// # Errors
+    /// The framing is malformed.
+    pub(crate) fn decode_into<S: Stream>(
+        &mut self,
+        mut chunk: S::Chunk,
+        from: &S,
+        content: &mut Vec<u8>,
+    ) -> Result<(), BodyError> {
+        while !chunk.is_empty() && !self.decoder.is_done() {
+            let step = self.decoder.decode(&chunk)?;
+            self.received_bytes += step.consumed as u64;
+            content.extend_from_slice(&chunk[step.data]);
+            chunk.advance(step.consumed);
+        }
+        if !chunk.is_empty() {
+            from.unread(chunk);
+        }
+        Ok(())
+    }
+
+    /// Puts content that came through the filters into a send; `end` after the last of it.
+    pub(crate) fn emit<C: Chunk>(&mut self, content: &[u8], end: bool, out: &mut SendBuf<C>) {
+        self.content_bytes += content.len() as u64;
+        if !content.is_empty() {
+            self.begin_piece(content.len(), out);
+            out.push(content);
+            self.end_piece(out);
+        }
+        if end && !self.finished {
+            self.finish(out);
+        }
     }
 
     /// Whether the whole body, its end included, was put into sends.

@@ -1,5 +1,6 @@
 //! The response on its way down: its head, what is said of the connection, its body.
 
+use std::future::poll_fn;
 use std::time::Duration;
 
 use penstock_config::ClusterTimeouts;
@@ -14,6 +15,7 @@ use super::body::Relay;
 use super::connection::{Downstream, GONE};
 use super::deadlines::{Deadlines, Wait};
 use super::edit;
+use super::filtered::{Filtered, Heads, Way};
 use super::record::Record;
 use crate::failure::Cause;
 use crate::route::Route;
@@ -50,6 +52,7 @@ pub(crate) struct Download<'a, E: Env> {
     pub(crate) deadlines: &'a Deadlines,
     pub(crate) progress: &'a Progress,
     pub(crate) record: &'a mut Record,
+    pub(crate) filtered: Option<&'a Filtered<'a, E>>,
 }
 
 /// One send's worth of body.
@@ -109,7 +112,18 @@ impl<E: Env> Download<'_, E> {
     }
 
     async fn recv_head(&self) -> Result<<E::Stream as Stream>::Chunk, Cause> {
-        match self.up.recv().await {
+        let received = match self.filtered {
+            None => self.up.recv().await,
+            Some(filtered) => {
+                let mut heads = Heads::sent(self.request);
+                poll_fn(|context| {
+                    let _ = filtered.poll(context, &mut heads)?;
+                    self.up.poll_recv(context).map(Ok::<_, Cause>)
+                })
+                .await?
+            }
+        };
+        match received {
             Ok(Some(chunk)) => {
                 self.progress.heard.set(true);
                 Ok(chunk)
@@ -156,7 +170,6 @@ impl<E: Env> Download<'_, E> {
         out.write(|buffer| write_response(self.response, &outbound, buffer));
         self.record.status = 101;
         self.progress.begun.set(true);
-        self.deadlines.suspend_download();
         self.send(out).await?;
         if !rest.is_empty() {
             self.up.unread(rest);
@@ -166,11 +179,18 @@ impl<E: Env> Download<'_, E> {
 
     /// Sends head and body; whether the downstream was told that it may go on.
     async fn body(&mut self, first: <E::Stream as Stream>::Chunk) -> Result<bool, Cause> {
-        let framing = self.response.framing_to(self.request.version());
         edit::response(self.response, self.route).map_err(|_| Cause::Internal)?;
         let limits = &self.listener.body_limits;
-        self.relay.decoder = BodyDecoder::for_response(self.response.framing(), limits);
-        self.relay.restart(self.response.framing(), framing);
+        self.relay.begin(BodyDecoder::for_response(self.response.framing(), limits));
+        if !first.is_empty() {
+            self.up.unread(first);
+        }
+        let held = match self.filtered {
+            Some(filtered) => self.hold(filtered).await?,
+            None => None,
+        };
+        let framing = self.framing_down(held.as_ref());
+        self.relay.frame_as(framing);
         let requests_max = self.listener.config.limits.connection_requests_max;
         // An answer before the request's end leaves bytes behind that nobody waits for: the
         // connection ends, and that has to be said now (RFC 9112 §9.6).
@@ -189,17 +209,68 @@ impl<E: Env> Download<'_, E> {
         self.record.status = self.response.status();
         self.progress.begun.set(true);
         self.progress.until_close.set(framing == Framing::UntilClose);
-        self.deadlines.suspend_download();
-        self.relay.finish_if_empty(&mut out);
-        if self.relay.is_finished() {
-            if !first.is_empty() {
-                self.up.unread(first);
+        match (held, self.filtered) {
+            (Some(held), Some(filtered)) => {
+                self.relay.emit(&held.bytes, held.ended, &mut out);
+                self.relay_filtered(filtered, out).await?;
             }
-        } else if !first.is_empty() {
-            self.relay.push(first, self.up, &mut out).map_err(|_| Cause::UpstreamInvalidBody)?;
+            _ => {
+                self.relay.finish_if_empty(&mut out);
+                self.relay_rest(out).await?;
+            }
         }
-        self.relay_rest(out).await?;
         Ok(keeps_alive)
+    }
+
+    /// Shows the filters the head, and the body until they let the head go. `None` when the body
+    /// need not pass them.
+    async fn hold(&mut self, filtered: &Filtered<'_, E>) -> Result<Option<Held>, Cause> {
+        let end = self.relay.decoder.is_done();
+        let mut held = Held { bytes: Vec::new(), ended: end };
+        let mut heads = Heads::of_response(self.request, self.response);
+        if !filtered.head(Way::Response, heads.reborrow(), end)? {
+            self.deadlines.download(self.worker.env().now() + self.timeouts.idle, Wait::Filter);
+            let (way, bytes) = (Way::Response, &mut held.bytes);
+            held.ended = filtered.next_piece(way, &mut heads, self.up, self.relay, bytes).await?;
+        }
+        let passes = filtered.wants_body(Way::Response) || !held.bytes.is_empty() || held.ended;
+        Ok((passes && !self.response.framing().is_empty()).then_some(held))
+    }
+
+    /// How the body goes down. What filters look at may change its length.
+    fn framing_down(&self, held: Option<&Held>) -> Framing {
+        let framing = self.response.framing_to(self.request.version());
+        match held {
+            None => framing,
+            Some(held) if held.ended => Framing::Length(held.bytes.len() as u64),
+            Some(_) if self.request.version() == Version::Http10 => Framing::UntilClose,
+            Some(_) => Framing::Chunked,
+        }
+    }
+
+    /// As [`Download::relay_rest`], through the filters.
+    async fn relay_filtered(
+        &mut self,
+        filtered: &Filtered<'_, E>,
+        mut out: SendBuf<<E::Stream as Stream>::Chunk>,
+    ) -> Result<(), Cause> {
+        loop {
+            if !out.is_empty() {
+                self.send(out).await?;
+                filtered.bytes_out.set(self.record.bytes_out);
+            }
+            if self.relay.is_finished() {
+                return Ok(());
+            }
+            out = self.down.send_buf(self.worker);
+            self.deadlines.download(self.now() + self.timeouts.idle, Wait::ResponseBody);
+            let mut heads = Heads::both_sent(self.request, self.response);
+            let (mut piece, way) = (self.worker.env().buffer(), Way::Response);
+            let ended =
+                filtered.next_piece(way, &mut heads, self.up, self.relay, &mut piece).await?;
+            self.relay.emit(&piece, ended, &mut out);
+            self.worker.env().recycle(piece);
+        }
     }
 
     /// Brings the body down as fast as the downstream reads: at most one send is under way, and
@@ -223,7 +294,6 @@ impl<E: Env> Download<'_, E> {
             }
             self.deadlines.download(self.now() + self.timeouts.idle, Wait::ResponseBody);
             let received = self.up.recv().await;
-            self.deadlines.suspend_download();
             self.take(received, &mut out)?;
         }
     }
@@ -250,6 +320,13 @@ impl<E: Env> Download<'_, E> {
         self.down.stream.start_send(out);
         Ok(())
     }
+}
+
+/// Content that filters let go before the response's head did.
+struct Held {
+    bytes: Vec<u8>,
+    /// Whether that is all of it.
+    ended: bool,
 }
 
 /// What is there already, without waiting.

@@ -1,22 +1,27 @@
 //! One request and its answer: which route, what is done, what is counted.
 
 use std::rc::Rc;
+use std::time::Duration;
 
 use penstock_config::{Action, ClusterId, Forward};
-use penstock_env::{Env, Time};
-use penstock_wire::http1::Method;
+use penstock_env::{Env, Stream, Time};
+use penstock_wire::http1::{Framing, Method};
 
 use super::Scratch;
-use super::attempt::{self, Outcome};
+use super::attempt::{self, Ask, Outcome, Progress};
 use super::connection::Downstream;
-use super::deadlines::Deadlines;
+use super::deadlines::{Deadlines, Wait};
+use super::filtered::{Filtered, Heads, Way};
 use super::head::Arrival;
 use super::record::Record;
-use super::{edit, respond, target};
+use super::{edit, respond, target, upload};
 use crate::failure::Cause;
-use crate::route::Route;
+use crate::route::{Route, RouteTable};
 use crate::snapshot::Listener;
 use crate::worker::{Plan, Worker};
+
+/// How long filters may hold a request before it is given up.
+const FILTERS_HOLD_MAX: Duration = Duration::from_secs(60);
 
 /// What becomes of the connection after an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,35 +70,134 @@ impl<E: Env> Exchange<'_, E> {
         if matches!(scratch.request.method(), Method::Connect | Method::Trace) {
             return respond::fail(self, scratch, Cause::MethodNotAllowed).await;
         }
+        upload::begin(self, scratch);
         let plan = Rc::clone(self.plan);
         let routes = &plan.snapshot.listeners[self.down.life.listener].routes;
         let path = match target::path_to_match(routes, &scratch.request, &mut scratch.path) {
             Ok(path) => path,
             Err(cause) => return respond::fail(self, scratch, cause).await,
         };
-        let Some(route) = routes.find(&scratch.request, path) else {
-            return respond::fail(self, scratch, Cause::NoRoute).await;
+        let route = routes.find(&scratch.request, path);
+        self.record.route = route.map(|route| route.index);
+        let links = routes.filters_of(route);
+        if links.is_empty() {
+            return self.act(scratch, route, None, None).await;
+        }
+        let (chain, begun) = (std::mem::take(&mut scratch.chain), self.record.unix);
+        let (worker, down) = (self.worker, self.down);
+        let filtered = Filtered::new(worker, &plan, down, links, chain, begun);
+        filtered.route.set(self.record.route);
+        let after = self.act_filtered(scratch, routes, &filtered).await;
+        let Scratch { request, response, .. } = scratch;
+        scratch.chain = filtered.finish(Heads::both_sent(request, response));
+        after
+    }
+
+    /// Shows the filters the request; does what its route says once they let it go.
+    async fn act_filtered(
+        &mut self,
+        scratch: &mut Scratch,
+        routes: &RouteTable,
+        filtered: &Filtered<'_, E>,
+    ) -> After {
+        let bare = scratch.upload.framing() == Framing::None;
+        let shown = filtered.head(Way::Request, Heads::of_request(&mut scratch.request), bare);
+        let (held, wants) = match shown {
+            Ok(true) => (false, filtered.wants_body(Way::Request)),
+            // Boxed: few requests are held, and none shall carry the room for it.
+            Ok(false) => match Box::pin(self.wait_for_filters(scratch, filtered)).await {
+                Ok(ended) => {
+                    (ended, ended || !scratch.held.is_empty() || filtered.wants_body(Way::Request))
+                }
+                Err(cause) => return respond::stopped(self, scratch, filtered, cause).await,
+            },
+            Err(cause) => return respond::stopped(self, scratch, filtered, cause).await,
         };
-        self.record.route = Some(route.index);
+        // Filters may have changed what routes look at.
+        let path = match target::path_to_match(routes, &scratch.request, &mut scratch.path) {
+            Ok(path) => path,
+            Err(cause) => return respond::fail(self, scratch, cause).await,
+        };
+        let route = routes.find(&scratch.request, path);
+        self.record.route = route.map(|route| route.index);
+        filtered.route.set(self.record.route);
+        let passes = wants && !bare;
+        if passes {
+            upload::reframe(scratch, held);
+        }
+        self.act(scratch, route, Some(filtered), passes.then_some(held)).await
+    }
+
+    /// Waits until the filters let the request go; whether its body is complete by then.
+    async fn wait_for_filters(
+        &mut self,
+        scratch: &mut Scratch,
+        filtered: &Filtered<'_, E>,
+    ) -> Result<bool, Cause> {
+        let (env, down) = (self.worker.env(), self.down);
+        let Scratch { request, upload, held, .. } = scratch;
+        if request.expect_continue() && filtered.wants_body(Way::Request) {
+            // RFC 9110 §10.1.1: who wants the body says so; the origin is not asked yet.
+            let mut out = down.send_buf(self.worker);
+            out.push(b"HTTP/1.1 100 Continue\r\n\r\n");
+            self.record.bytes_out += out.len() as u64;
+            down.stream.start_send(out);
+            request.fields_mut().remove(b"expect").map_err(|_| Cause::Internal)?;
+        }
+        let deadlines = Deadlines::new();
+        deadlines.download(env.now() + FILTERS_HOLD_MAX, Wait::Filter);
+        let mut heads = Heads::of_request(request);
+        let released = filtered.next_piece(Way::Request, &mut heads, &down.stream, upload, held);
+        attempt::drive(down, env, &deadlines, &Progress::default(), None, released).await
+    }
+
+    /// Does what the route says.
+    async fn act(
+        &mut self,
+        scratch: &mut Scratch,
+        route: Option<&Route>,
+        filtered: Option<&Filtered<'_, E>>,
+        held: Option<bool>,
+    ) -> After {
+        let Some(route) = route else {
+            return respond::fail_filtered(self, scratch, filtered, Cause::NoRoute).await;
+        };
         match &route.config.action {
-            Action::Respond(fixed) => respond::fixed(self, scratch, fixed).await,
-            Action::Redirect(redirect) => respond::redirect(self, scratch, redirect).await,
-            Action::Forward(forward) => self.forward(scratch, route, forward).await,
+            Action::Respond(fixed) => respond::fixed(self, scratch, filtered, fixed).await,
+            Action::Redirect(redirect) => {
+                respond::redirect(self, scratch, filtered, redirect).await
+            }
+            Action::Forward(forward) => self.forward(scratch, route, forward, filtered, held).await,
         }
     }
 
-    async fn forward(&mut self, scratch: &mut Scratch, route: &Route, forward: &Forward) -> After {
+    async fn forward(
+        &mut self,
+        scratch: &mut Scratch,
+        route: &Route,
+        forward: &Forward,
+        filtered: Option<&Filtered<'_, E>>,
+        held: Option<bool>,
+    ) -> After {
         let cluster = self.choose(forward);
         self.record.cluster = Some(cluster);
+        if let Some(filtered) = filtered {
+            filtered.cluster.set(Some(cluster));
+        }
         let key = target::hash_key(self, scratch, cluster);
         if let Err(cause) = edit::request(scratch, route) {
-            return respond::fail(self, scratch, cause).await;
+            return respond::fail_filtered(self, scratch, filtered, cause).await;
         }
-        let until = route.config.timeout.map_or(Time::NEVER, |limit| self.record.first + limit);
-        let deadlines = Deadlines::new(until);
-        match attempt::until_answered(self, scratch, route, cluster, key, &deadlines).await {
+        let deadlines = Deadlines::new();
+        deadlines
+            .route(route.config.timeout.map_or(Time::NEVER, |limit| self.record.first + limit));
+        let ask = Ask { deadlines: &deadlines, filtered, held };
+        match attempt::until_answered(self, scratch, route, cluster, key, ask).await {
             Outcome::Answered(after) => after,
-            Outcome::Failed(cause) => respond::fail(self, scratch, cause).await,
+            Outcome::Failed(cause) => match filtered {
+                Some(filtered) => respond::stopped(self, scratch, filtered, cause).await,
+                None => respond::fail(self, scratch, cause).await,
+            },
             Outcome::Cut(cause, after) => {
                 self.fail(cause);
                 after

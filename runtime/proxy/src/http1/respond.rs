@@ -3,14 +3,14 @@
 use penstock_config::{FixedResponse, Redirect, TemplatePart};
 use penstock_env::{Env, SendBuf, Stream, StreamExt, Timer, TimerExt};
 use penstock_wire::http1::{
-    Connection, Framing, KnownSet, Method, ResponseHead, ResponseOutbound, date, reason,
-    write_response,
+    EditError, Framing, Known, KnownSet, Method, ResponseOutbound, date, reason, write_response,
 };
 
 use super::Scratch;
 use super::connection::Downstream;
 use super::download::connection_of;
 use super::exchange::{After, Exchange};
+use super::filtered::{Filtered, Heads};
 use super::head::Arrival;
 use super::record::Record;
 use crate::failure::{Cause, Next};
@@ -31,16 +31,46 @@ pub(crate) async fn refuse<E: Env>(
     let mut exchange = Exchange { worker, plan, down, listener, record: Record::new(arrival) };
     // What the parser left is half a head: nothing of it is shown or trusted.
     scratch.request.clear();
-    scratch.upload.restart(Framing::None, Framing::None);
+    scratch.upload.begin_nothing();
     let after = fail(&mut exchange, scratch, cause).await;
     exchange.finish(scratch);
     after
+}
+
+/// Answers for filters that stopped the exchange, or a failure that they are shown.
+pub(crate) async fn stopped<E: Env>(
+    exchange: &mut Exchange<'_, E>,
+    scratch: &mut Scratch,
+    filtered: &Filtered<'_, E>,
+    cause: Cause,
+) -> After {
+    let Some(response) = filtered.take_response() else {
+        return fail_filtered(exchange, scratch, Some(filtered), cause).await;
+    };
+    let accepted = cause == Cause::FilterResponds && (200..300).contains(&response.status);
+    if !accepted {
+        exchange.fail(cause);
+    }
+    let fields: Vec<(&[u8], &[u8])> =
+        response.headers.iter().filter(|(name, _)| !name.starts_with(b":")).collect();
+    let answer = Answer { status: response.status, fields: &fields, body: &response.body };
+    send(exchange, scratch, Some(filtered), &answer, false).await
 }
 
 /// Answers a failure, as far as an answer can be given.
 pub(crate) async fn fail<E: Env>(
     exchange: &mut Exchange<'_, E>,
     scratch: &mut Scratch,
+    cause: Cause,
+) -> After {
+    fail_filtered(exchange, scratch, None, cause).await
+}
+
+/// As [`fail`], and the filters see the answer.
+pub(crate) async fn fail_filtered<E: Env>(
+    exchange: &mut Exchange<'_, E>,
+    scratch: &mut Scratch,
+    filtered: Option<&Filtered<'_, E>>,
     cause: Cause,
 ) -> After {
     exchange.fail(cause);
@@ -55,13 +85,15 @@ pub(crate) async fn fail<E: Env>(
     body.push('\n');
     let retry_after: &[(&[u8], &[u8])] =
         if status == 503 { &[(b"Retry-After", b"1")] } else { &[] };
-    send(exchange, scratch, status, retry_after, body.as_bytes(), closes).await
+    let answer = Answer { status, fields: retry_after, body: body.as_bytes() };
+    send(exchange, scratch, filtered, &answer, closes).await
 }
 
 /// A response from the config.
 pub(crate) async fn fixed<E: Env>(
     exchange: &mut Exchange<'_, E>,
     scratch: &mut Scratch,
+    filtered: Option<&Filtered<'_, E>>,
     fixed: &FixedResponse,
 ) -> After {
     if !(200..300).contains(&fixed.status) {
@@ -72,13 +104,15 @@ pub(crate) async fn fixed<E: Env>(
         .iter()
         .map(|(name, value)| (name.as_str().as_bytes(), value.as_str().as_bytes()))
         .collect();
-    send(exchange, scratch, fixed.status, &fields, fixed.body.as_bytes(), false).await
+    let answer = Answer { status: fixed.status, fields: &fields, body: fixed.body.as_bytes() };
+    send(exchange, scratch, filtered, &answer, false).await
 }
 
 /// A redirect from the config.
 pub(crate) async fn redirect<E: Env>(
     exchange: &mut Exchange<'_, E>,
     scratch: &mut Scratch,
+    filtered: Option<&Filtered<'_, E>>,
     redirect: &Redirect,
 ) -> After {
     let request = &scratch.request;
@@ -97,7 +131,9 @@ pub(crate) async fn redirect<E: Env>(
         }
     }
     exchange.fail(Cause::RouteRedirects);
-    send(exchange, scratch, redirect.status, &[(b"Location", &target)], b"", false).await
+    let fields: &[(&[u8], &[u8])] = &[(b"Location", &target)];
+    send(exchange, scratch, filtered, &Answer { status: redirect.status, fields, body: b"" }, false)
+        .await
 }
 
 /// A path that can't be read as another site's: `//host` would be (RFC 3986 §4.2).
@@ -106,24 +142,52 @@ fn same_site(path: &[u8]) -> &[u8] {
     &path[slashes.saturating_sub(1)..]
 }
 
-/// Sends an answer with a body that is already there.
-pub(crate) async fn send<E: Env>(
+/// An answer with a body that is already there.
+struct Answer<'a> {
+    status: u16,
+    fields: &'a [(&'a [u8], &'a [u8])],
+    body: &'a [u8],
+}
+
+async fn send<E: Env>(
     exchange: &mut Exchange<'_, E>,
     scratch: &mut Scratch,
-    status: u16,
-    fields: &[(&[u8], &[u8])],
-    body: &[u8],
+    filtered: Option<&Filtered<'_, E>>,
+    answer: &Answer<'_>,
     closes: bool,
 ) -> After {
-    let unread = !scratch.request.framing().is_empty() && !scratch.upload.is_finished();
+    if build(exchange, scratch, answer).is_err() {
+        // A filter's answer with fields that can't be sent; one of ours always can.
+        scratch.response.clear();
+        let started = scratch.response.start(500);
+        debug_assert!(started.is_ok(), "500 is a status");
+    }
+    if let Some(filtered) = filtered {
+        let Scratch { request, response, .. } = &mut *scratch;
+        filtered.local_response(Heads::of_response(request, response));
+    }
+    let status = scratch.response.status();
+    let unread = !scratch.upload.decoder.is_done();
     let keeps_alive = !closes && !unread && exchange.keeps_alive(scratch);
+    let framing = match status {
+        204 | 304 => Framing::None,
+        _ => Framing::Length(answer.body.len() as u64),
+    };
+    let stamp = date::http_date(exchange.worker.env().unix().us / 1_000_000);
+    let cause =
+        exchange.record.cause.filter(|_| exchange.plan.snapshot.config.observe.cause_header);
+    let mut extra: Vec<(&[u8], &[u8])> = vec![(b"Date", &stamp)];
+    extra.extend(cause.map(|cause| (&b"X-Penstock-Cause"[..], cause.name().as_bytes())));
+    if exchange.listener.config.via {
+        extra.extend_from_slice(super::download::VIA);
+    }
+    let connection = connection_of(keeps_alive, scratch.request.version());
+    let outbound = ResponseOutbound { framing, connection, drop: KnownSet::NONE, extra: &extra };
     let mut out = SendBuf::new(exchange.worker.env().buffer());
-    let head = Head { status, fields, body, keeps_alive };
-    head.write(exchange, scratch, &mut out);
+    out.write(|buffer| write_response(&scratch.response, &outbound, buffer));
     // RFC 9110 §9.3.2, §15.3.5, §15.4.5: answers that have no content.
-    let has_content = scratch.request.method() != Method::Head && !matches!(status, 204 | 304);
-    if has_content {
-        out.push(body);
+    if scratch.request.method() != Method::Head && framing != Framing::None {
+        out.push(answer.body);
     }
     // Something may still be on its way: an interim answer, or the answer before this one.
     let (down, env) = (exchange.down, exchange.worker.env());
@@ -141,47 +205,31 @@ pub(crate) async fn send<E: Env>(
     }
 }
 
-struct Head<'a> {
-    status: u16,
-    fields: &'a [(&'a [u8], &'a [u8])],
-    body: &'a [u8],
-    keeps_alive: bool,
-}
-
-impl Head<'_> {
-    fn write<E: Env>(
-        &self,
-        exchange: &Exchange<'_, E>,
-        scratch: &mut Scratch,
-        out: &mut SendBuf<<E::Stream as Stream>::Chunk>,
-    ) {
-        let stamp = date::http_date(exchange.worker.env().unix().us / 1_000_000);
-        let mut extra: Vec<(&[u8], &[u8])> = vec![(b"Date", &stamp)];
-        let typed = self.fields.iter().any(|(name, _)| name.eq_ignore_ascii_case(b"content-type"));
-        if !self.body.is_empty() && !typed {
-            extra.push((b"Content-Type", b"text/plain; charset=utf-8"));
+/// The answer's head, in the scratch.
+fn build<E: Env>(
+    exchange: &Exchange<'_, E>,
+    scratch: &mut Scratch,
+    answer: &Answer<'_>,
+) -> Result<(), EditError> {
+    let head = &mut scratch.response;
+    head.clear();
+    head.start(answer.status)?;
+    for (name, value) in answer.fields {
+        match head.fields_mut().append(name, value) {
+            // The length and its like are ours to say.
+            Ok(()) | Err(EditError::Reserved) => {}
+            Err(error) => return Err(error),
         }
-        extra.extend_from_slice(self.fields);
-        if let Some(cause) = exchange.record.cause
-            && exchange.plan.snapshot.config.observe.cause_header
-        {
-            extra.push((b"X-Penstock-Cause", cause.name().as_bytes()));
+    }
+    let typed = head.fields().value_of_known(Known::ContentType).is_some();
+    if !answer.body.is_empty() && !typed {
+        head.fields_mut().append(b"Content-Type", b"text/plain; charset=utf-8")?;
+    }
+    match exchange.record.cause {
+        // RFC 9110 §15.5.6: a 405 says what is allowed instead.
+        Some(Cause::MethodNotAllowed) => {
+            head.fields_mut().append(b"Allow", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
         }
-        if exchange.listener.config.via {
-            extra.extend_from_slice(super::download::VIA);
-        }
-        let head: &mut ResponseHead = &mut scratch.response;
-        head.clear();
-        // A status outside 100..=999 was refused by the config.
-        let started = head.start(self.status);
-        debug_assert!(started.is_ok(), "{started:?}");
-        let framing = match self.status {
-            204 | 304 => Framing::None,
-            _ => Framing::Length(self.body.len() as u64),
-        };
-        let connection: Connection = connection_of(self.keeps_alive, scratch.request.version());
-        let outbound =
-            ResponseOutbound { framing, connection, drop: KnownSet::NONE, extra: &extra };
-        out.write(|buffer| write_response(head, &outbound, buffer));
+        _ => Ok(()),
     }
 }

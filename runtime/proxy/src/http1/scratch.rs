@@ -1,5 +1,6 @@
 //! What one exchange needs while it lasts; idle connections have none.
 
+use penstock_filter_host::Chain;
 use penstock_wire::http1::{RequestHead, ResponseHead};
 
 use super::body::Relay;
@@ -24,6 +25,10 @@ pub(crate) struct Scratch {
     pub(crate) download: Relay,
     /// The request's body so far, as long as it may have to be sent again.
     pub(crate) replay: Vec<u8>,
+    /// Content that filters let go before the request was sent.
+    pub(crate) held: Vec<u8>,
+    /// The filters, between exchanges.
+    pub(crate) chain: Chain,
     /// Values of fields that we add.
     pub(crate) values: Vec<u8>,
 }
@@ -35,6 +40,7 @@ impl Scratch {
             + self.path.capacity()
             + self.replay.capacity()
             + self.values.capacity()
+            + self.held.capacity()
             + self.request.fields().bytes().len()
             + self.response.fields().bytes().len();
         bytes <= KEPT_BYTES_MAX
@@ -48,5 +54,6 @@ impl Scratch {
         self.path.clear();
         self.replay.clear();
         self.values.clear();
+        self.held.clear();
     }
 }

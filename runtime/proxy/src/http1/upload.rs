@@ -1,5 +1,8 @@
 //! The request's body on its way up.
 
+use std::time::Duration;
+
+use penstock_config::{ClusterTimeouts, ListenerTimeouts};
 use penstock_env::{Env, SendBuf, Stream, StreamExt, Time};
 use penstock_wire::http1::{BodyDecoder, Framing, RequestHead};
 
@@ -9,8 +12,9 @@ use super::body::Relay;
 use super::connection::{Downstream, GONE};
 use super::deadlines::{Deadlines, Wait};
 use super::exchange::Exchange;
+use super::filtered::{Filtered, Heads, Way};
 use crate::failure::Cause;
-use crate::snapshot::{Cluster, Listener};
+use crate::snapshot::Listener;
 use crate::worker::Worker;
 
 /// Bodies up to this are kept until the response begins, so that another endpoint can be asked.
@@ -21,52 +25,66 @@ pub(crate) struct Parts<'a> {
     pub(crate) relay: &'a mut Relay,
     pub(crate) replay: &'a mut Vec<u8>,
     pub(crate) listener: &'a Listener,
+    pub(crate) request: &'a RequestHead,
 }
 
-/// How the body goes up: as it came.
-pub(crate) fn framing_up(request: &RequestHead) -> Framing {
-    request.framing()
-}
-
-/// Makes ready for the request's body, before the first attempt.
+/// Makes ready for the request's body, before anybody looks at it.
 pub(crate) fn begin<E: Env>(exchange: &Exchange<'_, E>, scratch: &mut Scratch) {
     let framing = scratch.request.framing();
     scratch.replay.clear();
+    scratch.held.clear();
     if framing == Framing::None {
-        scratch.upload.restart(Framing::None, Framing::None);
-        return;
+        return scratch.upload.begin_nothing();
     }
     let listener = exchange.listener;
-    scratch.upload.decoder =
-        BodyDecoder::for_request(framing, &listener.body_limits, listener.lenient);
-    scratch.upload.restart(framing, framing_up(&scratch.request));
+    let decoder = BodyDecoder::for_request(framing, &listener.body_limits, listener.lenient);
+    scratch.upload.begin(decoder);
+    scratch.upload.frame_as(framing);
 }
 
-/// Adds what is there of the body to the send that carries the head.
+/// Decides how a body goes up that filters have looked at: they may have changed its length.
+pub(crate) fn reframe(scratch: &mut Scratch, ended: bool) {
+    if scratch.upload.framing() != Framing::None {
+        let known = Framing::Length(scratch.held.len() as u64);
+        scratch.upload.frame_as(if ended { known } else { Framing::Chunked });
+    }
+}
+
+/// Adds what is there of the body to the send that carries the head. `held` is what filters
+/// have let go already, and whether that is all.
 ///
 /// # Errors
 /// The body is malformed.
 pub(crate) fn first<E: Env>(
     exchange: &Exchange<'_, E>,
     scratch: &mut Scratch,
+    held: Option<bool>,
     out: &mut SendBuf<<E::Stream as Stream>::Chunk>,
 ) -> Result<(), Cause> {
-    let relay = &mut scratch.upload;
+    let Scratch { upload: relay, replay, held: bytes, .. } = scratch;
     if exchange.record.attempts > 1 {
-        relay.replay(&scratch.replay, out);
+        relay.replay(replay, out);
+    } else if let Some(ended) = held {
+        keep(replay, relay, bytes);
+        relay.emit(bytes, ended, out);
+    }
+    if held.is_some() {
+        return Ok(());
     }
     relay.finish_if_empty(out);
     while !relay.is_finished() && out.len() < FIRST_BYTES_MAX {
         let Some(chunk) = exchange.down.take_ready() else { break };
-        relay.push_kept(
-            chunk,
-            &exchange.down.stream,
-            out,
-            &mut scratch.replay,
-            REPLAY_BYTES_MAX,
-        )?;
+        relay.push_kept(chunk, &exchange.down.stream, out, replay, REPLAY_BYTES_MAX)?;
     }
     Ok(())
+}
+
+/// Keeps content for another attempt, as long as all of it fits.
+fn keep(replay: &mut Vec<u8>, relay: &Relay, content: &[u8]) {
+    let so_far = relay.content_bytes == replay.len() as u64;
+    if so_far && replay.len() + content.len() <= REPLAY_BYTES_MAX {
+        replay.extend_from_slice(content);
+    }
 }
 
 /// Whether everything that went up so far could go up again.
@@ -84,48 +102,72 @@ pub(crate) async fn rest<E: Env>(
     down: &Downstream<E>,
     up: &E::Stream,
     parts: Parts<'_>,
-    deadlines: &Deadlines,
-    progress: &Progress,
-    cluster: &Cluster,
+    filtered: Option<&Filtered<'_, E>>,
+    wait: &Waiting<'_>,
+    timeouts: &ClusterTimeouts,
 ) -> Result<(), Cause> {
-    let (env, Parts { relay, replay, listener }) = (worker.env(), parts);
-    let timeouts = &listener.config.timeouts;
-    let mut begun = env.now();
+    let (env, Parts { relay, replay, listener, request }) = (worker.env(), parts);
+    let begun = env.now();
     while !relay.is_finished() {
-        // Slow, but not stalled, is allowed down to a rate, measured after a while.
-        let rate = timeouts.body_rate_min.as_u64();
-        let earned = match (relay.received_bytes * 1_000).checked_div(rate) {
-            Some(ms) => begun + timeouts.body_rate_after.max(std::time::Duration::from_millis(ms)),
-            None => Time::NEVER,
-        };
-        deadlines.upload(earned.min(env.now() + timeouts.body_stall));
-        let chunk = match down.stream.recv().await {
-            Ok(Some(chunk)) => chunk,
-            Ok(None) | Err(_) => return Err(GONE),
-        };
+        wait.deadlines.upload(until(&listener.config.timeouts, begun, env.now(), relay));
         let mut out = SendBuf::new(env.buffer());
-        relay.push_kept(chunk, &down.stream, &mut out, replay, REPLAY_BYTES_MAX)?;
-        while !relay.is_finished() && out.len() < SEND_BYTES_MAX {
-            let Some(chunk) = down.take_ready() else { break };
-            relay.push_kept(chunk, &down.stream, &mut out, replay, REPLAY_BYTES_MAX)?;
+        match filtered {
+            Some(filtered) => {
+                let (mut heads, mut piece) = (Heads::sent(request), env.buffer());
+                let way = Way::Request;
+                let ended =
+                    filtered.next_piece(way, &mut heads, &down.stream, relay, &mut piece).await?;
+                keep(replay, relay, &piece);
+                relay.emit(&piece, ended, &mut out);
+                env.recycle(piece);
+            }
+            None => {
+                let Ok(Some(chunk)) = down.stream.recv().await else { return Err(GONE) };
+                relay.push_kept(chunk, &down.stream, &mut out, replay, REPLAY_BYTES_MAX)?;
+                while !relay.is_finished() && out.len() < SEND_BYTES_MAX {
+                    let Some(chunk) = down.take_ready() else { break };
+                    relay.push_kept(chunk, &down.stream, &mut out, replay, REPLAY_BYTES_MAX)?;
+                }
+            }
         }
-        // While the upstream is slow to read, the downstream owes us nothing. The deadline of the
-        // response is not touched: it may be under way already.
-        let full = env.now();
-        deadlines.upload_taken(full + cluster.config.timeouts.idle);
+        // While the upstream is slow to read, the downstream owes us nothing.
+        wait.deadlines.upload(Time::NEVER);
+        wait.response(env.now() + timeouts.idle);
         if up.sent().await.is_err() {
             return Ok(());
         }
-        begun = begun + env.now().since(full);
+        wait.response(Time::NEVER);
         up.start_send(out);
     }
-    deadlines.upload(Time::NEVER);
-    if !progress.begun.get() {
-        let until = env.now() + cluster.config.timeouts.response_head;
-        deadlines.download(until, Wait::ResponseHead);
-    }
-    progress.uploaded.set(true);
+    wait.deadlines.upload(Time::NEVER);
+    wait.response(env.now() + timeouts.response_head);
+    wait.progress.uploaded.set(true);
     Ok(())
+}
+
+/// What an upload tells the time by.
+pub(crate) struct Waiting<'a> {
+    pub(crate) deadlines: &'a Deadlines,
+    pub(crate) progress: &'a Progress,
+}
+
+impl Waiting<'_> {
+    /// The response's head is due at `at`, unless it is there already.
+    fn response(&self, at: Time) {
+        if !self.progress.begun.get() {
+            self.deadlines.download(at, Wait::ResponseHead);
+        }
+    }
+}
+
+/// Until when the next bytes are due. Slow, but not stalled, is allowed down to a rate, which is
+/// measured after a while.
+fn until(timeouts: &ListenerTimeouts, begun: Time, now: Time, relay: &Relay) -> Time {
+    let stalled = now + timeouts.body_stall;
+    match (relay.received_bytes * 1_000).checked_div(timeouts.body_rate_min.as_u64()) {
+        Some(ms) => stalled.min(begun + timeouts.body_rate_after.max(Duration::from_millis(ms))),
+        None => stalled,
+    }
 }
 
 /// Head and first bytes leave in one send, up to here.

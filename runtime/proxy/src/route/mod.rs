@@ -7,8 +7,9 @@ mod matches;
 #[cfg(test)]
 mod tests;
 
-use penstock_config as config;
+use penstock_config::{self as config, FilterUse};
 use penstock_env::{Map, MapSeed};
+use penstock_filter_host::{ChainLink, FilterSettings, chain_links};
 use penstock_telemetry::metrics::{Instance, Registry};
 use penstock_wire::http1::RequestHead;
 
@@ -26,6 +27,8 @@ pub struct RouteTable {
     first_takes_all: bool,
     /// Some route looks at paths.
     looks_at_paths: bool,
+    /// The filters of requests that no route takes: the listener's.
+    filters: Box<[ChainLink]>,
     /// For requests that no route takes.
     unmatched: Instance,
 }
@@ -36,6 +39,8 @@ pub struct Route {
     pub index: u32,
     /// What the config says of it.
     pub config: config::Route,
+    /// The filters that its requests pass: the listener's, then its own.
+    pub filters: Box<[ChainLink]>,
     /// Its counters.
     pub metrics: Instance,
 }
@@ -44,6 +49,7 @@ impl RouteTable {
     /// The table of `listener`'s routes.
     pub fn build(
         listener: &config::Listener,
+        settings: &[FilterSettings],
         schemas: &Schemas,
         registry: &mut Registry,
     ) -> RouteTable {
@@ -52,6 +58,7 @@ impl RouteTable {
         let unmatched = instance("unmatched");
         let routes = listener.routes.iter().enumerate().map(|(index, route)| Route {
             index: index as u32,
+            filters: chain_links(settings, &chain(&listener.filters, &route.filters)).into(),
             config: route.clone(),
             metrics: instance(&index.to_string()),
         });
@@ -71,6 +78,7 @@ impl RouteTable {
             first_takes_all: routes.first().is_some_and(Route::takes_all),
             looks_at_paths: routes.iter().any(|route| !route.config.paths.is_empty()),
             routes,
+            filters: chain_links(settings, &listener.filters).into(),
             unmatched,
         }
     }
@@ -78,6 +86,12 @@ impl RouteTable {
     /// The routes in file order.
     pub fn routes(&self) -> &[Route] {
         &self.routes
+    }
+
+    /// The filters of a request: its route's, or the listener's where no route takes it.
+    #[inline]
+    pub fn filters_of<'a>(&'a self, route: Option<&'a Route>) -> &'a [ChainLink] {
+        route.map_or(&self.filters, |route| &route.filters)
     }
 
     /// Counters for requests that no route takes.
@@ -113,4 +127,17 @@ impl RouteTable {
         let mut routes = candidates.iter().map(|&index| &self.routes[index as usize]);
         routes.find(|route| route.takes(host, request, path))
     }
+}
+
+/// The chain of a route: the listener's filters, then the route's own. One that both name runs
+/// once, at the listener's place, as the route configures it.
+fn chain(listener: &[FilterUse], route: &[FilterUse]) -> Vec<FilterUse> {
+    let mut chain = listener.to_vec();
+    for wanted in route {
+        match chain.iter_mut().find(|known| known.filter == wanted.filter) {
+            Some(known) => *known = wanted.clone(),
+            None => chain.push(wanted.clone()),
+        }
+    }
+    chain
 }

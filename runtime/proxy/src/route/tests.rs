@@ -47,7 +47,7 @@ fn check(request: &str, expected: Option<u32>) {
     let config = Config::parse("test", CONFIG.as_bytes(), &UncheckedFiles).expect("a config");
     let mut registry = Registry::new(1, RegistryLimits::default());
     let schemas = Schemas::declare(&mut registry);
-    let table = RouteTable::build(&config.listeners[0], &schemas, &mut registry);
+    let table = RouteTable::build(&config.listeners[0], &[], &schemas, &mut registry);
     let (mut head, mut scratch) = (RequestHead::new(), Vec::new());
     let parsed = parse_request(request.as_bytes(), &Limits::default(), Lenient::NONE, &mut head);
     assert!(matches!(parsed, Ok(Parsed::Complete { .. })), "{parsed:?}");

@@ -1,0 +1,228 @@
+//! HTTP calls that filters make: one request to a cluster, its answer collected whole.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use penstock_balance::{EndpointId, TriedSet};
+use penstock_config::ClusterId;
+use penstock_env::{Chunk, Env, SendBuf, Stream, StreamExt, Timer, TimerExt};
+use penstock_filter_host::{Callout, CalloutFailure, CalloutResponse, PairList};
+use penstock_wire::http1::{
+    BodyDecoder, BodyLimits, Framing, Lenient, Limits, Method, Parsed, RequestHead,
+    RequestOutbound, ResponseHead, parse_response, write_request,
+};
+
+use crate::worker::{Plan, Worker};
+
+/// How long a call may take where the filter does not say.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Answers on their way to an exchange that made calls.
+#[derive(Default)]
+pub(crate) struct Inbox {
+    answers: RefCell<VecDeque<Answer>>,
+    waker: RefCell<Option<Waker>>,
+}
+
+/// A call with what became of it.
+pub(crate) type Answer = (Callout, Result<CalloutResponse, CalloutFailure>);
+
+impl Inbox {
+    /// The next answer.
+    pub(crate) fn poll_take(&self, context: &mut Context<'_>) -> Poll<Answer> {
+        match self.answers.borrow_mut().pop_front() {
+            Some(answer) => Poll::Ready(answer),
+            None => {
+                self.waker.replace(Some(context.waker().clone()));
+                Poll::Pending
+            }
+        }
+    }
+
+    fn put(&self, answer: Answer) {
+        self.answers.borrow_mut().push_back(answer);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// Makes a call beside the exchange; the answer comes to `inbox`. When the exchange ends first
+/// (it lets go of its inbox) the call is given up.
+pub(crate) fn start<E: Env>(
+    worker: &Worker<E>,
+    plan: &Rc<Plan<E>>,
+    cluster: ClusterId,
+    callout: Callout,
+    bytes_max: usize,
+    inbox: &Rc<Inbox>,
+) {
+    let (worker, plan, inbox) = (worker.clone(), Rc::clone(plan), Rc::downgrade(inbox));
+    let env = worker.env().clone();
+    env.spawn(async move {
+        let answer = perform(&worker, &plan, cluster, &callout, bytes_max).await;
+        if let Some(inbox) = inbox.upgrade() {
+            inbox.put((callout, answer));
+        }
+    });
+}
+
+/// Makes a call and waits for its answer.
+pub(crate) async fn perform<E: Env>(
+    worker: &Worker<E>,
+    plan: &Rc<Plan<E>>,
+    cluster: ClusterId,
+    callout: &Callout,
+    bytes_max: usize,
+) -> Result<CalloutResponse, CalloutFailure> {
+    let timer = worker.env().timer();
+    timer.set(worker.env().now() + callout.timeout.unwrap_or(TIMEOUT));
+    let asked = timer.race(ask(worker, plan, cluster, callout, bytes_max)).await;
+    asked.unwrap_or(Err(CalloutFailure::Timeout))
+}
+
+async fn ask<E: Env>(
+    worker: &Worker<E>,
+    plan: &Rc<Plan<E>>,
+    cluster: ClusterId,
+    callout: &Callout,
+    bytes_max: usize,
+) -> Result<CalloutResponse, CalloutFailure> {
+    let head = request_of(callout).ok_or(CalloutFailure::Unreachable)?;
+    let (ready, mut tried) = (plan.cluster(cluster), TriedSet::default());
+    loop {
+        let endpoint =
+            worker.pick(plan, cluster, None, &tried).ok_or(CalloutFailure::Unreachable)?;
+        let _in_flight = ready.balancer.endpoint(endpoint).begin();
+        let keep_alive = ready.config.timeouts.keep_alive;
+        let pooled = plan.pool(cluster, endpoint).take(worker.env().now(), keep_alive);
+        let reused = pooled.is_some();
+        let up = match pooled {
+            Some(stream) => Ok(stream),
+            None => connect(worker, plan, cluster, endpoint).await,
+        };
+        let Ok(up) = up else {
+            tried.insert(endpoint);
+            continue;
+        };
+        let mut out = SendBuf::new(worker.env().buffer());
+        out.write(|buffer| write_request(&head, &RequestOutbound::of(&head), buffer));
+        out.push(&callout.body);
+        up.start_send(out);
+        match receive(&up, head.method(), bytes_max).await {
+            Ok((response, reusable)) => {
+                if reusable {
+                    worker.keep(plan, cluster, endpoint, up);
+                }
+                return Ok(response);
+            }
+            // A kept connection that was closed meanwhile says nothing about its endpoint.
+            Err(CalloutFailure::Unreachable) if reused && head.method().is_idempotent() => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+}
+
+async fn connect<E: Env>(
+    worker: &Worker<E>,
+    plan: &Plan<E>,
+    cluster: ClusterId,
+    endpoint: EndpointId,
+) -> Result<E::Stream, ()> {
+    let (env, ready) = (worker.env(), plan.cluster(cluster));
+    let timer = env.timer();
+    timer.set(env.now() + ready.config.timeouts.connect);
+    let address = ready.balancer.endpoint(endpoint).address();
+    timer.race(env.connect(address)).await.and_then(Result::ok).ok_or(())
+}
+
+/// The call as a request; `None` when the filter gave no path, or fields that can't be sent.
+fn request_of(callout: &Callout) -> Option<RequestHead> {
+    let field = |name: &[u8]| callout.headers.value(name);
+    let mut head = RequestHead::new();
+    let method = field(b":method").unwrap_or(b"GET");
+    head.start(method, field(b":path")?, field(b":authority")?).ok()?;
+    for (name, value) in callout.headers.iter() {
+        let ours = name.starts_with(b":") || name.eq_ignore_ascii_case(b"host");
+        if !ours {
+            head.fields_mut().append(name, value).ok()?;
+        }
+    }
+    let framing = match (callout.body.len(), Method::of(method)) {
+        (0, Method::Get | Method::Head | Method::Delete | Method::Options) => Framing::None,
+        (bytes, _) => Framing::Length(bytes as u64),
+    };
+    head.set_framing(framing);
+    Some(head)
+}
+
+/// Reads the response whole; whether the connection can be used again.
+async fn receive<S: Stream>(
+    up: &S,
+    method: Method,
+    bytes_max: usize,
+) -> Result<(CalloutResponse, bool), CalloutFailure> {
+    let (mut head, mut bytes) = (ResponseHead::new(), Vec::new());
+    let gone = |_| CalloutFailure::Unreachable;
+    loop {
+        let chunk = up.recv().await.map_err(gone)?.ok_or(CalloutFailure::Unreachable)?;
+        bytes.extend_from_slice(&chunk);
+        drop(chunk);
+        while let Parsed::Complete { head_bytes } =
+            parse_response(&bytes, method, &Limits::default(), Lenient::NONE, &mut head)
+                .map_err(|_| CalloutFailure::Unreachable)?
+        {
+            bytes.drain(..head_bytes);
+            if !head.is_informational() {
+                return collect(up, &head, bytes, bytes_max).await;
+            }
+        }
+    }
+}
+
+async fn collect<S: Stream>(
+    up: &S,
+    head: &ResponseHead,
+    first: Vec<u8>,
+    bytes_max: usize,
+) -> Result<(CalloutResponse, bool), CalloutFailure> {
+    let mut decoder = BodyDecoder::for_response(head.framing(), &BodyLimits::default());
+    let mut body = Vec::new();
+    let mut take = |decoder: &mut BodyDecoder, mut input: &[u8]| {
+        while !input.is_empty() && !decoder.is_done() {
+            let step = decoder.decode(input).map_err(|_| CalloutFailure::Unreachable)?;
+            body.extend_from_slice(&input[step.data]);
+            input = &input[step.consumed..];
+            if body.len() > bytes_max {
+                return Err(CalloutFailure::TooLarge);
+            }
+        }
+        Ok(input.is_empty())
+    };
+    let mut clean = take(&mut decoder, &first)?;
+    while !decoder.is_done() {
+        match up.recv().await.map_err(|_| CalloutFailure::Unreachable)? {
+            Some(mut chunk) => {
+                clean = take(&mut decoder, &chunk)?;
+                let len = chunk.len();
+                chunk.advance(len);
+            }
+            None => {
+                decoder.finish().map_err(|_| CalloutFailure::Unreachable)?;
+                clean = false;
+            }
+        }
+    }
+    let status = head.status().to_string();
+    let pseudo = std::iter::once((&b":status"[..], status.as_bytes()));
+    let headers = PairList::new(
+        pseudo.chain(head.fields().iter().collect::<Vec<_>>()).collect::<Vec<_>>().into_iter(),
+    );
+    let trailers = decoder.trailers().iter().collect::<Vec<_>>();
+    let trailers = PairList::new(trailers.into_iter());
+    let reusable = clean && head.keep_alive() && head.framing() != Framing::UntilClose;
+    Ok((CalloutResponse { headers, body, trailers }, reusable))
+}

@@ -1,0 +1,309 @@
+//! Heads and trailers as filters see them: names in lower case, pseudo-fields in front, the
+//! fields that belong to one connection left out (as in Envoy, which filters are written for).
+
+use penstock_filter_host::abi::pairs::Pairs;
+use penstock_filter_host::{BadField, HeaderMap};
+use penstock_wire::http1::{EditError, Fields, Known, RequestHead, ResponseHead};
+
+/// A request's head. Once it was sent it can only be looked at.
+pub(crate) enum RequestMap<'a> {
+    /// Not sent yet.
+    Open(&'a mut RequestHead),
+    /// Sent.
+    Sent(&'a RequestHead),
+}
+
+impl RequestMap<'_> {
+    pub(crate) fn head(&self) -> &RequestHead {
+        match self {
+            RequestMap::Open(head) => head,
+            RequestMap::Sent(head) => head,
+        }
+    }
+
+    fn open(&mut self) -> Result<&mut RequestHead, BadField> {
+        match self {
+            RequestMap::Open(head) => Ok(head),
+            RequestMap::Sent(_) => Err(BadField::Fixed),
+        }
+    }
+
+    fn pseudo(&self) -> [(&[u8], &[u8]); 4] {
+        let head = self.head();
+        [
+            (b":authority", head.authority().unwrap_or_default()),
+            (b":path", head.path_and_query()),
+            (b":method", head.method_name()),
+            (b":scheme", b"http"),
+        ]
+    }
+
+    fn set_pseudo(&mut self, name: &[u8], value: &[u8]) -> Result<(), BadField> {
+        let head = self.open()?;
+        match name {
+            b":path" => head.set_path_and_query(value).map_err(bad),
+            b":method" => head.set_method(value).map_err(bad),
+            b":authority" => head.set_authority(value).map_err(bad),
+            // One listener has one scheme; telling the origin another would be a lie.
+            b":scheme" => Err(BadField::Fixed),
+            _ => Err(BadField::Name),
+        }
+    }
+}
+
+impl HeaderMap for RequestMap<'_> {
+    fn len(&self) -> usize {
+        self.pseudo().len() + shown(self.head().fields()).count()
+    }
+
+    fn bytes(&self) -> usize {
+        let pseudo: usize =
+            self.pseudo().iter().map(|(name, value)| name.len() + value.len()).sum();
+        pseudo
+            + shown(self.head().fields())
+                .map(|(name, value)| name.len() + value.len())
+                .sum::<usize>()
+    }
+
+    fn value(&self, name: &[u8]) -> Option<&[u8]> {
+        if name.first() == Some(&b':') {
+            return self.pseudo().into_iter().find(|(key, _)| *key == name).map(|(_, value)| value);
+        }
+        if name.eq_ignore_ascii_case(b"host") {
+            return self.head().authority();
+        }
+        self.head().fields().value_of(name)
+    }
+
+    fn for_each(&self, visit: &mut dyn FnMut(&[u8], &[u8])) {
+        self.pseudo().into_iter().for_each(|(name, value)| visit(name, value));
+        visit_lower(self.head().fields(), visit);
+    }
+
+    fn add(&mut self, name: &[u8], value: &[u8]) -> Result<(), BadField> {
+        if is_ours(name) {
+            return self.replace(name, value);
+        }
+        self.open()?.fields_mut().append(name, value).map_err(bad)
+    }
+
+    fn replace(&mut self, name: &[u8], value: &[u8]) -> Result<(), BadField> {
+        if name.first() == Some(&b':') {
+            return self.set_pseudo(name, value);
+        }
+        if name.eq_ignore_ascii_case(b"host") {
+            return self.set_pseudo(b":authority", value);
+        }
+        self.open()?.fields_mut().set(name, value).map_err(bad)
+    }
+
+    fn remove(&mut self, name: &[u8]) -> Result<(), BadField> {
+        if is_ours(name) {
+            return Err(BadField::Fixed);
+        }
+        self.open()?.fields_mut().remove(name).map(drop).map_err(bad)
+    }
+
+    fn replace_all(&mut self, fields: Pairs<'_>) -> Result<(), BadField> {
+        let mut edited = self.open()?.clone();
+        let mut map = RequestMap::Open(&mut edited);
+        replace_each(&mut map, fields)?;
+        *self.open()? = edited;
+        Ok(())
+    }
+}
+
+/// A response's head. Once it was sent it can only be looked at.
+pub(crate) enum ResponseMap<'a> {
+    /// Not sent yet.
+    Open(&'a mut ResponseHead),
+    /// Sent.
+    Sent(&'a ResponseHead),
+}
+
+impl ResponseMap<'_> {
+    pub(crate) fn head(&self) -> &ResponseHead {
+        match self {
+            ResponseMap::Open(head) => head,
+            ResponseMap::Sent(head) => head,
+        }
+    }
+
+    fn open(&mut self) -> Result<&mut ResponseHead, BadField> {
+        match self {
+            ResponseMap::Open(head) => Ok(head),
+            ResponseMap::Sent(_) => Err(BadField::Fixed),
+        }
+    }
+}
+
+impl HeaderMap for ResponseMap<'_> {
+    fn len(&self) -> usize {
+        1 + shown(self.head().fields()).count()
+    }
+
+    fn bytes(&self) -> usize {
+        let fields = shown(self.head().fields());
+        b":status200".len() + fields.map(|(name, value)| name.len() + value.len()).sum::<usize>()
+    }
+
+    fn value(&self, name: &[u8]) -> Option<&[u8]> {
+        if name == b":status" {
+            return Some(status_text(self.head().status()));
+        }
+        self.head().fields().value_of(name)
+    }
+
+    fn for_each(&self, visit: &mut dyn FnMut(&[u8], &[u8])) {
+        visit(b":status", status_text(self.head().status()));
+        visit_lower(self.head().fields(), visit);
+    }
+
+    fn add(&mut self, name: &[u8], value: &[u8]) -> Result<(), BadField> {
+        if name.first() == Some(&b':') {
+            return self.replace(name, value);
+        }
+        self.open()?.fields_mut().append(name, value).map_err(bad)
+    }
+
+    fn replace(&mut self, name: &[u8], value: &[u8]) -> Result<(), BadField> {
+        if name == b":status" {
+            let status = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+            // RFC 9110 §15.2: a final response stays one.
+            let status = status.filter(|status| (200..600).contains(status));
+            let status = status.ok_or(BadField::Value)?;
+            return self.open()?.set_status(status).map_err(bad);
+        }
+        self.open()?.fields_mut().set(name, value).map_err(bad)
+    }
+
+    fn remove(&mut self, name: &[u8]) -> Result<(), BadField> {
+        if name.first() == Some(&b':') {
+            return Err(BadField::Fixed);
+        }
+        self.open()?.fields_mut().remove(name).map(drop).map_err(bad)
+    }
+
+    fn replace_all(&mut self, fields: Pairs<'_>) -> Result<(), BadField> {
+        let mut edited = self.open()?.clone();
+        let mut map = ResponseMap::Open(&mut edited);
+        replace_each(&mut map, fields)?;
+        *self.open()? = edited;
+        Ok(())
+    }
+}
+
+/// Trailers.
+pub(crate) struct TrailerMap<'a>(pub(crate) &'a mut Fields);
+
+impl HeaderMap for TrailerMap<'_> {
+    fn len(&self) -> usize {
+        self.0.count()
+    }
+
+    fn bytes(&self) -> usize {
+        self.0.iter().map(|(name, value)| name.len() + value.len()).sum()
+    }
+
+    fn value(&self, name: &[u8]) -> Option<&[u8]> {
+        self.0.value_of(name)
+    }
+
+    fn for_each(&self, visit: &mut dyn FnMut(&[u8], &[u8])) {
+        visit_lower(self.0, visit);
+    }
+
+    fn add(&mut self, name: &[u8], value: &[u8]) -> Result<(), BadField> {
+        self.0.append(name, value).map_err(bad)
+    }
+
+    fn replace(&mut self, name: &[u8], value: &[u8]) -> Result<(), BadField> {
+        self.0.set(name, value).map_err(bad)
+    }
+
+    fn remove(&mut self, name: &[u8]) -> Result<(), BadField> {
+        self.0.remove(name).map(drop).map_err(bad)
+    }
+
+    fn replace_all(&mut self, fields: Pairs<'_>) -> Result<(), BadField> {
+        let mut edited = self.0.clone();
+        replace_each(&mut TrailerMap(&mut edited), fields)?;
+        *self.0 = edited;
+        Ok(())
+    }
+}
+
+/// Takes every field away that may go, then adds those given. Fields that are ours to set
+/// (`content-length` and its like) stay as they are when they come back unchanged.
+fn replace_each(map: &mut dyn HeaderMap, fields: Pairs<'_>) -> Result<(), BadField> {
+    let mut names: Vec<Vec<u8>> = Vec::new();
+    map.for_each(&mut |name, _| names.push(name.to_vec()));
+    for name in names.iter().filter(|name| !is_ours(name)) {
+        match map.remove(name) {
+            Ok(()) | Err(BadField::Fixed) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    for (name, value) in fields.iter() {
+        if map.value(name) != Some(value) {
+            map.add(name, value)?;
+        }
+    }
+    Ok(())
+}
+
+/// `Host` is `:authority` to a filter.
+fn shown(fields: &Fields) -> impl Iterator<Item = (&[u8], &[u8])> {
+    fields.iter().filter(|(name, _)| !name.eq_ignore_ascii_case(b"host"))
+}
+
+fn is_ours(name: &[u8]) -> bool {
+    name.first() == Some(&b':') || Known::of(name) == Known::Host
+}
+
+/// Shows fields with their names in lower case, which most are already.
+fn visit_lower(fields: &Fields, visit: &mut dyn FnMut(&[u8], &[u8])) {
+    let mut lower = [0; 64];
+    for (name, value) in shown(fields) {
+        if !name.iter().any(u8::is_ascii_uppercase) {
+            visit(name, value);
+        } else if let Some(room) = lower.get_mut(..name.len()) {
+            room.copy_from_slice(name);
+            room.make_ascii_lowercase();
+            visit(room, value);
+        } else {
+            visit(&name.to_ascii_lowercase(), value);
+        }
+    }
+}
+
+fn bad(error: EditError) -> BadField {
+    match error {
+        EditError::InvalidName => BadField::Name,
+        EditError::InvalidValue | EditError::Invalid { .. } => BadField::Value,
+        EditError::Reserved => BadField::Fixed,
+        EditError::NoSuchField { .. } => BadField::Name,
+        EditError::TooLarge { .. } | EditError::TooManyFields { .. } => BadField::OverLimit,
+    }
+}
+
+/// Three digits, from a table: a filter borrows them.
+fn status_text(status: u16) -> &'static [u8] {
+    const DIGITS: [[u8; 3]; 900] = {
+        let mut digits = [[0; 3]; 900];
+        let mut index = 0;
+        while index < 900 {
+            let status = index as u16 + 100;
+            digits[index] = [
+                b'0' + (status / 100) as u8,
+                b'0' + (status / 10 % 10) as u8,
+                b'0' + (status % 10) as u8,
+            ];
+            index += 1;
+        }
+        digits
+    };
+    static TABLE: [[u8; 3]; 900] = DIGITS;
+    let index = usize::from(status).saturating_sub(100);
+    TABLE.get(index).map_or(b"000", |digits| digits)
+}

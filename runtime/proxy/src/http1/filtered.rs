@@ -1,0 +1,398 @@
+//! An exchange's filters at work: what they are shown, what they hold, what they decide.
+//!
+//! Upload and download run side by side and both pass through the one chain, so it is lent to
+//! each for the length of a call. What happens to it from outside a call (a callout's answer, a
+//! resumed half) is an event; whoever polls first takes it and leaves what is the other's.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use penstock_balance::EndpointId;
+use penstock_config::ClusterId;
+use penstock_env::{Env, Stream, Unix};
+use penstock_filter_host::{Chain, ChainLink, Event, Flow, LocalResponse};
+use penstock_wire::http1::{Fields, RequestHead, ResponseHead};
+
+use super::body::Relay;
+use super::connection::{Downstream, GONE};
+use super::fieldmap::{RequestMap, ResponseMap};
+use super::session::{Facts, HttpSession, Properties, trailers};
+use crate::callout::{self, Inbox};
+use crate::failure::Cause;
+use crate::worker::{Plan, Worker};
+
+/// A half of an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Downstream to upstream.
+    Request,
+    /// Upstream to downstream.
+    Response,
+}
+
+/// The heads that a call may look at.
+pub(crate) struct Heads<'a> {
+    pub(crate) request: RequestMap<'a>,
+    pub(crate) response: Option<ResponseMap<'a>>,
+}
+
+impl<'a> Heads<'a> {
+    /// Before the request was sent.
+    pub(crate) fn of_request(request: &'a mut RequestHead) -> Heads<'a> {
+        Heads { request: RequestMap::Open(request), response: None }
+    }
+
+    /// After it was sent, before there is a response.
+    pub(crate) fn sent(request: &'a RequestHead) -> Heads<'a> {
+        Heads { request: RequestMap::Sent(request), response: None }
+    }
+
+    /// While there is a response that was not sent yet.
+    pub(crate) fn of_response(request: &'a RequestHead, response: &'a mut ResponseHead) -> Self {
+        Heads { request: RequestMap::Sent(request), response: Some(ResponseMap::Open(response)) }
+    }
+
+    /// The same heads, for one call.
+    pub(crate) fn reborrow(&mut self) -> Heads<'_> {
+        Heads {
+            request: match &mut self.request {
+                RequestMap::Open(head) => RequestMap::Open(head),
+                RequestMap::Sent(head) => RequestMap::Sent(head),
+            },
+            response: self.response.as_mut().map(|response| match response {
+                ResponseMap::Open(head) => ResponseMap::Open(head),
+                ResponseMap::Sent(head) => ResponseMap::Sent(head),
+            }),
+        }
+    }
+
+    /// After both were sent.
+    pub(crate) fn both_sent(request: &'a RequestHead, response: &'a ResponseHead) -> Heads<'a> {
+        Heads { request: RequestMap::Sent(request), response: Some(ResponseMap::Sent(response)) }
+    }
+}
+
+/// The filters of one exchange.
+pub(crate) struct Filtered<'a, E: Env> {
+    worker: &'a Worker<E>,
+    plan: &'a Rc<Plan<E>>,
+    down: &'a Downstream<E>,
+    links: &'a [ChainLink],
+    chain: RefCell<Chain>,
+    properties: RefCell<Properties>,
+    inbox: Rc<Inbox>,
+    begun: Unix,
+    begun_at: penstock_env::Time,
+    /// Halves that were resumed while nobody waited for them.
+    resumed: [Cell<bool>; 2],
+    response: RefCell<Option<Box<LocalResponse>>>,
+    pub(crate) route: Cell<Option<u32>>,
+    pub(crate) cluster: Cell<Option<ClusterId>>,
+    pub(crate) endpoint: Cell<Option<EndpointId>>,
+    pub(crate) bytes_out: Cell<u64>,
+    bytes_in: Cell<u64>,
+}
+
+/// What somebody who waits for a half is woken for.
+enum Woken<C> {
+    Resumed,
+    Received(std::io::Result<Option<C>>),
+}
+
+impl<'a, E: Env> Filtered<'a, E> {
+    /// The filters `links`, on an empty `chain`.
+    pub(crate) fn new(
+        worker: &'a Worker<E>,
+        plan: &'a Rc<Plan<E>>,
+        down: &'a Downstream<E>,
+        links: &'a [ChainLink],
+        mut chain: Chain,
+        begun: Unix,
+    ) -> Self {
+        chain.begin(worker.filters(), links);
+        Filtered {
+            worker,
+            plan,
+            down,
+            links,
+            chain: RefCell::new(chain),
+            properties: RefCell::default(),
+            inbox: Rc::default(),
+            begun,
+            begun_at: worker.env().now(),
+            resumed: Default::default(),
+            response: RefCell::default(),
+            route: Cell::new(None),
+            cluster: Cell::new(None),
+            endpoint: Cell::new(None),
+            bytes_out: Cell::new(0),
+            bytes_in: Cell::new(0),
+        }
+    }
+
+    /// Whether some filter looks at the bodies of this half.
+    pub(crate) fn wants_body(&self, way: Way) -> bool {
+        let chain = self.chain.borrow();
+        match way {
+            Way::Request => chain.wants_request_body() || chain.holds_request(),
+            Way::Response => chain.wants_response_body() || chain.holds_response(),
+        }
+    }
+
+    /// Shows a head; whether it may go on at once. `Ok(false)` is a pause: go on with
+    /// [`Filtered::next_piece`].
+    ///
+    /// # Errors
+    /// A filter answered ([`Filtered::take_response`]), failed, or closed the exchange.
+    pub(crate) fn head(&self, way: Way, heads: Heads<'_>, end: bool) -> Result<bool, Cause> {
+        let flow = self.with(heads, None, |chain, session| match way {
+            Way::Request => chain.request_headers(session, end),
+            Way::Response => chain.response_headers(session, end),
+        });
+        self.obey(flow)
+    }
+
+    /// Brings the next of a body through the filters: appends to `piece` what may go on.
+    /// Whether that was the last of it.
+    ///
+    /// # Errors
+    /// As [`Filtered::head`], and when the body is malformed or its sender is gone.
+    pub(crate) async fn next_piece(
+        &self,
+        way: Way,
+        heads: &mut Heads<'_>,
+        stream: &E::Stream,
+        relay: &mut Relay,
+        piece: &mut Vec<u8>,
+    ) -> Result<bool, Cause> {
+        loop {
+            let woken = poll_fn(|context| {
+                if self.poll(context, heads)?.is_ready() && self.resumed[way as usize].take() {
+                    return Poll::Ready(Ok::<_, Cause>(Woken::Resumed));
+                }
+                if relay.decoder.is_done() || self.is_shut(way) {
+                    return Poll::Pending;
+                }
+                stream.poll_recv(context).map(|received| Ok(Woken::Received(received)))
+            });
+            let flow = match woken.await? {
+                Woken::Resumed => self.with(heads.reborrow(), None, |chain, session| match way {
+                    Way::Request => chain.resume_request(session, piece),
+                    Way::Response => chain.resume_response(session, piece),
+                }),
+                Woken::Received(received) => {
+                    self.receive(way, received, stream, relay, piece)?;
+                    self.show_body(way, heads.reborrow(), relay, piece)
+                }
+            };
+            if self.obey(flow)? {
+                return Ok(relay.decoder.is_done() && !self.holds(way));
+            }
+        }
+    }
+
+    /// Something from outside: `Ready` when some half was resumed.
+    ///
+    /// # Errors
+    /// As [`Filtered::head`].
+    pub(crate) fn poll(
+        &self,
+        context: &mut Context<'_>,
+        heads: &mut Heads<'_>,
+    ) -> Result<Poll<()>, Cause> {
+        while let Poll::Ready((callout, answer)) = self.inbox.poll_take(context) {
+            let answer = answer.as_ref().map_err(|&failure| failure);
+            // What the filter makes of it shows as an event.
+            let _ = self.with(heads.reborrow(), None, |chain, session| {
+                chain.answer(session, &callout, answer);
+                Flow::Continue
+            });
+        }
+        loop {
+            let event = self.chain.borrow_mut().poll_event(context);
+            match event {
+                Poll::Pending => break,
+                Poll::Ready(Event::ResumeRequest) => {
+                    self.resumed[Way::Request as usize].set(true);
+                    break;
+                }
+                Poll::Ready(Event::ResumeResponse) => {
+                    self.resumed[Way::Response as usize].set(true);
+                    break;
+                }
+                Poll::Ready(Event::Respond(response)) => {
+                    self.obey(Flow::Respond(response))?;
+                }
+                Poll::Ready(Event::Close) => {
+                    self.obey(Flow::Close)?;
+                }
+                Poll::Ready(Event::Callout(callout)) => self.start(callout),
+            }
+        }
+        let resumed = self.resumed.iter().any(Cell::get);
+        Ok(if resumed { Poll::Ready(()) } else { Poll::Pending })
+    }
+
+    /// The answer that a filter gave.
+    pub(crate) fn take_response(&self) -> Option<Box<LocalResponse>> {
+        self.response.borrow_mut().take()
+    }
+
+    /// Shows filters an answer of our own on its way down; they may change it, not hold it.
+    pub(crate) fn local_response(&self, heads: Heads<'_>) {
+        let flow = self.with(heads, None, |chain, session| chain.response_headers(session, false));
+        // A pause, or another answer, would keep the downstream from its only one.
+        drop(flow);
+    }
+
+    /// Ends the exchange for its filters; the chain's room can be used again.
+    pub(crate) fn finish(self, heads: Heads<'_>) -> Chain {
+        let _ = self.with(heads, None, |chain, session| {
+            chain.finish(session);
+            Flow::Continue
+        });
+        self.chain.into_inner()
+    }
+
+    /// Takes what came from a body's sender.
+    fn receive(
+        &self,
+        way: Way,
+        received: std::io::Result<Option<<E::Stream as Stream>::Chunk>>,
+        stream: &E::Stream,
+        relay: &mut Relay,
+        piece: &mut Vec<u8>,
+    ) -> Result<(), Cause> {
+        let gone = match way {
+            Way::Request => GONE,
+            Way::Response => Cause::UpstreamTruncated,
+        };
+        let malformed = |error| match way {
+            Way::Request => Cause::from(error),
+            Way::Response => Cause::UpstreamInvalidBody,
+        };
+        match received {
+            Ok(Some(chunk)) => relay.decode_into(chunk, stream, piece).map_err(malformed)?,
+            Ok(None) => relay.decoder.finish().map_err(|_| gone)?,
+            Err(_) => return Err(gone),
+        }
+        if way == Way::Request {
+            self.bytes_in.set(relay.received_bytes);
+        }
+        Ok(())
+    }
+
+    fn show_body(
+        &self,
+        way: Way,
+        mut heads: Heads<'_>,
+        relay: &mut Relay,
+        piece: &mut Vec<u8>,
+    ) -> Flow {
+        let end = relay.decoder.is_done();
+        let trailers = relay.decoder.trailers_mut();
+        let has_trailers = end && trailers.count() > 0;
+        let flow = self.with(heads.reborrow(), None, |chain, session| match way {
+            Way::Request => chain.request_body(session, piece, end && !has_trailers),
+            Way::Response => chain.response_body(session, piece, end && !has_trailers),
+        });
+        if !has_trailers || !matches!(flow, Flow::Continue | Flow::Pause) {
+            return flow;
+        }
+        self.with(heads, Some((way, trailers)), |chain, session| match way {
+            Way::Request => chain.request_trailers(session, piece),
+            Way::Response => chain.response_trailers(session, piece),
+        })
+    }
+
+    /// Lends the chain and a session to `call`, and starts the calls that came of it.
+    fn with(
+        &self,
+        heads: Heads<'_>,
+        tail: Option<(Way, &mut Fields)>,
+        call: impl FnOnce(&mut Chain, &mut HttpSession<'_>) -> Flow,
+    ) -> Flow {
+        let snapshot = &self.plan.snapshot;
+        let cluster = self.cluster.get().map(|id| &snapshot.clusters[id.index()]);
+        let endpoint = cluster.zip(self.endpoint.get());
+        let endpoint = endpoint.map(|(cluster, id)| cluster.balancer.endpoint(id).address());
+        let facts = Facts {
+            peer: self.down.stream.peer(),
+            local: self.down.stream.local(),
+            listener: &snapshot.listeners[self.down.life.listener].config.name,
+            route: self.route.get(),
+            cluster: cluster.map(|cluster| &*cluster.config.name),
+            endpoint,
+            begun_us: self.begun.us,
+            elapsed: self.worker.env().now().since(self.begun_at),
+            request_bytes: self.bytes_in.get(),
+            response_bytes: self.bytes_out.get(),
+        };
+        let (request_tail, response_tail) = match tail {
+            Some((Way::Request, fields)) => (trailers(fields), None),
+            Some((Way::Response, fields)) => (None, trailers(fields)),
+            None => (None, None),
+        };
+        let mut session = HttpSession {
+            request: heads.request,
+            response: heads.response,
+            request_trailers: request_tail,
+            response_trailers: response_tail,
+            properties: &mut self.properties.borrow_mut(),
+            facts,
+        };
+        let chain = &mut *self.chain.borrow_mut();
+        let flow = call(chain, &mut session);
+        while let Some(callout) = chain.callout() {
+            self.start(callout);
+        }
+        flow
+    }
+
+    fn start(&self, callout: penstock_filter_host::Callout) {
+        let filter = &self.plan.snapshot.filters[self.links[callout.link].filter];
+        let name = &callout.cluster;
+        let bytes_max = filter.settings().hostcall_bytes_max;
+        // The host let only clusters through that the filter's settings name, and those are
+        // the config's.
+        if let Some(cluster) = self.plan.snapshot.config.cluster_named(name) {
+            callout::start(self.worker, self.plan, cluster, callout, bytes_max, &self.inbox);
+        }
+    }
+
+    /// Whether the piece may go on.
+    fn obey(&self, flow: Flow) -> Result<bool, Cause> {
+        match flow {
+            Flow::Continue => Ok(true),
+            Flow::Pause => Ok(false),
+            Flow::Close => Err(Cause::FilterCloses),
+            Flow::Respond(response) => {
+                let cause = match (&response.failed, response.status) {
+                    (None, _) => Cause::FilterResponds,
+                    (Some(_), 413) => Cause::BodyTooLarge,
+                    (Some(_), _) => Cause::FilterFailed,
+                };
+                self.response.replace(Some(response));
+                Err(cause)
+            }
+        }
+    }
+
+    fn is_shut(&self, way: Way) -> bool {
+        let chain = self.chain.borrow();
+        match way {
+            Way::Request => chain.is_request_shut(),
+            Way::Response => chain.is_response_shut(),
+        }
+    }
+
+    fn holds(&self, way: Way) -> bool {
+        let chain = self.chain.borrow();
+        match way {
+            Way::Request => chain.holds_request(),
+            Way::Response => chain.holds_response(),
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! An exchange as its filters see it: heads, trailers, properties.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use penstock_env::Address;
+use penstock_filter_host::abi::MapType;
+use penstock_filter_host::{HeaderMap, Session};
+use penstock_wire::http1::{Fields, RequestHead, Version};
+
+use super::fieldmap::{RequestMap, ResponseMap, TrailerMap};
+
+/// Properties that filters set and find again.
+pub(crate) type Properties = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// Bytes that the properties of one exchange may take, names and values together.
+const PROPERTY_BYTES_MAX: usize = 64 * 1024;
+
+/// What does not change while a filter runs.
+#[derive(Clone, Copy)]
+pub(crate) struct Facts<'a> {
+    pub(crate) peer: &'a Address,
+    pub(crate) local: &'a Address,
+    pub(crate) listener: &'a str,
+    pub(crate) route: Option<u32>,
+    pub(crate) cluster: Option<&'a str>,
+    pub(crate) endpoint: Option<&'a Address>,
+    pub(crate) begun_us: u64,
+    pub(crate) elapsed: Duration,
+    pub(crate) request_bytes: u64,
+    pub(crate) response_bytes: u64,
+}
+
+/// One call's view of an exchange.
+pub(crate) struct HttpSession<'a> {
+    pub(crate) request: RequestMap<'a>,
+    pub(crate) response: Option<ResponseMap<'a>>,
+    pub(crate) request_trailers: Option<TrailerMap<'a>>,
+    pub(crate) response_trailers: Option<TrailerMap<'a>>,
+    pub(crate) properties: &'a mut Properties,
+    pub(crate) facts: Facts<'a>,
+}
+
+impl Session for HttpSession<'_> {
+    fn headers(&mut self, map: MapType) -> Option<&mut dyn HeaderMap> {
+        fn part<M: HeaderMap>(map: Option<&mut M>) -> Option<&mut dyn HeaderMap> {
+            map.map(|map| map as &mut dyn HeaderMap)
+        }
+        match map {
+            MapType::RequestHeaders => Some(&mut self.request),
+            MapType::RequestTrailers => part(self.request_trailers.as_mut()),
+            MapType::ResponseHeaders => part(self.response.as_mut()),
+            MapType::ResponseTrailers => part(self.response_trailers.as_mut()),
+            _ => None,
+        }
+    }
+
+    fn property(&self, path: &[&[u8]], out: &mut Vec<u8>) -> bool {
+        self.well_known(path, out) || {
+            let name = path.join(&0);
+            let known = self.properties.iter().find(|(known, _)| *known == name);
+            known.map(|(_, value)| out.extend_from_slice(value)).is_some()
+        }
+    }
+
+    fn set_property(&mut self, path: &[&[u8]], value: &[u8]) -> bool {
+        if self.well_known(path, &mut Vec::new()) {
+            return false;
+        }
+        let name = path.join(&0);
+        let taken = |(known, value): &(Vec<u8>, Vec<u8>)| {
+            if *known == name { 0 } else { known.len() + value.len() }
+        };
+        let bytes: usize = self.properties.iter().map(taken).sum();
+        if bytes + name.len() + value.len() > PROPERTY_BYTES_MAX {
+            return false;
+        }
+        match self.properties.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, known)) => *known = value.to_vec(),
+            None => self.properties.push((name, value.to_vec())),
+        }
+        true
+    }
+}
+
+impl HttpSession<'_> {
+    /// The properties that every exchange has, by the names that Envoy gives them.
+    fn well_known(&self, path: &[&[u8]], out: &mut Vec<u8>) -> bool {
+        let facts = &self.facts;
+        match *path {
+            [b"request", name] => self.request_property(name, out),
+            [b"request", b"headers", name] => text(self.request.value(name), out),
+            [b"response", name] => self.response_property(name, out),
+            [b"response", b"headers", name] => {
+                text(self.response.as_ref().and_then(|map| map.value(name)), out)
+            }
+            [b"source", name] => address(name, Some(facts.peer), out),
+            [b"destination", name] => address(name, Some(facts.local), out),
+            [b"upstream", name] => address(name, facts.endpoint, out),
+            [b"connection", b"mtls"] => {
+                out.push(0);
+                true
+            }
+            [b"listener_name"] | [b"xds", b"listener_name"] => {
+                text(Some(facts.listener.as_bytes()), out)
+            }
+            [b"cluster_name"] | [b"xds", b"cluster_name"] => {
+                text(facts.cluster.map(str::as_bytes), out)
+            }
+            [b"route_name"] | [b"xds", b"route_name"] => {
+                let name = facts.route.map(|index| format!("{}/{index}", facts.listener));
+                text(name.as_ref().map(String::as_bytes), out)
+            }
+            _ => false,
+        }
+    }
+
+    fn request_property(&self, name: &[u8], out: &mut Vec<u8>) -> bool {
+        let head: &RequestHead = self.request.head();
+        let header = |name: &[u8]| head.fields().value_of(name);
+        match name {
+            b"path" => text(Some(head.path_and_query()), out),
+            b"url_path" => text(Some(head.path()), out),
+            b"query" => text(head.query(), out),
+            b"host" => text(head.authority(), out),
+            b"method" => text(Some(head.method_name()), out),
+            b"scheme" => text(Some(b"http"), out),
+            b"id" => text(header(b"x-request-id"), out),
+            b"referer" => text(header(b"referer"), out),
+            b"useragent" => text(header(b"user-agent"), out),
+            b"protocol" => match head.version() {
+                Version::Http10 => text(Some(b"HTTP/1.0"), out),
+                Version::Http11 => text(Some(b"HTTP/1.1"), out),
+            },
+            // Envoy gives times in nanoseconds.
+            b"time" => integer(self.facts.begun_us * 1_000, out),
+            b"duration" => integer(self.facts.elapsed.as_nanos() as u64, out),
+            b"size" | b"total_size" => integer(self.facts.request_bytes, out),
+            _ => false,
+        }
+    }
+
+    fn response_property(&self, name: &[u8], out: &mut Vec<u8>) -> bool {
+        let Some(response) = &self.response else { return false };
+        match name {
+            b"code" => integer(u64::from(response.head().status()), out),
+            b"size" | b"total_size" => integer(self.facts.response_bytes, out),
+            _ => false,
+        }
+    }
+}
+
+fn text(value: Option<&[u8]>, out: &mut Vec<u8>) -> bool {
+    value.map(|value| out.extend_from_slice(value)).is_some()
+}
+
+fn integer(value: u64, out: &mut Vec<u8>) -> bool {
+    out.extend_from_slice(&value.to_le_bytes());
+    true
+}
+
+fn address(name: &[u8], address: Option<&Address>, out: &mut Vec<u8>) -> bool {
+    let Some(address) = address else { return false };
+    match (name, address) {
+        (b"address", address) => text(Some(address.to_string().as_bytes()), out),
+        (b"port", Address::Ip(ip)) => integer(u64::from(SocketAddr::port(ip)), out),
+        _ => false,
+    }
+}
+
+/// The trailers, if any came.
+pub(crate) fn trailers(fields: &mut Fields) -> Option<TrailerMap<'_>> {
+    (fields.count() > 0).then_some(TrailerMap(fields))
+}
