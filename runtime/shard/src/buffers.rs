@@ -1,7 +1,9 @@
 //! The shard's receive buffers: one ring that the kernel takes from and chunks go back to.
 //!
-//! All sockets of a shard share them, so an idle connection holds none. When they run out the
-//! kernel ends the receive (ENOBUFS) and the pump arms it again once some came back.
+//! All sockets of a shard share them, so an idle connection holds none. Bytes that nobody reads
+//! shall not hold them either: once few are free, what arrives is copied out at once, and the
+//! socket's own limit bounds what it may keep. Should they run out all the same, the kernel ends
+//! the receive (ENOBUFS) and the pump arms it again once some came back.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::cell::Cell;
@@ -73,11 +75,19 @@ impl Buffers {
         self.count
     }
 
+    /// Whether so few are free that none should be kept for long: less than a quarter.
+    pub fn are_short(&self) -> bool {
+        self.available() < self.count / 4
+    }
+
     /// The chunk that a completion names: the kernel has filled `len` bytes of buffer `id`.
+    #[inline]
     pub fn lend(self: &Rc<Self>, id: u16, len: usize) -> Lent {
         assert!(id < self.count && len <= BUFFER_BYTES, "the kernel names our own buffers");
         self.lent.set(self.lent.get() + 1);
-        Lent { buffers: Rc::clone(self), id, start: 0, end: len as u16 }
+        let place = Place::Lent { buffers: Rc::clone(self), id };
+        let chunk = Lent { place, start: 0, end: len as u16 };
+        if self.are_short() { chunk.into_copy() } else { chunk }
     }
 
     fn give(&self, id: u16) {
@@ -130,12 +140,24 @@ fn allocate(layout: Layout) -> NonNull<u8> {
     NonNull::new(unsafe { alloc_zeroed(layout) }).unwrap_or_else(|| handle_alloc_error(layout))
 }
 
-/// Received bytes in a lent buffer.
+/// Received bytes: in a lent buffer, or copied out of one.
 pub struct Lent {
-    buffers: Rc<Buffers>,
-    id: u16,
+    place: Place,
     start: u16,
     end: u16,
+}
+
+enum Place {
+    Lent { buffers: Rc<Buffers>, id: u16 },
+    Copied(Box<[u8]>),
+}
+
+impl Lent {
+    /// The same bytes on the heap; the buffer goes back.
+    fn into_copy(self) -> Lent {
+        let bytes: Box<[u8]> = (&*self).into();
+        Lent { start: 0, end: bytes.len() as u16, place: Place::Copied(bytes) }
+    }
 }
 
 impl Deref for Lent {
@@ -143,12 +165,14 @@ impl Deref for Lent {
 
     #[inline]
     fn deref(&self) -> &[u8] {
-        let len = usize::from(self.end - self.start);
-        // SAFETY: `start..end` lies within what the kernel filled; the buffer is ours until this
-        // chunk is dropped.
-        unsafe {
-            let start = self.buffers.at(self.id).add(usize::from(self.start));
-            std::slice::from_raw_parts(start, len)
+        let range = usize::from(self.start)..usize::from(self.end);
+        match &self.place {
+            Place::Copied(bytes) => &bytes[range],
+            // SAFETY: the range lies within what the kernel filled; the buffer is ours until
+            // this chunk is dropped.
+            Place::Lent { buffers, id } => unsafe {
+                std::slice::from_raw_parts(buffers.at(*id).add(range.start), range.len())
+            },
         }
     }
 }
@@ -166,10 +190,12 @@ impl Chunk for Lent {
     }
 }
 
-impl Drop for Lent {
+impl Drop for Place {
     #[inline]
     fn drop(&mut self) {
-        self.buffers.give(self.id);
+        if let Place::Lent { buffers, id } = self {
+            buffers.give(*id);
+        }
     }
 }
 
@@ -193,5 +219,15 @@ mod tests {
         assert_eq!(chunk.len(), 3);
         drop((chunk, other));
         assert_eq!(buffers.available(), 4);
+    }
+
+    #[test]
+    fn bytes_that_nobody_reads_leave_a_quarter_of_the_buffers_free() {
+        let buffers = Rc::new(Buffers::new(8));
+        let unread: Vec<_> = (0..8).map(|id| buffers.lend(id, BUFFER_BYTES)).collect();
+        assert_eq!(buffers.available(), 2);
+        assert!(unread.iter().all(|chunk| chunk.len() == BUFFER_BYTES));
+        drop(unread);
+        assert_eq!(buffers.available(), 8);
     }
 }

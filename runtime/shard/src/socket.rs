@@ -32,6 +32,8 @@ pub struct Socket {
     pub(crate) send_error: i32,
     /// The peer has sent its end.
     pub(crate) ended: bool,
+    /// Its receive ended for want of buffers; the pump arms it again.
+    pub(crate) starved: bool,
     /// Our end is to follow the send under way.
     pub(crate) fin_wanted: bool,
     pub(crate) out: Vec<u8>,
@@ -58,6 +60,7 @@ impl Socket {
             recv_error: 0,
             send_error: 0,
             ended: false,
+            starved: false,
             fin_wanted: false,
             out: Vec::new(),
             out_at: 0,
@@ -228,6 +231,7 @@ impl Core {
                     return;
                 }
                 libc::ENOBUFS => {
+                    socket.starved = true;
                     add(&self.counters.starved, 1);
                     self.starved.borrow_mut().push(key);
                     return;
@@ -257,6 +261,7 @@ impl Core {
         for key in starved {
             let mut sockets = self.sockets.borrow_mut();
             let Some((socket, life)) = sockets.find(key) else { continue };
+            socket.starved = false;
             if life.end == End::Open && !life.receiving && socket.inbox.len() < INBOX_MAX {
                 life.receiving = true;
                 self.arm_recv(socket.fd, key);

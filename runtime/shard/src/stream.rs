@@ -65,7 +65,7 @@ impl Stream for ShardStream {
             return Poll::Ready(outcome(socket.recv_error).map(|()| None));
         }
         wait(&mut socket.recv_waker, context.waker());
-        if !life.receiving && self.core.buffers.available() > 0 {
+        if !life.receiving && !socket.starved {
             life.receiving = true;
             self.core.arm_recv(socket.fd, self.key);
         }

@@ -143,7 +143,7 @@ impl Env for ShardEnv {
         socket.recv_waker = None;
         socket.inbox.shrink_to_fit();
         socket.parked = Some(Box::new(Parked { stream, resume: Box::new(resume) }));
-        if !life.receiving && self.core.buffers.available() > 0 {
+        if !life.receiving && !socket.starved {
             life.receiving = true;
             self.core.arm_recv(socket.fd, key);
         }
