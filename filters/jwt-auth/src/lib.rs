@@ -12,6 +12,12 @@
 //! never be taken for an HMAC secret. Keys come from the configuration (`keys`, a JWK set) or from
 //! the issuer (`fetch`), are kept for all shards, and outlive an issuer that is down.
 //!
+//! A token that a shard sees for the first time takes 0.7 ms to verify with RS256, 1.3 ms with
+//! ES256 and 0.01 ms with HS256 (measured in the module, on one core of a 3 GHz server); after that
+//! it is known until it expires or the keys change. So give this filter a header deadline well
+//! above the default on a busy machine, and put a rate limit before it: a forged token costs as
+//! much as a new one.
+//!
 //! Whatever is wrong with a token answers 401 with the reason as RFC 6750 §3 has it; a request that
 //! cannot be judged because no keys could be had answers 503. A configuration that would let
 //! everything in is refused.
@@ -103,21 +109,21 @@ impl JwtAuth {
             return if self.rules.optional { Ok(None) } else { Err(Denial::Missing) };
         };
         let now = clock::unix().as_secs();
-        let token = Token::parse(text)?;
         // Only an answer that the present keys gave counts: a key that is withdrawn takes its
         // tokens with it.
-        let id = cache::id(text);
         let generation = self.keyring.generation();
-        if let Some(verdict) = self.cache.borrow_mut().find(&id, generation) {
+        if let Some(verdict) = self.cache.borrow_mut().find(text, generation) {
             verdict.times.check(now, self.rules.leeway)?;
             return Ok(Some(verdict.forwarded.clone()));
         }
+        let token = Token::parse(text)?;
         self.keyring.verify(&token)?;
         let claims = token.claims()?;
         let times = claims.check(&self.rules, now)?;
         let forwarded = claims.forward(&self.rules.forward)?;
-        let verdict = Verdict { generation, times, forwarded: forwarded.clone() };
-        self.cache.borrow_mut().insert(id, verdict);
+        let token = text.to_owned();
+        let verdict = Verdict { token, generation, times, forwarded: forwarded.clone() };
+        self.cache.borrow_mut().insert(verdict);
         Ok(Some(forwarded))
     }
 
