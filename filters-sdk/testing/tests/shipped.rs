@@ -54,7 +54,7 @@ fn a_wrong_configuration_is_refused_with_its_path_in_the_log() {
 /// Keys and tokens of each algorithm, made by another library (Python's cryptography) for this
 /// test alone. The tokens are good until 2096.
 fn tokens() -> Value {
-    serde_json::from_str(include_str!("tokens.json")).unwrap()
+    serde_json::from_str(include_str!("tokens.json")).expect("the file is JSON")
 }
 
 #[test]
