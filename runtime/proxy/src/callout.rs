@@ -15,6 +15,7 @@ use penstock_wire::http1::{
     RequestOutbound, ResponseHead, parse_response, write_request,
 };
 
+use crate::admission::Upstream;
 use crate::worker::{Plan, Worker};
 
 /// How long a call may take where the filter does not say.
@@ -101,7 +102,7 @@ async fn ask<E: Env>(
         let pooled = plan.pool(cluster, endpoint).take(worker.env().now(), keep_alive);
         let reused = pooled.is_some();
         let up = match pooled {
-            Some(stream) => Ok(stream),
+            Some(up) => Ok(up),
             None => connect(worker, plan, cluster, endpoint).await,
         };
         let Ok(up) = up else {
@@ -111,8 +112,8 @@ async fn ask<E: Env>(
         let mut out = SendBuf::new(worker.env().buffer());
         out.write(|buffer| write_request(&head, &RequestOutbound::of(&head), buffer));
         out.push(&callout.body);
-        up.start_send(out);
-        match receive(&up, head.method(), bytes_max).await {
+        up.stream.start_send(out);
+        match receive(&up.stream, head.method(), bytes_max).await {
             Ok((response, reusable)) => {
                 if reusable {
                     worker.keep(plan, cluster, endpoint, up);
@@ -131,12 +132,14 @@ async fn connect<E: Env>(
     plan: &Plan<E>,
     cluster: ClusterId,
     endpoint: EndpointId,
-) -> Result<E::Stream, ()> {
+) -> Result<Upstream<E::Stream>, ()> {
     let (env, ready) = (worker.env(), plan.cluster(cluster));
+    let place = ready.in_use.connect(ready.config.limits.connections_max).ok_or(())?;
     let timer = env.timer();
     timer.set(env.now() + ready.config.timeouts.connect);
     let address = ready.balancer.endpoint(endpoint).address();
-    timer.race(env.connect(address)).await.and_then(Result::ok).ok_or(())
+    let connected = timer.race(env.connect(address)).await.and_then(Result::ok);
+    connected.map(|stream| Upstream { stream, _place: place }).ok_or(())
 }
 
 /// The call as a request; `None` when the filter gave no path, or fields that can't be sent.

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod admission;
 mod callout;
 pub mod failure;
 mod housekeeping;
@@ -17,6 +18,7 @@ pub mod route;
 pub mod snapshot;
 mod worker;
 
+pub use admission::InUse;
 pub use failure::Cause;
 pub use metrics::Schemas;
 pub use snapshot::{Snapshot, SnapshotError, address_of};

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use penstock_env::{Stream, Time};
 
+use crate::admission::Upstream;
+
 /// How often unused connections are looked at.
 pub(crate) const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
@@ -19,7 +21,7 @@ pub(crate) struct Pool<S> {
 }
 
 struct Idle<S> {
-    stream: S,
+    up: Upstream<S>,
     since: Time,
 }
 
@@ -31,24 +33,24 @@ impl<S> Default for Pool<S> {
 
 impl<S: Stream> Pool<S> {
     /// The newest connection that is still good.
-    pub(crate) fn take(&self, now: Time, keep_alive: Duration) -> Option<S> {
+    pub(crate) fn take(&self, now: Time, keep_alive: Duration) -> Option<Upstream<S>> {
         loop {
-            let Idle { stream, since } = self.idle.borrow_mut().pop()?;
-            if now.since(since) < keep_alive && is_quiet(&stream) {
-                return Some(stream);
+            let Idle { up, since } = self.idle.borrow_mut().pop()?;
+            if now.since(since) < keep_alive && is_quiet(&up.stream) {
+                return Some(up);
             }
         }
     }
 
     /// Keeps a connection for the next request.
-    pub(crate) fn put(&self, stream: S, now: Time) {
-        self.idle.borrow_mut().push(Idle { stream, since: now });
+    pub(crate) fn put(&self, up: Upstream<S>, now: Time) {
+        self.idle.borrow_mut().push(Idle { up, since: now });
     }
 
     /// Drops what is too old or was closed; how many are left.
     pub(crate) fn sweep(&self, now: Time, keep_alive: Duration) -> usize {
         let mut idle = self.idle.borrow_mut();
-        idle.retain(|idle| now.since(idle.since) < keep_alive && is_quiet(&idle.stream));
+        idle.retain(|idle| now.since(idle.since) < keep_alive && is_quiet(&idle.up.stream));
         if idle.is_empty() {
             *idle = Vec::new();
         }

@@ -13,6 +13,7 @@ use penstock_telemetry::metrics::{Instance, Registry};
 use penstock_wire::http1::{BodyLimits, Lenient, Limits};
 use thiserror::Error;
 
+use crate::admission::InUse;
 use crate::metrics::Schemas;
 use crate::route::RouteTable;
 
@@ -58,6 +59,8 @@ pub struct Cluster {
     pub balancer: Balancer,
     /// Which endpoints may be picked.
     pub usable: UsableSet,
+    /// What it has under way, on all shards; kept over reloads.
+    pub in_use: Arc<InUse>,
     /// Its counters.
     pub metrics: Instance,
 }
@@ -125,12 +128,14 @@ fn build_cluster(
         address: address_of(&endpoint.address),
         weight: endpoint.weight.shares().try_into().unwrap_or(u16::MAX),
     });
+    let in_use = previous.map(|old| Arc::clone(&old.in_use)).unwrap_or_default();
     let previous = previous.map(|old| &old.balancer);
     let balancer = Balancer::new(&config.balance, endpoints.collect(), seed, previous)
         .map_err(|error| SnapshotError::Balancer { cluster: config.name.to_string(), error })?;
     Ok(Cluster {
         usable: UsableSet::all(balancer.endpoints().len()),
         balancer,
+        in_use,
         metrics: registry.instance(schemas.cluster.id, &[&config.name]),
         config: config.clone(),
     })

@@ -11,6 +11,7 @@ use penstock_env::{Env, Map, MapSeed, Rng, Stream, Time};
 use penstock_filter_host::{EnvWorld, Filters};
 use penstock_telemetry::access::AccessRecord;
 
+use crate::admission::{Queue, Upstream};
 use crate::failure::Cause;
 use crate::housekeeping;
 use crate::http1::Scratch;
@@ -72,6 +73,8 @@ pub(crate) struct Plan<E: Env> {
 
 struct ClusterState<E: Env> {
     balance: RefCell<ShardState>,
+    /// Requests that wait for a place.
+    queue: Rc<Queue>,
     /// By endpoint.
     pools: Vec<Pool<E::Stream>>,
 }
@@ -80,6 +83,7 @@ impl<E: Env> Plan<E> {
     fn new(snapshot: Arc<Snapshot>, rng: &mut Rng) -> Plan<E> {
         let clusters = snapshot.clusters.iter().map(|cluster| ClusterState {
             balance: RefCell::new(cluster.balancer.shard_state(rng)),
+            queue: Rc::default(),
             pools: cluster.balancer.endpoints().iter().map(|_| Pool::default()).collect(),
         });
         Plan { clusters: clusters.collect(), snapshot }
@@ -95,6 +99,12 @@ impl<E: Env> Plan<E> {
     #[inline]
     pub(crate) fn pool(&self, cluster: ClusterId, endpoint: EndpointId) -> &Pool<E::Stream> {
         &self.clusters[cluster.index()].pools[endpoint.index()]
+    }
+
+    /// The requests that wait for a place in a cluster.
+    #[inline]
+    pub(crate) fn queue(&self, cluster: ClusterId) -> &Rc<Queue> {
+        &self.clusters[cluster.index()].queue
     }
 
     /// The pool of the same endpoint of the same cluster as `old`'s, if both are still there.
@@ -291,13 +301,14 @@ impl<E: Env> Worker<E> {
         plan: &Rc<Plan<E>>,
         cluster: ClusterId,
         endpoint: EndpointId,
-        stream: E::Stream,
+        up: Upstream<E::Stream>,
     ) {
         let (now, current) = (self.inner.env.now(), self.inner.plan.borrow());
         if Rc::ptr_eq(plan, &current) {
-            plan.pool(cluster, endpoint).put(stream, now);
+            plan.pool(cluster, endpoint).put(up, now);
+            plan.queue(cluster).wake_one();
         } else if let Some(pool) = current.successor(plan, cluster, endpoint) {
-            pool.put(stream, now);
+            pool.put(up, now);
         }
     }
 

@@ -17,7 +17,9 @@ use super::download::{self, Answer};
 use super::exchange::{After, Exchange};
 use super::filtered::Filtered;
 use super::forwarded::Added;
+use super::places::{Found, Picked, enter, pick, wait_for_one, wait_to_connect};
 use super::{Scratch, tunnel, upload};
+use crate::admission::Upstream;
 use crate::failure::{self, Cause};
 use crate::route::Route;
 
@@ -81,9 +83,18 @@ pub(crate) async fn until_answered<E: Env>(
     let (shard, ids) = (exchange.worker.shard(), &exchange.worker.schemas().cluster);
     let counters = plan.cluster(cluster).metrics.shard(shard);
     let (mut tried, mut last, mut fresh) = (TriedSet::default(), None, false);
+    let _place = match enter(exchange, cluster).await {
+        Ok(place) => place,
+        Err(cause) => return Outcome::Failed(cause),
+    };
     loop {
-        let Some(endpoint) = exchange.worker.pick(plan, cluster, key, &tried) else {
-            return Outcome::Failed(last.unwrap_or(Cause::NoEndpoint));
+        let endpoint = match pick(exchange, cluster, key, &tried) {
+            Picked::Endpoint(endpoint) => endpoint,
+            Picked::None => return Outcome::Failed(last.unwrap_or(Cause::NoEndpoint)),
+            Picked::Full => match Box::pin(wait_for_one(exchange, cluster, key, &tried)).await {
+                Ok(endpoint) => endpoint,
+                Err(cause) => return Outcome::Failed(cause),
+            },
         };
         counters.increment(ids.attempts);
         exchange.record.attempts += 1;
@@ -132,15 +143,15 @@ async fn ask_one<E: Env>(
     let reused = pooled.is_some();
     let (counters, ids) = (ready.metrics.shard(worker.shard()), &worker.schemas().cluster);
     let up = match pooled {
-        Some(stream) => {
+        Some(up) => {
             counters.increment(ids.reused);
-            stream
+            up
         }
         None => {
             // Boxed: connections are opened far more rarely than used, and an exchange that
             // does not open one shall not carry the room for it.
             match Box::pin(connect(exchange, cluster, endpoint, ask.deadlines)).await {
-                Ok(stream) => stream,
+                Ok(up) => up,
                 Err(cause) => {
                     counters.increment(ids.connect_failures);
                     if cause.side() == failure::Side::Upstream {
@@ -166,8 +177,16 @@ async fn connect<E: Env>(
     cluster: ClusterId,
     endpoint: EndpointId,
     deadlines: &Deadlines,
-) -> Result<E::Stream, Cause> {
+) -> Result<Upstream<E::Stream>, Cause> {
     let (worker, ready) = (exchange.worker, exchange.plan.cluster(cluster));
+    let max = ready.config.limits.connections_max;
+    let _place = match ready.in_use.connect(max) {
+        Some(place) => place,
+        None => match wait_to_connect(exchange, cluster, endpoint).await? {
+            Found::Unused(up) => return Ok(up),
+            Found::Place(place) => place,
+        },
+    };
     let (env, address) = (worker.env(), ready.balancer.endpoint(endpoint).address());
     ready.metrics.shard(worker.shard()).increment(worker.schemas().cluster.connects);
     let begun = env.now();
@@ -178,7 +197,7 @@ async fn connect<E: Env>(
     });
     let connected = connected.await;
     exchange.record.connect += env.now().since(begun);
-    connected
+    connected.map(|stream| Upstream { stream, _place })
 }
 
 /// Sends the request on `up`, and brings the response down while the body goes up.
@@ -187,7 +206,7 @@ async fn send_and_receive<E: Env>(
     scratch: &mut Scratch,
     route: &Route,
     (cluster, endpoint, in_flight): (ClusterId, EndpointId, InFlight),
-    up: E::Stream,
+    up: Upstream<E::Stream>,
     ask: &Ask<'_, '_, E>,
 ) -> End {
     let Ask { deadlines, filtered, held } = *ask;
@@ -199,7 +218,7 @@ async fn send_and_receive<E: Env>(
     if let Err(cause) = upload::first(exchange, scratch, held, &mut out) {
         return End::Failed { cause, again: false, stale: false };
     }
-    up.start_send(out);
+    up.stream.start_send(out);
     let sent_at = env.now();
     exchange.record.sent = sent_at;
     let upload_done = scratch.upload.is_finished();
@@ -213,12 +232,12 @@ async fn send_and_receive<E: Env>(
             let listener = exchange.listener;
             let parts = upload::Parts { relay: upload, replay, listener, request };
             let through = filtered.filter(|_| held.is_some());
-            upload::rest(worker, down, &up, parts, through, &waiting, &ready.config.timeouts)
+            upload::rest(worker, down, &up.stream, parts, through, &waiting, &ready.config.timeouts)
         });
         let downloading = download::Download {
             worker,
             down,
-            up: &up,
+            up: &up.stream,
             request,
             response,
             partial,
@@ -239,7 +258,8 @@ async fn send_and_receive<E: Env>(
     match answer {
         Ok(Answer::Upgraded) => {
             sent.in_flight.finish(env.now().since(sent_at), env.now());
-            let ended = tunnel::run(exchange, sent.up, deadlines, &ready.config.timeouts).await;
+            let ended =
+                tunnel::run(exchange, sent.up.stream, deadlines, &ready.config.timeouts).await;
             ended.map_or(End::Answered(After::Gone), |cause| End::Cut(cause, After::Close))
         }
         Ok(Answer::Complete { reusable, keeps_alive, first_byte }) => {
@@ -255,7 +275,7 @@ struct Sent<S> {
     cluster: ClusterId,
     endpoint: EndpointId,
     in_flight: InFlight,
-    up: S,
+    up: Upstream<S>,
     replayable: bool,
     progress: Progress,
 }
@@ -275,7 +295,7 @@ impl<S: Stream> Sent<S> {
         let first_byte_us = first_byte.as_micros() as u64;
         counters.record(worker.schemas().cluster.first_byte, first_byte_us);
         let uploaded = self.progress.uploaded.get();
-        if reusable && uploaded && is_sent(&self.up) {
+        if reusable && uploaded && is_sent(&self.up.stream) {
             worker.keep(plan, self.cluster, self.endpoint, self.up);
         }
         match (uploaded, keeps_alive) {

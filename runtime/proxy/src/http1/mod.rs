@@ -4,7 +4,7 @@
 //! accept -> parked -> head -> exchange -> keep alive: head -> ... -> parked -> ... -> closed
 //! ```
 //! `connection` is that line; `head` reads a request's head; `exchange` is one request and its
-//! answer: `attempt` asks an endpoint, `respond` answers ourselves, `body` and `deadlines` are
+//! answer: `attempt` asks an endpoint once `places` found room, `respond` answers ourselves, `body` and `deadlines` are
 //! what both directions share.
 
 mod attempt;
@@ -18,6 +18,7 @@ mod fieldmap;
 mod filtered;
 mod forwarded;
 mod head;
+mod places;
 mod record;
 mod respond;
 mod scratch;

@@ -27,6 +27,7 @@ pub(crate) struct Record {
     pub(crate) attempts: u8,
     pub(crate) status: u16,
     pub(crate) cause: Option<Cause>,
+    pub(crate) queue: Duration,
     pub(crate) connect: Duration,
     pub(crate) sent: Time,
     pub(crate) first_byte: Duration,
@@ -48,6 +49,7 @@ impl Record {
             attempts: 0,
             status: 0,
             cause: None,
+            queue: Duration::ZERO,
             connect: Duration::ZERO,
             sent: arrival.complete,
             first_byte: Duration::ZERO,
@@ -102,7 +104,7 @@ impl<E: Env> Exchange<'_, E> {
         entry.phases = Phases {
             head_us: us(record.head),
             filters_us: us(record.filters),
-            queue_us: 0,
+            queue_us: us(record.queue),
             connect_us: us(record.connect),
             first_byte_us: us(record.first_byte),
         };

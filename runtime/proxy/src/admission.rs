@@ -1,0 +1,197 @@
+//! How much a cluster may have under way, and the queue in front of that.
+//!
+//! Counts are the appliance's: all shards share them, as they share each endpoint's. The queue is
+//! a shard's own. A place that another shard frees is found by looking again every few
+//! milliseconds; one that this shard frees wakes the longest waiting at once.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use penstock_env::{Env, Time, Timer};
+
+use crate::failure::Cause;
+
+/// How often a queued request looks for a place that another shard freed.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// What a cluster has under way, on all shards together.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct InUse {
+    requests: AtomicU32,
+    connections: AtomicU32,
+}
+
+impl InUse {
+    /// Requests in flight.
+    pub fn requests(&self) -> u32 {
+        self.requests.load(Relaxed)
+    }
+
+    /// Upstream connections, used and unused.
+    pub fn connections(&self) -> u32 {
+        self.connections.load(Relaxed)
+    }
+
+    /// A connection's place among at most `max`.
+    pub(crate) fn connect(self: &Arc<Self>, max: u32) -> Option<ConnectionPlace> {
+        take(&self.connections, max).then(|| ConnectionPlace { in_use: Arc::clone(self) })
+    }
+}
+
+fn take(counter: &AtomicU32, max: u32) -> bool {
+    if counter.fetch_add(1, Relaxed) < max {
+        return true;
+    }
+    counter.fetch_sub(1, Relaxed);
+    false
+}
+
+/// An upstream connection in its cluster's count, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct ConnectionPlace {
+    in_use: Arc<InUse>,
+}
+
+impl Drop for ConnectionPlace {
+    fn drop(&mut self) {
+        let before = self.in_use.connections.fetch_sub(1, Relaxed);
+        assert!(before > 0, "more connections ended than began");
+    }
+}
+
+/// An upstream connection with its place.
+pub(crate) struct Upstream<S> {
+    pub(crate) stream: S,
+    pub(crate) _place: ConnectionPlace,
+}
+
+/// A request in its cluster's count, until it is dropped.
+pub(crate) struct RequestPlace {
+    in_use: Arc<InUse>,
+    queue: Rc<Queue>,
+}
+
+impl Drop for RequestPlace {
+    fn drop(&mut self) {
+        let before = self.in_use.requests.fetch_sub(1, Relaxed);
+        assert!(before > 0, "more requests ended than began");
+        self.queue.wake_one();
+    }
+}
+
+/// The requests of one shard that wait for something of a cluster.
+#[derive(Default)]
+pub(crate) struct Queue {
+    waiting: RefCell<VecDeque<Rc<Ticket>>>,
+}
+
+#[derive(Default)]
+struct Ticket {
+    called: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Queue {
+    /// A place for a request, if nobody waits and there is one.
+    #[inline]
+    pub(crate) fn enter(self: &Rc<Self>, in_use: &Arc<InUse>, max: u32) -> Option<RequestPlace> {
+        let free = self.waiting.borrow().is_empty() && take(&in_use.requests, max);
+        free.then(|| self.place(in_use))
+    }
+
+    /// A place for a request, whoever waits.
+    fn enter_first(self: &Rc<Self>, in_use: &Arc<InUse>, max: u32) -> Option<RequestPlace> {
+        take(&in_use.requests, max).then(|| self.place(in_use))
+    }
+
+    fn place(self: &Rc<Self>, in_use: &Arc<InUse>) -> RequestPlace {
+        RequestPlace { in_use: Arc::clone(in_use), queue: Rc::clone(self) }
+    }
+
+    /// Waits for a place, in turn.
+    ///
+    /// # Errors
+    /// `queued_max` requests wait already, or none became free by `until`.
+    pub(crate) async fn wait_to_enter<E: Env>(
+        self: &Rc<Self>,
+        env: &E,
+        in_use: &Arc<InUse>,
+        (max, queued_max): (u32, u32),
+        until: Time,
+    ) -> Result<RequestPlace, Cause> {
+        self.wait_for(env, queued_max, until, || self.enter_first(in_use, max)).await
+    }
+
+    /// Waits until `find` finds something, asking when this shard frees anything, and every few
+    /// milliseconds.
+    ///
+    /// # Errors
+    /// As [`Queue::wait_to_enter`].
+    pub(crate) async fn wait_for<E: Env, T>(
+        self: &Rc<Self>,
+        env: &E,
+        queued_max: u32,
+        until: Time,
+        mut find: impl FnMut() -> Option<T>,
+    ) -> Result<T, Cause> {
+        if self.waiting.borrow().len() >= queued_max as usize {
+            return Err(Cause::ClusterFull);
+        }
+        let ticket = Rc::new(Ticket::default());
+        self.waiting.borrow_mut().push_back(Rc::clone(&ticket));
+        let _leaves = Leaves { queue: self, ticket: &ticket };
+        let timer = env.timer();
+        timer.set((env.now() + LOOK_EVERY).min(until));
+        loop {
+            poll_fn(|context| {
+                if ticket.called.take() {
+                    return Poll::Ready(());
+                }
+                ticket.waker.replace(Some(context.waker().clone()));
+                timer.poll_expired(context)
+            })
+            .await;
+            let first = self.waiting.borrow().front().is_some_and(|one| Rc::ptr_eq(one, &ticket));
+            if first && let Some(found) = find() {
+                return Ok(found);
+            }
+            if env.now() >= until {
+                return Err(Cause::QueueTimeout);
+            }
+            timer.set((env.now() + LOOK_EVERY).min(until));
+        }
+    }
+
+    /// Tells the longest waiting that something became free.
+    #[inline]
+    pub(crate) fn wake_one(&self) {
+        let first = self.waiting.borrow().front().map(Rc::clone);
+        if let Some(ticket) = first {
+            ticket.called.set(true);
+            let waker = ticket.waker.take();
+            if let Some(waker) = waker {
+                waker.wake();
+            }
+        }
+    }
+}
+
+/// Takes a ticket out of the queue however the wait ends, and passes the turn on.
+struct Leaves<'a> {
+    queue: &'a Queue,
+    ticket: &'a Rc<Ticket>,
+}
+
+impl Drop for Leaves<'_> {
+    fn drop(&mut self) {
+        self.queue.waiting.borrow_mut().retain(|one| !Rc::ptr_eq(one, self.ticket));
+        self.queue.wake_one();
+    }
+}

@@ -1,0 +1,108 @@
+//! A request's places: among its cluster's requests, at an endpoint, on a connection.
+
+use penstock_balance::{EndpointId, TriedSet};
+use penstock_config::ClusterId;
+use penstock_env::Env;
+
+use super::exchange::Exchange;
+use crate::admission::{ConnectionPlace, RequestPlace, Upstream};
+use crate::failure::Cause;
+
+/// A place among the cluster's requests, waited for if need be.
+pub(crate) async fn enter<E: Env>(
+    exchange: &mut Exchange<'_, E>,
+    cluster: ClusterId,
+) -> Result<RequestPlace, Cause> {
+    let (plan, env) = (exchange.plan, exchange.worker.env());
+    let (ready, queue) = (plan.cluster(cluster), plan.queue(cluster));
+    let limits = &ready.config.limits;
+    if let Some(place) = queue.enter(&ready.in_use, limits.requests_max) {
+        return Ok(place);
+    }
+    let (begun, maxima) = (env.now(), (limits.requests_max, limits.queued_max));
+    let until = begun + ready.config.timeouts.queue;
+    let place = Box::pin(queue.wait_to_enter(env, &ready.in_use, maxima, until)).await;
+    exchange.record.queue += env.now().since(begun);
+    place
+}
+
+pub(crate) enum Picked {
+    Endpoint(EndpointId),
+    /// Those that could be asked have as many requests as they may.
+    Full,
+    None,
+}
+
+/// An endpoint that was not tried and has room for another request.
+pub(crate) fn pick<E: Env>(
+    exchange: &Exchange<'_, E>,
+    cluster: ClusterId,
+    key: Option<u64>,
+    tried: &TriedSet,
+) -> Picked {
+    let (plan, ready) = (exchange.plan, exchange.plan.cluster(cluster));
+    let max = ready.config.limits.endpoint_requests_max;
+    let (mut passed, mut full) = (*tried, false);
+    for _ in 0..PICKS_MAX {
+        match exchange.worker.pick(plan, cluster, key, &passed) {
+            Some(id) if ready.balancer.endpoint(id).load().in_flight() < max => {
+                return Picked::Endpoint(id);
+            }
+            Some(id) => {
+                full = true;
+                passed.insert(id);
+            }
+            None => break,
+        }
+    }
+    if full { Picked::Full } else { Picked::None }
+}
+
+pub(crate) async fn wait_for_one<E: Env>(
+    exchange: &mut Exchange<'_, E>,
+    cluster: ClusterId,
+    key: Option<u64>,
+    tried: &TriedSet,
+) -> Result<EndpointId, Cause> {
+    let (plan, env) = (exchange.plan, exchange.worker.env());
+    let (config, begun) = (&plan.cluster(cluster).config, env.now());
+    let (queued_max, until) = (config.limits.queued_max, begun + config.timeouts.queue);
+    let found = plan.queue(cluster).wait_for(env, queued_max, until, || {
+        match pick(exchange, cluster, key, tried) {
+            Picked::Endpoint(endpoint) => Some(endpoint),
+            Picked::Full | Picked::None => None,
+        }
+    });
+    let found = found.await;
+    exchange.record.queue += env.now().since(begun);
+    found
+}
+
+/// What a request that wants to connect can be given.
+pub(crate) enum Found<S> {
+    Unused(Upstream<S>),
+    Place(ConnectionPlace),
+}
+
+/// Waits for a connection that became free, or for room for another one.
+pub(crate) async fn wait_to_connect<E: Env>(
+    exchange: &mut Exchange<'_, E>,
+    cluster: ClusterId,
+    endpoint: EndpointId,
+) -> Result<Found<E::Stream>, Cause> {
+    let (plan, env) = (exchange.plan, exchange.worker.env());
+    let (ready, begun) = (plan.cluster(cluster), env.now());
+    let (limits, timeouts) = (&ready.config.limits, &ready.config.timeouts);
+    let found =
+        plan.queue(cluster).wait_for(env, limits.queued_max, begun + timeouts.queue, || {
+            let unused = plan.pool(cluster, endpoint).take(env.now(), timeouts.keep_alive);
+            let place = || ready.in_use.connect(limits.connections_max).map(Found::Place);
+            unused.map(Found::Unused).or_else(place)
+        });
+    let found = found.await;
+    exchange.record.queue += env.now().since(begun);
+    found
+}
+
+/// How many full endpoints are passed by before a request waits.
+const PICKS_MAX: usize = 4;
