@@ -10,6 +10,7 @@
 //! shard one [`Filters`]; each exchange one [`Chain`].
 
 mod cache;
+mod callbacks;
 mod calls;
 mod chain;
 mod configured;
@@ -28,6 +29,7 @@ mod pairs;
 mod policy;
 #[cfg(any(test, feature = "property"))]
 pub mod property;
+mod running;
 mod session;
 mod settings;
 mod shared;

@@ -152,15 +152,16 @@ impl ShardStats {
 
 /// How many kinds of failure [`TrapCause`] tells apart.
 pub const FAILURE_KINDS: usize = TrapCause::Fuel as usize + 1;
-/// One callback in so many has its time taken: two clock reads are a fifth of a small callback.
-pub const SAMPLE_EVERY: u64 = 16;
+/// One callback in so many has its time taken: two reads of the thread's clock cost
+/// as much as a small callback.
+pub const SAMPLE_EVERY: u64 = 64;
 
 /// What one filter did on all shards, and the metrics it defined. Outlives hot swaps.
 #[derive(Debug)]
 pub struct FilterStats {
     /// The filter's name.
     pub name: Arc<str>,
-    /// One for each shard.
+    /// One for each shard, and a last one for the trial starts of the control thread.
     pub shards: Box<[ShardStats]>,
     /// The filter's own metrics; slots are taken from the front.
     defined: Box<[OnceLock<Defined>]>,

@@ -10,6 +10,7 @@ use wasmtime::{Memory, TypedFunc};
 
 use crate::abi::{Status, Version};
 use crate::contexts::{ContextId, Contexts, Kind};
+use crate::engine::TICK;
 use crate::limits::Limits;
 use crate::metrics::{FilterStats, ShardStats};
 use crate::session::{Body, CalloutResponse, Session};
@@ -47,6 +48,7 @@ pub(crate) struct State {
     pub(crate) scratch: Vec<u8>,
     pub(crate) clock: Clock,
     pub(crate) log: LogBudget,
+    pub(crate) watch: Watch,
     /// The code of `proc_exit`, when that ended the instance.
     pub(crate) exit: Option<u32>,
 }
@@ -246,6 +248,40 @@ impl Clock {
         let now = world.now().as_ns();
         self.monotonic_ns = now.max(self.monotonic_ns.saturating_add(CLOCK_STEP_NS));
         self.monotonic_ns
+    }
+}
+
+/// The deadline of the call under way, in two halves.
+///
+/// The epoch is wall time, and a thread may be kept waiting for a processor longer than any
+/// deadline. So when the first half is over, the thread's own clock is looked at, and when the
+/// second is, the filter is ended only if it really ran for about that long; else it gets what it
+/// missed. A loop on a free processor ends at its deadline to the tick.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Watch {
+    rest_ticks: u64,
+    halfway: Option<Option<u64>>,
+}
+
+impl Watch {
+    /// A watch for a deadline, and the ticks of its first half.
+    #[inline]
+    pub(crate) fn new(ticks: u64) -> (Watch, u64) {
+        let first = ticks / 2;
+        (Watch { rest_ticks: ticks - first, halfway: None }, first)
+    }
+
+    /// The epoch's deadline came: how many more ticks there are, or `None` for the end.
+    pub(crate) fn expired(&mut self, cpu_ns: Option<u64>) -> Option<u64> {
+        let Some(halfway) = self.halfway else {
+            self.halfway = Some(cpu_ns);
+            return Some(self.rest_ticks);
+        };
+        let ran_ns = cpu_ns?.saturating_sub(halfway?);
+        let tick_ns = TICK.as_nanos() as u64;
+        // A tick may come just after the look halfway, so that one less was had.
+        let enough_ns = (self.rest_ticks - 1) * tick_ns;
+        (ran_ns < enough_ns).then(|| (enough_ns - ran_ns).div_ceil(tick_ns))
     }
 }
 

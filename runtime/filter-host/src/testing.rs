@@ -171,6 +171,9 @@ impl Session for FakeSession {
 pub struct FakeWorld {
     now: Cell<Time>,
     rng: RefCell<Rng>,
+    cpu_ns: Cell<u64>,
+    /// How far the thread's clock moves at each look; there is none by default.
+    pub cpu_step_ns: Cell<Option<u64>>,
     /// The least level that filters see.
     pub level: Cell<LogLevel>,
     /// Every line: level and text.
@@ -183,6 +186,8 @@ impl FakeWorld {
         FakeWorld {
             now: Cell::new(Time::from_ns(1_000_000_000)),
             rng: RefCell::new(Rng::new(seed)),
+            cpu_ns: Cell::new(0),
+            cpu_step_ns: Cell::new(None),
             level: Cell::new(LogLevel::Trace),
             lines: RefCell::default(),
         }
@@ -212,8 +217,10 @@ impl World for FakeWorld {
         self.rng.borrow_mut().next_u64()
     }
 
-    fn stopwatch_ns(&self) -> u64 {
-        0
+    fn cpu_ns(&self) -> Option<u64> {
+        let step = self.cpu_step_ns.get()?;
+        self.cpu_ns.set(self.cpu_ns.get() + step);
+        Some(self.cpu_ns.get())
     }
 
     fn log_level(&self) -> LogLevel {

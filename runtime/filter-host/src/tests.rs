@@ -212,6 +212,22 @@ fn a_loop_is_stopped() {
 }
 
 #[test]
+fn a_thread_that_had_to_wait_is_not_the_filters_fault() {
+    let body = r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+        (loop $again br $again) i32.const 0)"#;
+    let harness = harness(body, |_| {});
+    // At each look the thread has had 0.3 ms of a processor: a deadline of 5 ms, whose second
+    // half wants 2 ms, is put off until the eighth look.
+    harness.world.cpu_step_ns.set(Some(300_000));
+    let (mut session, mut chain) = (session(), harness.chain());
+    let flow = chain.request_headers(&mut session, true);
+    assert!(matches!(flow, Flow::Respond(response) if response.details == "filter_deadline"));
+    let had = harness.world.cpu_ns().expect("there is a clock");
+    assert!(had >= 8 * 300_000, "{had}");
+    chain.finish(&mut session);
+}
+
+#[test]
 fn memory_has_an_end() {
     let body = r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
         (loop $again

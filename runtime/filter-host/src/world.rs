@@ -15,9 +15,10 @@ pub trait World {
     /// Random bits.
     fn random(&self) -> u64;
 
-    /// Nanoseconds of a clock that advances while a filter runs, for measuring its cost; a
-    /// constant where nothing is measured, as in a simulation.
-    fn stopwatch_ns(&self) -> u64;
+    /// Nanoseconds that this thread has had of a processor (`CLOCK_THREAD_CPUTIME_ID`): for
+    /// measuring filters, and for not blaming one whose thread had to wait. `None` where nothing
+    /// is measured, as in a simulation; deadlines are wall time then.
+    fn cpu_ns(&self) -> Option<u64>;
 
     /// The least level that is worth writing a line for.
     fn log_level(&self) -> LogLevel;
@@ -30,13 +31,14 @@ pub trait World {
 #[derive(Clone, Debug)]
 pub struct EnvWorld<E> {
     env: E,
-    stopwatch_ns: fn() -> u64,
+    cpu_ns: fn() -> u64,
 }
 
 impl<E: Env> EnvWorld<E> {
-    /// `stopwatch_ns` is read around one callback in sixteen; the simulator passes a constant.
-    pub fn new(env: E, stopwatch_ns: fn() -> u64) -> EnvWorld<E> {
-        EnvWorld { env, stopwatch_ns }
+    /// `cpu_ns` is [`World::cpu_ns`], with 0 for none; it costs a system call, and is read around
+    /// one callback in 64 and for one that runs long.
+    pub fn new(env: E, cpu_ns: fn() -> u64) -> EnvWorld<E> {
+        EnvWorld { env, cpu_ns }
     }
 }
 
@@ -53,8 +55,8 @@ impl<E: Env> World for EnvWorld<E> {
         self.env.random()
     }
 
-    fn stopwatch_ns(&self) -> u64 {
-        (self.stopwatch_ns)()
+    fn cpu_ns(&self) -> Option<u64> {
+        Some((self.cpu_ns)()).filter(|&ns| ns > 0)
     }
 
     fn log_level(&self) -> LogLevel {

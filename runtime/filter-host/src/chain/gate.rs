@@ -4,6 +4,8 @@
 //! and either lets all it has go to the next, or keeps all until it is resumed. So a link never
 //! sees a body whose head it hasn't let pass, and order needs no bookkeeping across links.
 
+use std::ops::Range;
+
 use crate::session::{Body, OverLimit};
 
 /// Pieces of one half on their way; a body's bytes travel beside them.
@@ -87,5 +89,28 @@ impl Gate {
         self.held.head = pieces.head.or(self.held.head);
         self.held.body = pieces.body.or(self.held.body);
         self.held.trailers |= pieces.trailers;
+    }
+}
+
+/// The held bytes, as the filter sees and changes them: they grow no further than gathering may.
+pub(super) struct Held {
+    pub(super) bytes: Vec<u8>,
+    pub(super) bytes_max: usize,
+}
+
+impl Body for Held {
+    fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    fn copy(&self, start: usize, into: &mut [u8]) {
+        self.bytes.copy(start, into);
+    }
+
+    fn splice(&mut self, range: Range<usize>, bytes: &[u8]) -> Result<(), OverLimit> {
+        match self.bytes.len() - range.len() + bytes.len() <= self.bytes_max {
+            true => Body::splice(&mut self.bytes, range, bytes),
+            false => Err(OverLimit),
+        }
     }
 }

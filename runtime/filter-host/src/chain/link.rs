@@ -1,34 +1,32 @@
 //! One filter of one exchange: its context, its gates, and its policy when it fails.
 
 use std::rc::Rc;
-use std::task::Context;
 
 use crate::abi::{Action, Callback, MapType};
-use crate::chain::gate::{Gate, Pieces, Stage};
-use crate::chain::{Event, denied};
-use crate::contexts::{self, ContextId};
+use crate::chain::denied;
+use crate::chain::gate::{Gate, Held, Pieces, Stage};
+use crate::chain::wish::{Wish, forget_idle, resume_flag};
+use crate::contexts::ContextId;
 use crate::error::Trapped;
-use crate::filters::{Live, Running};
 use crate::instance::{Instance, Way};
-use crate::session::{
-    Body, Callout, CalloutFailure, CalloutResponse, LocalResponse, OverLimit, Session,
-};
-use crate::settings::{Isolation, OnError, PauseHeaders};
+use crate::running::{Live, Running};
+use crate::session::{Body, LocalResponse, OverLimit, Session};
+use crate::settings::{OnError, PauseHeaders};
 use crate::state::Lent;
 
 /// A filter in a chain.
 pub(super) struct Link {
-    live: Rc<Live>,
+    pub(super) live: Rc<Live>,
     plugin: u32,
-    place: Place,
-    request: Gate,
-    response: Gate,
+    pub(super) place: Place,
+    pub(super) request: Gate,
+    pub(super) response: Gate,
     // The filter wants something: seen on the way out of a callback.
     called: bool,
 }
 
 /// Where the exchange stands with the filter.
-enum Place {
+pub(super) enum Place {
     /// It has not come to it.
     Before,
     /// It has a context.
@@ -195,12 +193,12 @@ impl Link {
             gate.take(body, bytes_max)?;
         }
         // Taken out for the call, so that the session's borrow and the gate's don't meet.
-        let mut held = std::mem::take(&mut gate.bytes);
+        let mut held = Held { bytes: std::mem::take(&mut gate.bytes), bytes_max };
         let view: &mut dyn Body = if holds { &mut held } else { body };
         let bytes = u32::try_from(view.len()).map_err(|_| OverLimit)?;
         let lent = lend(way, session, Some(view));
         let action = self.act(way, at, |instance| instance.on_body(way, at.1, lent, bytes, end));
-        self.gate_mut(way).bytes = held;
+        self.gate_mut(way).bytes = held.bytes;
         let action = action?;
         self.note(way, action, Stage::Body);
         Ok(())
@@ -217,14 +215,20 @@ impl Link {
             Way::Response => MapType::ResponseTrailers,
         };
         let count = session.headers(map).map_or(0, |map| map.len()) as u32;
-        let mut held = std::mem::take(&mut self.gate_mut(way).bytes);
         let holds = self.gate(way).waits();
+        let mut held = self.lift(way);
         let lent = lend(way, session, holds.then_some(&mut held as &mut dyn Body));
         let action = self.act(way, at, |instance| instance.on_trailers(way, at.1, lent, count));
-        self.gate_mut(way).bytes = held;
+        self.gate_mut(way).bytes = held.bytes;
         let action = action?;
         self.note(way, action, Stage::Trailers);
         Ok(())
+    }
+
+    /// The held bytes, out of their gate for the length of a call.
+    pub(super) fn lift(&mut self, way: Way) -> Held {
+        let bytes_max = self.live.filter.settings.body_bytes_max;
+        Held { bytes: std::mem::take(&mut self.gate_mut(way).bytes), bytes_max }
     }
 
     /// Runs a callback, and looks at what it asked for: an answer or a cut comes before whatever
@@ -236,9 +240,12 @@ impl Link {
         call: impl FnOnce(&mut Instance) -> Result<Action, Trapped>,
     ) -> Result<Action, Failed> {
         let mut wish = Wish::default();
+        let (request, response) = (self.request.waits(), self.response.waits());
         let action = running.with(|instance| {
+            forget_idle(instance, id, request, response);
             let action = call(instance)?;
             wish = Wish::of(instance, id, way);
+            forget_idle(instance, id, request, response);
             Ok(action)
         })?;
         self.called |= wish.callouts;
@@ -392,103 +399,6 @@ impl Link {
             ..LocalResponse::default()
         }))
     }
-
-    /// The filter's next HTTP call for this exchange.
-    pub(super) fn callout(&mut self, index: usize) -> Option<Callout> {
-        let Place::In(running, id) = &self.place else {
-            return None;
-        };
-        let id = *id;
-        let callout = running.with(|instance| {
-            let mail = instance.context(id).and_then(|context| context.mail.as_mut());
-            Ok(mail.and_then(|mail| mail.callouts.pop_front()))
-        });
-        let callout = callout.ok().flatten()?;
-        Some(Callout { link: index, ..callout })
-    }
-
-    /// Delivers the answer to a call.
-    pub(super) fn answer(
-        &mut self,
-        session: &mut dyn Session,
-        token: u32,
-        answer: Result<&CalloutResponse, CalloutFailure>,
-    ) {
-        let Place::In(running, id) = &self.place else {
-            return;
-        };
-        let (running, id) = (Rc::clone(running), *id);
-        let mut request = std::mem::take(&mut self.request.bytes);
-        let mut response = std::mem::take(&mut self.response.bytes);
-        let lent = Lent {
-            session: Some(session),
-            request_body: self.request.waits().then_some(&mut request as &mut dyn Body),
-            response_body: self.response.waits().then_some(&mut response as &mut dyn Body),
-            stream: id,
-            ..Lent::default()
-        };
-        // A failure shows as an event: the instance is gone, and so this link is woken.
-        let _ = running.with(|instance| instance.on_http_call_response(token, answer, lent));
-        self.request.bytes = request;
-        self.response.bytes = response;
-    }
-
-    /// What happened to the exchange; if nothing did, the task is woken when it does.
-    pub(super) fn poll_event(&mut self, task: &mut Context<'_>, index: usize) -> Option<Event> {
-        let Place::In(running, id) = &self.place else {
-            return None;
-        };
-        let id = *id;
-        let (request, response) = (self.request.waits(), self.response.waits());
-        let event = running.with(|instance| {
-            let Some(context) = instance.context(id) else {
-                return Ok(None);
-            };
-            if let Some(mail) = &mut context.mail {
-                if let Some(response) = mail.local_response.take() {
-                    return Ok(Some(Event::Respond(response)));
-                }
-                if let Some(callout) = mail.callouts.pop_front() {
-                    return Ok(Some(Event::Callout(Callout { link: index, ..callout })));
-                }
-            }
-            if std::mem::take(&mut context.close) {
-                return Ok(Some(Event::Close));
-            }
-            if context.resume_request && request {
-                return Ok(Some(Event::ResumeRequest));
-            }
-            if context.resume_response && response {
-                return Ok(Some(Event::ResumeResponse));
-            }
-            let waker = &mut context.mail().waker;
-            if !waker.as_ref().is_some_and(|waker| waker.will_wake(task.waker())) {
-                *waker = Some(task.waker().clone());
-            }
-            Ok(None)
-        });
-        match event {
-            Ok(event) => event,
-            // The instance is lost: the policy decides, on the way of what it holds.
-            Err(_) if request => Some(Event::ResumeRequest),
-            Err(_) if response => Some(Event::ResumeResponse),
-            Err(_) => None,
-        }
-    }
-
-    /// Ends the filter's part in the exchange.
-    pub(super) fn close(&mut self, session: Option<&mut dyn Session>) {
-        let Place::In(running, id) = std::mem::replace(&mut self.place, Place::Past) else {
-            return;
-        };
-        let lent = Lent { session: session.map(|session| session as _), ..Lent::default() };
-        // A failure is noted; there is nothing left of the exchange to give the policy to.
-        let _ = running.with(|instance| instance.close(id, lent));
-        if self.live.filter.settings.isolation == Isolation::Request {
-            running.shut_down();
-        }
-        self.live.shard().reap();
-    }
 }
 
 /// Why callbacks were not all called.
@@ -507,40 +417,6 @@ impl From<Trapped> for Failed {
 impl From<OverLimit> for Failed {
     fn from(_: OverLimit) -> Failed {
         Failed::OverLimit
-    }
-}
-
-/// What a callback asked for beside what it returned.
-#[derive(Default)]
-struct Wish {
-    respond: Option<Box<LocalResponse>>,
-    close: bool,
-    resumed: bool,
-    callouts: bool,
-}
-
-impl Wish {
-    fn of(instance: &mut Instance, id: ContextId, way: Way) -> Wish {
-        let Some(context) = instance.context(id) else {
-            return Wish::default();
-        };
-        let mut wish = Wish {
-            close: std::mem::take(&mut context.close),
-            resumed: std::mem::take(resume_flag(context, way)),
-            ..Wish::default()
-        };
-        if let Some(mail) = &mut context.mail {
-            wish.respond = mail.local_response.take();
-            wish.callouts = !mail.callouts.is_empty();
-        }
-        wish
-    }
-}
-
-fn resume_flag(context: &mut contexts::Context, way: Way) -> &mut bool {
-    match way {
-        Way::Request => &mut context.resume_request,
-        Way::Response => &mut context.resume_response,
     }
 }
 

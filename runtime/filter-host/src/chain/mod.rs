@@ -6,8 +6,10 @@
 
 mod gate;
 mod link;
+mod outside;
 #[cfg(test)]
 mod tests;
+mod wish;
 
 use std::future::poll_fn;
 use std::task::{Context, Poll};

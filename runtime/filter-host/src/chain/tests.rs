@@ -1,13 +1,14 @@
 //! What a chain does with filters that pause, answer, call and end, on filters written as text.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::testing::{Fields, Harness};
 use crate::tests::{PAUSE, harness, poll, session};
 use crate::{
-    CalloutFailure, CalloutResponse, Chain, ChainLink, EngineSettings, Event, FilterSettings, Flow,
-    PairList, PauseHeaders, PluginSettings,
+    Body, CalloutFailure, CalloutResponse, Chain, ChainLink, EngineSettings, Event, FilterSettings,
+    Flow, OverLimit, PairList, PauseHeaders, PluginSettings,
 };
 
 #[test]
@@ -76,7 +77,7 @@ fn a_body_is_gathered_while_the_filter_pauses() {
         (drop (call $set_bytes
             (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 16) (i32.const 3)))
         i32.const 0)"#;
-    let harness = harness(body, |settings| settings.body_bytes_max = 8);
+    let harness = harness(body, |settings| settings.body_bytes_max = 10);
     let (mut session, mut chain) = (session(), harness.chain());
     assert!(chain.wants_request_body());
     assert_eq!(chain.request_headers(&mut session, false), Flow::Continue);
@@ -99,7 +100,7 @@ fn a_body_is_gathered_while_the_filter_pauses() {
     // More than it may hold is answered.
     chain.begin(&harness.filters, &[ChainLink { filter: 0, plugin: 0 }]);
     assert_eq!(chain.request_headers(&mut session, false), Flow::Continue);
-    piece = b"more than eight".to_vec();
+    piece = b"more than ten".to_vec();
     let flow = chain.request_body(&mut session, &mut piece, false);
     assert!(matches!(flow, Flow::Respond(response) if response.status == 413));
     chain.finish(&mut session);
@@ -272,4 +273,74 @@ fn reordered(import: &str, rest: &str) -> Vec<u8> {
             {rest})"#
     );
     wat::parse_str(text).expect("the text is a module")
+}
+
+#[test]
+fn going_on_with_what_does_not_wait_cancels_no_later_pause() {
+    let body = r#"
+        (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+            (drop (call $continue (i32.const 1)))
+            i32.const 0)
+        (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
+            i32.const 1)"#;
+    let harness = harness(body, |_| {});
+    let (mut session, mut chain) = (session(), harness.chain());
+    assert_eq!(chain.request_headers(&mut session, true), Flow::Continue);
+    session.response = Some(Fields::new(&[(":status", "200")]));
+    assert_eq!(chain.response_headers(&mut session, true), Flow::Pause);
+    assert_eq!(poll(&mut chain), None);
+    chain.finish(&mut session);
+}
+
+#[test]
+fn going_on_in_the_callback_that_pauses_is_going_on() {
+    let body = r#"
+        (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+            (drop (call $continue (i32.const 0)))
+            i32.const 1)"#;
+    let harness = harness(body, |_| {});
+    let (mut session, mut chain) = (session(), harness.chain());
+    assert_eq!(chain.request_headers(&mut session, true), Flow::Continue);
+    chain.finish(&mut session);
+}
+
+#[test]
+fn a_held_body_grows_no_further_than_gathering_may() {
+    // Each piece is answered by trying to add three bytes at the end, until that is refused.
+    let body = r#"
+        (func (export "proxy_on_request_body") (param i32 i32 i32) (result i32)
+            (loop $again
+                (br_if $again (i32.eqz (call $set_bytes
+                    (i32.const 0) (i32.const -1) (i32.const 0) (i32.const 16) (i32.const 3)))))
+            i32.const 1)"#;
+    let harness = harness(body, |settings| settings.body_bytes_max = 100);
+    let (mut session, mut chain) = (session(), harness.chain());
+    assert_eq!(chain.request_headers(&mut session, false), Flow::Continue);
+    // The first piece is not held while the filter sees it, so the proxy's own limit would count.
+    let mut piece = Vec::new();
+    let settled = chain.request_body(&mut session, &mut Limited(&mut piece, 50), false);
+    assert_eq!(settled, Flow::Pause);
+    let settled = chain.request_body(&mut session, &mut b"x".to_vec(), true);
+    assert_eq!(settled, Flow::Pause);
+    chain.finish(&mut session);
+}
+
+/// A body with a limit, as a proxy has them.
+struct Limited<'a>(&'a mut Vec<u8>, usize);
+
+impl Body for Limited<'_> {
+    fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn copy(&self, start: usize, into: &mut [u8]) {
+        self.0.copy(start, into);
+    }
+
+    fn splice(&mut self, range: Range<usize>, bytes: &[u8]) -> Result<(), OverLimit> {
+        match self.0.len() - range.len() + bytes.len() <= self.1 {
+            true => Body::splice(self.0, range, bytes),
+            false => Err(OverLimit),
+        }
+    }
 }

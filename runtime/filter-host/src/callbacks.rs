@@ -1,0 +1,220 @@
+//! The callbacks of an instance, one function each.
+
+use crate::abi::Action;
+use crate::calls::Headers;
+use crate::contexts::{ContextId, Ending, Kind};
+use crate::error::{TrapCause, Trapped};
+use crate::instance::{Instance, Way};
+use crate::session::{CalloutFailure, CalloutResponse};
+use crate::state::Lent;
+
+impl Instance {
+    /// A context for a new exchange, under the root of `plugin`.
+    #[inline]
+    pub(crate) fn open(&mut self, plugin: u32, lent: Lent<'_>) -> Result<ContextId, Trapped> {
+        let Some(&root) = self.roots.get(plugin as usize) else {
+            return Err(Trapped::new(TrapCause::Contexts));
+        };
+        let id = self.state_mut().contexts.insert(Kind::Stream { root });
+        let id = id.ok_or_else(|| Trapped::new(TrapCause::Contexts))?;
+        if self.calls.context_create.is_some() {
+            let lent = Lent { stream: id, ..lent };
+            self.run(id, lent, self.header_ticks, |store, calls| match &calls.context_create {
+                Some(create) => create.call(store, (id.as_u32(), root.as_u32())),
+                None => Ok(()),
+            })?;
+        }
+        Ok(id)
+    }
+
+    /// `proxy_on_request_headers` or `proxy_on_response_headers`.
+    #[inline]
+    pub(crate) fn on_headers(
+        &mut self,
+        way: Way,
+        id: ContextId,
+        lent: Lent<'_>,
+        count: u32,
+        end: bool,
+    ) -> Result<Action, Trapped> {
+        let lent = Lent { stream: id, ..lent };
+        let result = self.run(id, lent, self.header_ticks, |store, calls| {
+            let call = match way {
+                Way::Request => &calls.request_headers,
+                Way::Response => &calls.response_headers,
+            };
+            match call {
+                Some(Headers::Three(call)) => {
+                    call.call(store, (id.as_u32(), count, u32::from(end)))
+                }
+                Some(Headers::Two(call)) => call.call(store, (id.as_u32(), count)),
+                None => Ok(0),
+            }
+        })?;
+        Ok(action(result))
+    }
+
+    /// `proxy_on_request_body` or `proxy_on_response_body`.
+    pub(crate) fn on_body(
+        &mut self,
+        way: Way,
+        id: ContextId,
+        lent: Lent<'_>,
+        bytes: u32,
+        end: bool,
+    ) -> Result<Action, Trapped> {
+        let lent = Lent { stream: id, ..lent };
+        let result = self.run(id, lent, self.body_ticks, |store, calls| {
+            let call = match way {
+                Way::Request => &calls.request_body,
+                Way::Response => &calls.response_body,
+            };
+            call.as_ref().map_or(Ok(0), |call| call.call(store, (id.as_u32(), bytes, end.into())))
+        })?;
+        Ok(action(result))
+    }
+
+    /// `proxy_on_request_trailers` or `proxy_on_response_trailers`.
+    pub(crate) fn on_trailers(
+        &mut self,
+        way: Way,
+        id: ContextId,
+        lent: Lent<'_>,
+        count: u32,
+    ) -> Result<Action, Trapped> {
+        let lent = Lent { stream: id, ..lent };
+        let result = self.run(id, lent, self.header_ticks, |store, calls| {
+            let call = match way {
+                Way::Request => &calls.request_trailers,
+                Way::Response => &calls.response_trailers,
+            };
+            call.as_ref().map_or(Ok(0), |call| call.call(store, (id.as_u32(), count)))
+        })?;
+        Ok(action(result))
+    }
+
+    /// `proxy_on_http_call_response`, on the root context, if the call is still awaited.
+    pub(crate) fn on_http_call_response<'a>(
+        &mut self,
+        token: u32,
+        answer: Result<&'a CalloutResponse, CalloutFailure>,
+        lent: Lent<'a>,
+    ) -> Result<(), Trapped> {
+        let Some(owner) = self.state_mut().callouts.open.remove(&token) else {
+            return Ok(());
+        };
+        let Some(context) = self.context(owner) else {
+            return Ok(());
+        };
+        context.callouts_open -= 1;
+        let root = match context.kind {
+            Kind::Root { .. } => owner,
+            Kind::Stream { root } => root,
+        };
+        let (fields, bytes, trailers) = match answer {
+            Ok(answer) => (answer.headers.len(), answer.body.len(), answer.trailers.len()),
+            Err(_) => (0, 0, 0),
+        };
+        let status = match answer {
+            Ok(answer) => (status_code(answer), ""),
+            Err(failure) => (0, failure.message()),
+        };
+        let lent = Lent { callout: answer.ok(), status, ..lent };
+        let arguments = (root.as_u32(), token, fields as u32, bytes as u32, trailers as u32);
+        self.run(root, lent, self.header_ticks, |store, calls| {
+            calls.http_call_response.as_ref().map_or(Ok(()), |call| call.call(store, arguments))
+        })
+    }
+
+    /// `proxy_on_tick` of a root context.
+    pub(crate) fn on_tick(&mut self, root: ContextId) -> Result<(), Trapped> {
+        let lent = Lent { stream: root, ..Lent::default() };
+        self.run(root, lent, self.header_ticks, |store, calls| {
+            calls.tick.as_ref().map_or(Ok(()), |call| call.call(store, root.as_u32()))
+        })
+    }
+
+    /// The end of a context: its calls are cancelled, `proxy_on_done` is asked, and unless that
+    /// wants to wait for `proxy_done`, log and delete follow.
+    pub(crate) fn close(&mut self, id: ContextId, mut lent: Lent<'_>) -> Result<(), Trapped> {
+        self.cancel_callouts(id)?;
+        let finished = match self.calls.done.is_some() {
+            true => {
+                let lent = Lent {
+                    session: lent.session.as_mut().map(|session| &mut **session as _),
+                    stream: id,
+                    ..Lent::default()
+                };
+                self.run(id, lent, self.header_ticks, |store, calls| {
+                    let done = calls.done.as_ref();
+                    done.map_or(Ok(true), |done| Ok(done.call(store, id.as_u32())? != 0))
+                })?
+            }
+            false => true,
+        };
+        if !finished {
+            if let Some(context) = self.context(id) {
+                context.ending = Ending::Waiting;
+            }
+            return Ok(());
+        }
+        self.bury(id, lent)
+    }
+
+    /// `proxy_on_log` and `proxy_on_delete`.
+    fn bury(&mut self, id: ContextId, lent: Lent<'_>) -> Result<(), Trapped> {
+        if self.calls.log.is_some() {
+            let lent = Lent { stream: id, ..lent };
+            self.run(id, lent, self.header_ticks, |store, calls| {
+                calls.log.as_ref().map_or(Ok(()), |call| call.call(store, id.as_u32()))
+            })?;
+        }
+        if self.calls.delete.is_some() {
+            let lent = Lent { stream: id, ..Lent::default() };
+            self.run(id, lent, self.header_ticks, |store, calls| {
+                calls.delete.as_ref().map_or(Ok(()), |call| call.call(store, id.as_u32()))
+            })?;
+        }
+        let state = self.state_mut();
+        state.contexts.remove(id);
+        state.ticks.retain(|tick| tick.root != id);
+        Ok(())
+    }
+
+    /// Answers every call of the context with nothing, so that the guest forgets it too.
+    fn cancel_callouts(&mut self, id: ContextId) -> Result<(), Trapped> {
+        if self.context(id).is_none_or(|context| context.callouts_open == 0) {
+            return Ok(());
+        }
+        let open = &self.state().callouts.open;
+        let tokens: Vec<u32> =
+            open.iter().filter(|(_, owner)| **owner == id).map(|(token, _)| *token).collect();
+        for token in tokens {
+            let cancelled = Err(CalloutFailure::Cancelled);
+            self.on_http_call_response(token, cancelled, Lent::default())?;
+        }
+        if let Some(mail) = self.context(id).and_then(|context| context.mail.as_mut()) {
+            mail.callouts.clear();
+        }
+        Ok(())
+    }
+
+    /// Ends the contexts whose `proxy_done` came during the last calls.
+    pub(crate) fn settle(&mut self) -> Result<(), Trapped> {
+        while let Some(id) = self.state_mut().due.pop() {
+            self.bury(id, Lent::default())?;
+        }
+        Ok(())
+    }
+}
+
+/// Anything but 0 pauses: Envoy's guests know more kinds of stopping, and all of them stop.
+fn action(result: u32) -> Action {
+    if result == 0 { Action::Continue } else { Action::Pause }
+}
+
+/// The status of an answer, as a number; 0 when it has none.
+fn status_code(answer: &CalloutResponse) -> u32 {
+    let digits = answer.headers.value(b":status").and_then(|value| str::from_utf8(value).ok());
+    digits.and_then(|digits| digits.parse().ok()).unwrap_or(0)
+}

@@ -1,0 +1,110 @@
+//! A link between callbacks: its HTTP calls and their answers, what wakes the exchange, the end.
+
+use std::rc::Rc;
+use std::task::Context;
+
+use crate::chain::Event;
+use crate::chain::link::{Link, Place};
+use crate::instance::Way;
+use crate::session::{Body, Callout, CalloutFailure, CalloutResponse, Session};
+use crate::settings::Isolation;
+use crate::state::Lent;
+
+impl Link {
+    /// The filter's next HTTP call for this exchange.
+    pub(super) fn callout(&mut self, index: usize) -> Option<Callout> {
+        let Place::In(running, id) = &self.place else {
+            return None;
+        };
+        let id = *id;
+        let callout = running.with(|instance| {
+            let mail = instance.context(id).and_then(|context| context.mail.as_mut());
+            Ok(mail.and_then(|mail| mail.callouts.pop_front()))
+        });
+        let callout = callout.ok().flatten()?;
+        Some(Callout { link: index, ..callout })
+    }
+
+    /// Delivers the answer to a call.
+    pub(super) fn answer(
+        &mut self,
+        session: &mut dyn Session,
+        token: u32,
+        answer: Result<&CalloutResponse, CalloutFailure>,
+    ) {
+        let Place::In(running, id) = &self.place else {
+            return;
+        };
+        let (running, id) = (Rc::clone(running), *id);
+        let mut request = self.lift(Way::Request);
+        let mut response = self.lift(Way::Response);
+        let lent = Lent {
+            session: Some(session),
+            request_body: self.request.waits().then_some(&mut request as &mut dyn Body),
+            response_body: self.response.waits().then_some(&mut response as &mut dyn Body),
+            stream: id,
+            ..Lent::default()
+        };
+        // A failure shows as an event: the instance is gone, and so this link is woken.
+        let _ = running.with(|instance| instance.on_http_call_response(token, answer, lent));
+        self.request.bytes = request.bytes;
+        self.response.bytes = response.bytes;
+    }
+
+    /// What happened to the exchange; if nothing did, the task is woken when it does.
+    pub(super) fn poll_event(&mut self, task: &mut Context<'_>, index: usize) -> Option<Event> {
+        let Place::In(running, id) = &self.place else {
+            return None;
+        };
+        let id = *id;
+        let (request, response) = (self.request.waits(), self.response.waits());
+        let event = running.with(|instance| {
+            let Some(context) = instance.context(id) else {
+                return Ok(None);
+            };
+            if let Some(mail) = &mut context.mail {
+                if let Some(response) = mail.local_response.take() {
+                    return Ok(Some(Event::Respond(response)));
+                }
+                if let Some(callout) = mail.callouts.pop_front() {
+                    return Ok(Some(Event::Callout(Callout { link: index, ..callout })));
+                }
+            }
+            if std::mem::take(&mut context.close) {
+                return Ok(Some(Event::Close));
+            }
+            if context.resume_request && request {
+                return Ok(Some(Event::ResumeRequest));
+            }
+            if context.resume_response && response {
+                return Ok(Some(Event::ResumeResponse));
+            }
+            let waker = &mut context.mail().waker;
+            if !waker.as_ref().is_some_and(|waker| waker.will_wake(task.waker())) {
+                *waker = Some(task.waker().clone());
+            }
+            Ok(None)
+        });
+        match event {
+            Ok(event) => event,
+            // The instance is lost: the policy decides, on the way of what it holds.
+            Err(_) if request => Some(Event::ResumeRequest),
+            Err(_) if response => Some(Event::ResumeResponse),
+            Err(_) => None,
+        }
+    }
+
+    /// Ends the filter's part in the exchange.
+    pub(super) fn close(&mut self, session: Option<&mut dyn Session>) {
+        let Place::In(running, id) = std::mem::replace(&mut self.place, Place::Past) else {
+            return;
+        };
+        let lent = Lent { session: session.map(|session| session as _), ..Lent::default() };
+        // A failure is noted; there is nothing left of the exchange to give the policy to.
+        let _ = running.with(|instance| instance.close(id, lent));
+        if self.live.filter.settings.isolation == Isolation::Request {
+            running.shut_down();
+        }
+        self.live.shard().reap();
+    }
+}
