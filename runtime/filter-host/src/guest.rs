@@ -2,7 +2,7 @@
 
 use wasmtime::{Caller, Extern};
 
-use crate::abi::{Capability, Errno, Status, arena};
+use crate::abi::{Capability, Errno, Status};
 use crate::state::State;
 
 /// A hostcall in progress.
@@ -98,44 +98,47 @@ impl<'a> Guest<'a> {
         slice(memory, bytes_at, 4)?;
         // Checked against `hostcall_bytes_max`, which a usize of 32 bits holds.
         let bytes = bytes as u32;
-        let address = if bytes == 0 { 0 } else { self.place(bytes)? };
+        let near = if bytes == 0 { Some(0) } else { state.arena.place(bytes) };
+        if let Some(address) = near {
+            return Ok(tell(memory, &state.scratch, [address, bytes], [address_at, bytes_at])?);
+        }
+        let address = self.allocate(bytes)?;
         let (memory, state) = self.split()?;
-        slice_mut(memory, address, bytes)?.copy_from_slice(&state.scratch);
-        slice_mut(memory, address_at, 4)?.copy_from_slice(&address.to_le_bytes());
-        slice_mut(memory, bytes_at, 4)?.copy_from_slice(&bytes.to_le_bytes());
-        Ok(())
+        Ok(tell(memory, &state.scratch, [address, bytes], [address_at, bytes_at])?)
     }
 
-    /// Room for a value in the guest's memory: in its arena, or from its allocator.
-    fn place(&mut self, bytes: u32) -> Result<u32, Refusal> {
+    /// Room for a value, from the guest's allocator.
+    fn allocate(&mut self, bytes: u32) -> Result<u32, Refusal> {
         let state = self.state();
-        if state.arena.base != 0 {
-            let start = state.arena.used.next_multiple_of(arena::ALIGN);
-            if let Some(end) = start.checked_add(bytes).filter(|&end| end <= arena::BYTES) {
-                state.arena.used = end;
-                return Ok(state.arena.base + start);
-            }
-        }
-        if state.allocating {
-            // An allocator that asks for values would call itself without end.
-            return Err(Status::InternalFailure.into());
-        }
-        let Some(allocate) = state.allocate.clone() else {
-            return Err(Status::InternalFailure.into());
-        };
-        state.allocating = true;
+        // Taken, not cloned: that would cost more than the call. And an allocator that asks for
+        // values finds none, and can't call itself without end.
+        let allocate = state.allocate.take().ok_or(Status::InternalFailure)?;
         // The guest may do hostcalls in there, and they use the scratch too.
         let scratch = std::mem::take(&mut state.scratch);
         let address = allocate.call(&mut self.caller, bytes);
         let state = self.state();
         state.scratch = scratch;
-        state.allocating = false;
+        state.allocate = Some(allocate);
         match address {
             Ok(0) => Err(Status::InvalidMemoryAccess.into()),
             Ok(address) => Ok(address),
             Err(error) => Err(Refusal::Trap(error)),
         }
     }
+}
+
+/// Puts a value where it was given room, and tells the guest address and length.
+#[inline]
+fn tell(
+    memory: &mut [u8],
+    value: &[u8],
+    [address, bytes]: [u32; 2],
+    [address_at, bytes_at]: [u32; 2],
+) -> Result<(), Status> {
+    slice_mut(memory, address, bytes)?.copy_from_slice(value);
+    slice_mut(memory, address_at, 4)?.copy_from_slice(&address.to_le_bytes());
+    slice_mut(memory, bytes_at, 4)?.copy_from_slice(&bytes.to_le_bytes());
+    Ok(())
 }
 
 /// `bytes` bytes of guest memory at `address`.

@@ -271,7 +271,6 @@ fn state(filter: &Filter, shard: usize, world: &Rc<dyn World>) -> State {
         world: Rc::clone(world),
         memory: None,
         allocate: None,
-        allocating: false,
         arena: Arena::default(),
         limits: Limits::new(filter.settings.memory_bytes_max),
         contexts: Contexts::default(),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use penstock_env::{Map, Time};
 use wasmtime::{Memory, TypedFunc};
 
-use crate::abi::{Status, Version};
+use crate::abi::{Status, Version, arena};
 use crate::contexts::{ContextId, Contexts, Kind};
 use crate::engine::TICK;
 use crate::limits::Limits;
@@ -29,10 +29,8 @@ pub(crate) struct State {
     pub(crate) world: Rc<dyn World>,
     /// Known once the instance is made.
     pub(crate) memory: Option<Memory>,
-    /// The guest's allocator, likewise.
+    /// The guest's allocator, likewise; not here while it runs.
     pub(crate) allocate: Option<TypedFunc<u32, u32>>,
-    /// Whether the guest's allocator runs: it may not ask for values itself.
-    pub(crate) allocating: bool,
     pub(crate) arena: Arena,
     pub(crate) limits: Limits,
     pub(crate) contexts: Contexts,
@@ -198,6 +196,20 @@ pub(crate) struct Arena {
     pub(crate) base: u32,
     /// Bytes that hold values of the callback in progress.
     pub(crate) used: u32,
+}
+
+impl Arena {
+    /// Room for a value of this callback; `None` when there is no block, or not enough of it.
+    #[inline]
+    pub(crate) fn place(&mut self, bytes: u32) -> Option<u32> {
+        let start = self.used.next_multiple_of(arena::ALIGN);
+        let end = start.checked_add(bytes).filter(|&end| end <= arena::BYTES)?;
+        if self.base == 0 {
+            return None;
+        }
+        self.used = end;
+        Some(self.base + start)
+    }
 }
 
 /// HTTP calls under way, by token.
