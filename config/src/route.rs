@@ -130,7 +130,7 @@ section! {
     pub struct Retry("retry") = default {
         /// Tries after the first; 0 is none.
         attempts: u32 = 2, in 0..=10;
-        /// What is tried again, whatever the method: no byte of an answer was seen.
+        /// What is tried again, as long as no byte of an answer was seen.
         on: Vec<RetryOn> = vec![RetryOn::ConnectFailure, RetryOn::Reset];
     }
 }
@@ -138,9 +138,10 @@ section! {
 choice! {
     /// A failure that a request can be tried again after.
     pub enum RetryOn("retry-on") {
-        /// No connection: refused, unreachable, or not in time.
+        /// No connection: refused, unreachable, or not in time. Whatever the method: nothing was sent.
         ConnectFailure = "connect-failure",
-        /// The connection was cut before a byte of the response came.
+        /// The connection was cut before a byte of the response came. Only where doing it twice is
+        /// as good as once (GET, HEAD, PUT, DELETE, OPTIONS): the endpoint may have acted on it.
         Reset = "reset",
     }
 }

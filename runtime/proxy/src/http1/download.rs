@@ -202,7 +202,7 @@ impl<E: Env> Download<'_, E> {
             framing,
             connection: connection_of(keeps_alive, self.request.version()),
             drop: KnownSet::NONE,
-            extra: if self.listener.config.via { VIA } else { &[] },
+            extra: if self.listener.config.via { via(self.response.version()) } else { &[] },
         };
         let mut out = self.down.send_buf(self.worker);
         out.write(|buffer| write_response(self.response, &outbound, buffer));
@@ -358,5 +358,10 @@ fn cause_of(error: ResponseError) -> Cause {
     }
 }
 
-/// RFC 9110 §7.6.3: the received protocol and a pseudonym.
-pub(crate) const VIA: &[(&[u8], &[u8])] = &[(b"Via", b"1.1 penstock")];
+/// RFC 9110 §7.6.3: the version in which the message was received, and a pseudonym.
+pub(crate) fn via(version: Version) -> &'static [(&'static [u8], &'static [u8])] {
+    match version {
+        Version::Http10 => &[(b"Via", b"1.0 penstock")],
+        Version::Http11 => &[(b"Via", b"1.1 penstock")],
+    }
+}

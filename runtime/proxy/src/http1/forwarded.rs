@@ -7,11 +7,11 @@ use std::io::Write;
 use std::net::IpAddr;
 use std::ops::Range;
 
-use penstock_config::ForwardedFields;
+use penstock_config::{Cidr, ForwardedFields};
 use penstock_env::{Env, Stream};
 use penstock_wire::http1::{Known, KnownSet, RequestHead};
 
-use super::download::VIA;
+use super::download::via;
 use super::exchange::Exchange;
 
 /// Fields added to a request; their values lie one after the other in a scratch buffer.
@@ -45,10 +45,10 @@ impl<'a> Added<'a> {
     ) -> KnownSet {
         let config = &exchange.listener.config;
         if config.via {
-            self.put(b"Via", |values| values.extend_from_slice(VIA[0].1));
+            self.put(b"Via", |values| values.extend_from_slice(via(request.version())[0].1));
         }
         let peer = exchange.down.stream.peer().ip();
-        let trusted = peer.is_some_and(|peer| config.trusted.iter().any(|net| net.contains(peer)));
+        let trusted = peer.is_some_and(|peer| is_trusted(&config.trusted, peer));
         let (x_forwarded, forwarded) = match config.forwarded {
             ForwardedFields::XForwarded => (true, false),
             ForwardedFields::Forwarded => (false, true),
@@ -136,6 +136,31 @@ impl<'a> Added<'a> {
     }
 }
 
+/// Who asked: the peer, or the last in its `X-Forwarded-For` that the config does not trust. What
+/// stands before that one is hearsay.
+pub(crate) fn source(trusted: &[Cidr], peer: IpAddr, request: &RequestHead) -> IpAddr {
+    let mut source = peer;
+    if !is_trusted(trusted, peer) || request.fields().value_of_known(Known::XForwardedFor).is_none()
+    {
+        return source;
+    }
+    let values: Vec<&[u8]> = request.fields().values_of(b"x-forwarded-for").collect();
+    let hops = values.iter().rev().flat_map(|value| value.rsplit(|&byte| byte == b','));
+    for hop in hops {
+        let text = std::str::from_utf8(hop.trim_ascii()).unwrap_or_default();
+        let Ok(address) = text.parse::<IpAddr>() else { return source };
+        source = address;
+        if !is_trusted(trusted, address) {
+            break;
+        }
+    }
+    source
+}
+
+fn is_trusted(trusted: &[Cidr], address: IpAddr) -> bool {
+    trusted.iter().any(|net| net.contains(address))
+}
+
 fn write_ip(out: &mut Vec<u8>, ip: IpAddr) {
     match ip {
         IpAddr::V4(ip) => {
@@ -163,3 +188,46 @@ const FORWARDED_FIELDS: KnownSet = KnownSet::NONE
     .with(Known::XForwardedProto)
     .with(Known::XForwardedHost)
     .with(Known::Forwarded);
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use penstock_config::Cidr;
+    use penstock_wire::http1::RequestHead;
+
+    use super::{source, write_ip};
+
+    #[track_caller]
+    fn check(forwarded: &[&str], expected: &str) {
+        let trusted: Vec<Cidr> =
+            ["10.0.0.0/8", "::1/128"].map(|net| net.parse().expect("a network")).to_vec();
+        let mut head = RequestHead::new();
+        head.start(b"GET", b"/", b"host").expect("a request");
+        for value in forwarded {
+            head.fields_mut().append(b"X-Forwarded-For", value.as_bytes()).expect("a field");
+        }
+        let peer: IpAddr = "10.0.0.1".parse().expect("an address");
+        assert_eq!(source(&trusted, peer, &head).to_string(), expected, "{forwarded:?}");
+    }
+
+    #[test]
+    fn the_source_is_the_last_hop_that_is_not_trusted() {
+        check(&[], "10.0.0.1");
+        check(&["203.0.113.7"], "203.0.113.7");
+        check(&["1.2.3.4, 203.0.113.7, 10.9.9.9"], "203.0.113.7");
+        check(&["1.2.3.4", "203.0.113.7", "10.9.9.9, 10.1.1.1"], "203.0.113.7");
+        check(&["2001:db8::1, ::1"], "2001:db8::1");
+        check(&["10.2.2.2"], "10.2.2.2");
+        check(&["evil, 10.3.3.3"], "10.3.3.3");
+    }
+
+    #[test]
+    fn addresses_are_written_as_the_library_does() {
+        for text in ["0.0.0.0", "9.10.99.100", "255.254.200.1", "::", "2001:db8::1"] {
+            let mut out = Vec::new();
+            write_ip(&mut out, text.parse().expect("an address"));
+            assert_eq!(out, text.as_bytes());
+        }
+    }
+}

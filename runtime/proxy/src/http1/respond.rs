@@ -3,12 +3,13 @@
 use penstock_config::{FixedResponse, Redirect, TemplatePart};
 use penstock_env::{Env, SendBuf, Stream, StreamExt, Timer, TimerExt};
 use penstock_wire::http1::{
-    EditError, Framing, Known, KnownSet, Method, ResponseOutbound, date, reason, write_response,
+    EditError, Framing, Known, KnownSet, Method, ResponseOutbound, Version, date, reason,
+    write_response,
 };
 
 use super::Scratch;
 use super::connection::Downstream;
-use super::download::connection_of;
+use super::download::{connection_of, via};
 use super::exchange::{After, Exchange};
 use super::filtered::{Filtered, Heads};
 use super::head::Arrival;
@@ -179,7 +180,7 @@ async fn send<E: Env>(
     let mut extra: Vec<(&[u8], &[u8])> = vec![(b"Date", &stamp)];
     extra.extend(cause.map(|cause| (&b"X-Penstock-Cause"[..], cause.name().as_bytes())));
     if exchange.listener.config.via {
-        extra.extend_from_slice(super::download::VIA);
+        extra.extend_from_slice(via(Version::Http11));
     }
     let connection = connection_of(keeps_alive, scratch.request.version());
     let outbound = ResponseOutbound { framing, connection, drop: KnownSet::NONE, extra: &extra };

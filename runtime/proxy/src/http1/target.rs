@@ -7,6 +7,7 @@ use penstock_wire::http1::{Known, RequestHead, path};
 
 use super::Scratch;
 use super::exchange::Exchange;
+use super::forwarded;
 use crate::failure::Cause;
 use crate::route::{Path, RouteTable};
 
@@ -37,7 +38,8 @@ pub(crate) fn hash_key<E: Env>(
     let (seed, request): (&FleetSeed, _) = (&plan.snapshot.seed, &scratch.request);
     match hash {
         HashKey::Source => {
-            let ip = exchange.down.stream.peer().ip()?;
+            let peer = exchange.down.stream.peer().ip()?;
+            let ip = forwarded::source(&exchange.listener.config.trusted, peer, request);
             Some(match ip {
                 std::net::IpAddr::V4(ip) => seed.hash(&ip.octets()),
                 std::net::IpAddr::V6(ip) => seed.hash(&ip.octets()),
