@@ -388,12 +388,15 @@ pub(crate) async fn drive<E: Env, T>(
         while down.timer.poll_expired(context).is_ready() {
             let Some(cause) = deadlines.expired(env) else { return Poll::Pending };
             let unsent = down.stream.unsent_bytes();
-            if cause != Wait::Write.cause() || unsent >= progress.unsent.get() {
+            if cause != Wait::Write.cause() || (unsent > 0 && unsent >= progress.unsent.get()) {
                 return Poll::Ready(Err(cause));
             }
             // It takes some, if slowly.
             progress.unsent.set(unsent);
-            deadlines.extend(env.now());
+            match unsent {
+                0 => deadlines.end_write(),
+                _ => deadlines.extend_write(env.now()),
+            }
             deadlines.arm(&down.timer);
         }
         Poll::Pending

@@ -38,30 +38,37 @@ impl Wait {
     }
 }
 
-/// The deadlines of one exchange. Setting one is a store.
+/// The deadlines of one exchange, a place for each that may run beside the others. Setting one is
+/// a store.
 #[derive(Debug)]
 pub(crate) struct Deadlines {
-    upload: Cell<Time>,
+    upload: Cell<(Time, Wait)>,
     download: Cell<(Time, Wait)>,
+    write: Cell<Time>,
+    write_stall: Cell<Duration>,
     route: Cell<Time>,
-    /// When the wait for the downstream to read began.
-    since: Cell<Time>,
 }
 
 impl Deadlines {
     /// None yet.
     pub(crate) fn new() -> Deadlines {
         Deadlines {
-            upload: Cell::new(Time::NEVER),
+            upload: Cell::new((Time::NEVER, Wait::Upload)),
             download: Cell::new((Time::NEVER, Wait::ResponseHead)),
+            write: Cell::new(Time::NEVER),
+            write_stall: Cell::default(),
             route: Cell::new(Time::NEVER),
-            since: Cell::default(),
         }
     }
 
     /// Until when the request's body has to go on; `Time::NEVER` once it is complete.
     pub(crate) fn upload(&self, at: Time) {
-        self.upload.set(at);
+        self.upload.set((at, Wait::Upload));
+    }
+
+    /// Until when the upstream has to take what it was sent of the request's body.
+    pub(crate) fn upload_taken(&self, at: Time) {
+        self.upload.set((at, Wait::ResponseHead));
     }
 
     /// Until when the response has to go on.
@@ -69,18 +76,25 @@ impl Deadlines {
         self.download.set((at, wait));
     }
 
-    /// Until when the downstream has to take some of what it was sent at `now`.
-    pub(crate) fn write(&self, now: Time, stall: Duration) {
-        self.since.set(now);
-        self.download(now + stall, Wait::Write);
+    /// Nothing is waited for from the response: somebody else has to do something first.
+    pub(crate) fn suspend_download(&self) {
+        self.download(Time::NEVER, Wait::ResponseBody);
     }
 
-    /// Gives the response's present wait as long again as it was given, from `now`.
-    pub(crate) fn extend(&self, now: Time) {
-        let (until, wait) = self.download.get();
-        let given = until.since(self.since.get());
-        self.since.set(now);
-        self.download.set((now + given, wait));
+    /// Until when the downstream has to take some of what it was sent at `now`.
+    pub(crate) fn write(&self, now: Time, stall: Duration) {
+        self.write_stall.set(stall);
+        self.write.set(now + stall);
+    }
+
+    /// Gives the downstream as long again, from `now`: it took some.
+    pub(crate) fn extend_write(&self, now: Time) {
+        self.write.set(now + self.write_stall.get());
+    }
+
+    /// The downstream has taken everything.
+    pub(crate) fn end_write(&self) {
+        self.write.set(Time::NEVER);
     }
 
     /// Until when the whole exchange has to end.
@@ -91,24 +105,27 @@ impl Deadlines {
     /// Lifts the route's limit: an upgrade lasts as long as it lasts.
     pub(crate) fn lift(&self) {
         self.route.set(Time::NEVER);
-        self.upload.set(Time::NEVER);
+        self.upload(Time::NEVER);
     }
 
     /// Sets `timer` to the nearest.
     pub(crate) fn arm<T: Timer>(&self, timer: &T) {
-        timer.set(self.upload.get().min(self.download.get().0).min(self.route.get()));
+        let bodies = self.upload.get().0.min(self.download.get().0);
+        timer.set(bodies.min(self.write.get()).min(self.route.get()));
     }
 
     /// What ran out by now, if anything did.
     pub(crate) fn expired<E: Env>(&self, env: &E) -> Option<Cause> {
         let now = env.now();
-        let (download, wait) = self.download.get();
+        let ((upload, taken), (download, wait)) = (self.upload.get(), self.download.get());
         if self.route.get() <= now {
             Some(Cause::RouteTimeout)
-        } else if self.upload.get() <= now {
-            Some(Wait::Upload.cause())
+        } else if upload <= now {
+            Some(taken.cause())
         } else if download <= now {
             Some(wait.cause())
+        } else if self.write.get() <= now {
+            Some(Wait::Write.cause())
         } else {
             None
         }

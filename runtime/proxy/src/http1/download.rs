@@ -170,6 +170,7 @@ impl<E: Env> Download<'_, E> {
         out.write(|buffer| write_response(self.response, &outbound, buffer));
         self.record.status = 101;
         self.progress.begun.set(true);
+        self.deadlines.suspend_download();
         self.send(out).await?;
         if !rest.is_empty() {
             self.up.unread(rest);
@@ -209,6 +210,7 @@ impl<E: Env> Download<'_, E> {
         self.record.status = self.response.status();
         self.progress.begun.set(true);
         self.progress.until_close.set(framing == Framing::UntilClose);
+        self.deadlines.suspend_download();
         match (held, self.filtered) {
             (Some(held), Some(filtered)) => {
                 self.relay.emit(&held.bytes, held.ended, &mut out);
@@ -268,6 +270,7 @@ impl<E: Env> Download<'_, E> {
             let (mut piece, way) = (self.worker.env().buffer(), Way::Response);
             let ended =
                 filtered.next_piece(way, &mut heads, self.up, self.relay, &mut piece).await?;
+            self.deadlines.suspend_download();
             self.relay.emit(&piece, ended, &mut out);
             self.worker.env().recycle(piece);
         }
@@ -294,6 +297,7 @@ impl<E: Env> Download<'_, E> {
             }
             self.deadlines.download(self.now() + self.timeouts.idle, Wait::ResponseBody);
             let received = self.up.recv().await;
+            self.deadlines.suspend_download();
             self.take(received, &mut out)?;
         }
     }

@@ -107,7 +107,7 @@ pub(crate) async fn rest<E: Env>(
     timeouts: &ClusterTimeouts,
 ) -> Result<(), Cause> {
     let (env, Parts { relay, replay, listener, request }) = (worker.env(), parts);
-    let begun = env.now();
+    let mut begun = env.now();
     while !relay.is_finished() {
         wait.deadlines.upload(until(&listener.config.timeouts, begun, env.now(), relay));
         let mut out = SendBuf::new(env.buffer());
@@ -130,13 +130,14 @@ pub(crate) async fn rest<E: Env>(
                 }
             }
         }
-        // While the upstream is slow to read, the downstream owes us nothing.
-        wait.deadlines.upload(Time::NEVER);
-        wait.response(env.now() + timeouts.idle);
+        // While the upstream is slow to read, the downstream owes us nothing. The deadline of the
+        // response is not touched: it may be under way already.
+        let full = env.now();
+        wait.deadlines.upload_taken(full + timeouts.idle);
         if up.sent().await.is_err() {
             return Ok(());
         }
-        wait.response(Time::NEVER);
+        begun = begun + env.now().since(full);
         up.start_send(out);
     }
     wait.deadlines.upload(Time::NEVER);
