@@ -1,5 +1,7 @@
 //! A connection from accept to close: requests one after the other, parked in between.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::time::Duration;
 
 use penstock_env::{CloseKind, Env, SendBuf, Stream, StreamExt, Time, Timer, TimerExt, Wake};
@@ -93,33 +95,66 @@ async fn run<E: Env>(worker: &Worker<E>, mut down: Downstream<E>) {
             }
         };
         worker.put_scratch(scratch);
+        let stall = plan.snapshot.listeners[down.life.listener].config.timeouts.write_stall;
         match after {
             After::KeepAlive => {}
-            After::Close => return close(down).await,
-            After::Linger => return linger(worker, down).await,
+            After::Close => return close(worker, down, stall).await,
+            After::Linger => return linger(worker, down, stall).await,
             After::Reset => return down.stream.close(CloseKind::Reset),
             After::Gone => return,
         }
     }
 }
 
-/// Closes behind the last send. Waiting here for that send keeps its stall in our hands.
-async fn close<E: Env>(down: Downstream<E>) {
+/// Closes behind the last send. Waiting here for that send keeps its stall in our hands: the
+/// environment would cut it after a fixed time, however well the peer reads.
+async fn close<E: Env>(worker: &Worker<E>, down: Downstream<E>, stall: Duration) {
+    taken(worker, &down, stall).await;
     down.stream.close(CloseKind::Now);
 }
 
 /// Closes so that the peer can still read what it was told: our end first, then theirs.
-async fn linger<E: Env>(worker: &Worker<E>, down: Downstream<E>) {
-    down.timer.set(worker.env().now() + LINGER);
+async fn linger<E: Env>(worker: &Worker<E>, down: Downstream<E>, stall: Duration) {
     down.stream.shutdown_write();
-    let mut left = LINGER_BYTES_MAX;
-    while let Some(Ok(Some(chunk))) = down.timer.race(down.stream.recv()).await {
-        left = left.saturating_sub(chunk.len());
-        if left == 0 {
-            break;
+    {
+        let mut discard = pin!(async {
+            let mut left = LINGER_BYTES_MAX;
+            while left > 0
+                && let Ok(Some(chunk)) = down.stream.recv().await
+            {
+                left = left.saturating_sub(chunk.len());
+            }
+        });
+        let mut taken = pin!(taken(worker, &down, stall));
+        let mut discarded = false;
+        // A peer may read only once all of its own is written, so both at a time.
+        poll_fn(|context| {
+            discarded = discarded || discard.as_mut().poll(context).is_ready();
+            taken.as_mut().poll(context)
+        })
+        .await;
+        if !discarded {
+            down.timer.set(worker.env().now() + LINGER);
+            down.timer.race(discard).await;
         }
     }
     down.stream.close(CloseKind::Now);
+}
+
+/// Waits until the last send is taken, or nothing of it was for as long as `stall`.
+async fn taken<E: Env>(worker: &Worker<E>, down: &Downstream<E>, stall: Duration) {
+    let mut unsent = usize::MAX;
+    loop {
+        let left = down.stream.unsent_bytes();
+        if left == 0 || left >= unsent {
+            return;
+        }
+        unsent = left;
+        down.timer.set(worker.env().now() + stall);
+        if down.timer.race(down.stream.sent()).await.is_some() {
+            return;
+        }
+    }
 }
 
 impl<E: Env> Downstream<E> {
