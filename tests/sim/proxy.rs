@@ -168,5 +168,5 @@ fn config(front: &Address, origins: &[Address]) -> String {
     for origin in origins {
         write!(text, "\"{origin}\", ").expect("strings take everything");
     }
-    text + "]\n"
+    text + "]\ntimeouts = { upgrade_idle = \"120s\" }\n"
 }

@@ -35,8 +35,10 @@ pub(super) type Accept = Rc<RefCell<dyn FnMut(SimStream)>>;
 
 /// What a dead machine's last hop swallows before the sender's window is shut.
 const VOID_BYTES: u64 = 64 * 1024;
-/// How long a closed socket may go on delivering what it has; the shard cuts it then as well.
+/// How long the send under way of a closed socket may take; the shard cuts it then as well.
 pub(super) const LINGER: Duration = Duration::from_secs(10);
+/// How long the kernel goes on delivering what it has of a socket that is closed.
+const ORPHAN: Duration = Duration::from_secs(600);
 /// A system call or a completion takes about this long.
 const KERNEL: Duration = Duration::from_micros(5);
 
@@ -301,15 +303,21 @@ impl Shared {
         socket.parked.take()
     }
 
-    /// A closed socket has lingered long enough.
+    /// A closed socket has lingered for a while: a send under way is cut; what only the kernel
+    /// has to deliver gets more time.
     pub(super) fn end_linger(&self, id: u64) {
         let mut net = self.net.borrow_mut();
-        if net.sockets.get(&id).is_some_and(|socket| socket.released) {
-            self.send_reset(&mut net, id);
-            let parked = self.remove(&mut net, id);
-            drop(net);
-            drop(parked);
+        let Some(socket) = net.sockets.get(&id).filter(|socket| socket.released) else { return };
+        if socket.out.sending.is_none() && !socket.void && !socket.orphaned {
+            if let Some(socket) = net.sockets.get_mut(&id) {
+                socket.orphaned = true;
+            }
+            return self.due_at(self.now() + ORPHAN, Due::Linger(id));
         }
+        self.send_reset(&mut net, id);
+        let parked = self.remove(&mut net, id);
+        drop(net);
+        drop(parked);
     }
 
     /// Takes a node's listeners and sockets away; returns what the caller must drop.

@@ -28,6 +28,8 @@ pub(super) struct Socket {
     pub(super) parked: Option<Parked>,
     /// The stream was closed or dropped.
     pub(super) released: bool,
+    /// The kernel alone has the rest to deliver.
+    pub(super) orphaned: bool,
 }
 
 /// How far a connect has come.
@@ -105,6 +107,7 @@ impl Socket {
             into: In::default(),
             parked: None,
             released: false,
+            orphaned: false,
         }
     }
 

@@ -236,7 +236,6 @@ impl Shared {
         self.record(Event::Parked { socket: id });
         let mut net = self.net.borrow_mut();
         let Some(socket) = net.sockets.get_mut(&id) else { return };
-        assert!(socket.out.sending.is_none(), "socket {id} is parked with a send under way");
         socket.parked = Some(Parked { until, stream, resume });
         if self.below(2) == 0 {
             // What is readable already may come back before this returns.
