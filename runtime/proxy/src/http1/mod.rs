@@ -4,8 +4,8 @@
 //! accept -> parked -> head -> exchange -> keep alive: head -> ... -> parked -> ... -> closed
 //! ```
 //! `connection` is that line; `head` reads a request's head; `exchange` is one request and its
-//! answer: `attempt` asks an endpoint once `places` found room, `respond` answers ourselves, `body` and `deadlines` are
-//! what both directions share.
+//! answer: `attempt` asks an endpoint once `places` found room, `respond` answers ourselves,
+//! `filtered` shows both to the filters, `body` and `deadlines` are what both directions share.
 
 mod attempt;
 mod body;
