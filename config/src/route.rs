@@ -138,7 +138,8 @@ section! {
 choice! {
     /// A failure that a request can be tried again after.
     pub enum RetryOn("retry-on") {
-        /// No connection: refused, unreachable, or not in time. Whatever the method: nothing was sent.
+        /// No connection: refused, unreachable, or not in time. Whatever the method, since nothing
+        /// was sent.
         ConnectFailure = "connect-failure",
         /// The connection was cut before a byte of the response came. Only where doing it twice is
         /// as good as once (GET, HEAD, PUT, DELETE, OPTIONS): the endpoint may have acted on it.
