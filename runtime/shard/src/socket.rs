@@ -180,18 +180,20 @@ impl Core {
         if std::mem::take(&mut socket.fin_wanted) {
             socket.end_writing();
         }
-        let (waker, end) = (socket.send_waker.take(), life.end);
-        let over = sockets.free_if_over(key);
-        drop(sockets);
-        drop(over);
-        match end {
-            End::Wanted => self.finish_close(key),
+        match life.end {
             End::Open => {
-                if let Some(waker) = waker {
-                    waker.wake();
+                if let Some(waker) = &socket.send_waker {
+                    waker.wake_by_ref();
                 }
             }
-            End::Closing | End::Closed => {}
+            End::Wanted => {
+                drop(sockets);
+                self.finish_close(key);
+            }
+            End::Closing | End::Closed => {
+                let over = sockets.free_if_over(key);
+                drop((sockets, over));
+            }
         }
     }
 
@@ -239,15 +241,13 @@ impl Core {
                 errno => socket.recv_error = errno,
             },
         }
-        let (waker, parked) = (socket.recv_waker.take(), socket.parked.take());
-        if parked.is_some() {
+        if let Some(parked) = socket.parked.take() {
             self.unset_timer(socket);
-        }
-        drop(sockets);
-        if let Some(parked) = parked {
+            drop(sockets);
             (parked.resume)(parked.stream, Wake::Readable);
-        } else if let Some(waker) = waker {
-            waker.wake();
+        } else if let Some(waker) = &socket.recv_waker {
+            // It stays: the same task comes back, and need not leave another.
+            waker.wake_by_ref();
         }
     }
 

@@ -192,10 +192,9 @@ async fn connect<E: Env>(
     let begun = env.now();
     deadlines.download(begun + ready.config.timeouts.connect, Wait::Connect);
     let progress = Progress::default();
-    let connected = drive(exchange.down, env, deadlines, &progress, None, async {
-        env.connect(address).await.map_err(|error| failure::of_connect(&error))
-    });
-    let connected = connected.await;
+    let connecting =
+        pin!(async { env.connect(address).await.map_err(|error| failure::of_connect(&error)) });
+    let connected = drive(exchange.down, env, deadlines, &progress, None, connecting).await;
     exchange.record.connect += env.now().since(begun);
     connected.map(|stream| Upstream { stream, _place })
 }
@@ -251,7 +250,8 @@ async fn send_and_receive<E: Env>(
             filtered,
         };
         let uploading = uploading.map(|future| Box::pin(future) as Upload<'_>);
-        drive(down, env, deadlines, &progress, uploading, downloading.run()).await
+        let downloading = pin!(downloading.run());
+        drive(down, env, deadlines, &progress, uploading, downloading).await
     };
     let replayable = upload::can_replay(&scratch.upload, &scratch.replay);
     let sent = Sent { cluster, endpoint, in_flight, up, replayable, progress };
@@ -347,11 +347,12 @@ fn write_head<E: Env>(
     let upgrade = request
         .upgrade()
         .is_some_and(|token| route.config.upgrades.iter().any(|allowed| allowed.matches(token)));
+    let (fields, count) = added.fields();
     let outbound = RequestOutbound {
         framing: scratch.upload.framing(),
         connection: if upgrade { Connection::Upgrade } else { Connection::Implied },
         drop,
-        extra: &added.fields(),
+        extra: &fields[..count],
         host: b"",
     };
     out.write(|buffer| write_request(request, &outbound, buffer));
@@ -368,9 +369,8 @@ pub(crate) async fn drive<E: Env, T>(
     deadlines: &Deadlines,
     progress: &Progress,
     mut upload: Option<Upload<'_>>,
-    download: impl Future<Output = Result<T, Cause>>,
+    mut download: Pin<&mut impl Future<Output = Result<T, Cause>>>,
 ) -> Result<T, Cause> {
-    let mut download = pin!(download);
     poll_fn(|context| {
         if let Some(work) = &mut upload
             && let Poll::Ready(ended) = work.as_mut().poll(context)

@@ -1,5 +1,6 @@
 //! One request and its answer: which route, what is done, what is counted.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -147,7 +148,8 @@ impl<E: Env> Exchange<'_, E> {
         let deadlines = Deadlines::new();
         deadlines.download(env.now() + FILTERS_HOLD_MAX, Wait::Filter);
         let mut heads = Heads::of_request(request);
-        let released = filtered.next_piece(Way::Request, &mut heads, &down.stream, upload, held);
+        let way = Way::Request;
+        let released = pin!(filtered.next_piece(way, &mut heads, &down.stream, upload, held));
         attempt::drive(down, env, &deadlines, &Progress::default(), None, released).await
     }
 

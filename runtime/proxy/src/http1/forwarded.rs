@@ -21,6 +21,9 @@ pub(crate) struct Added<'a> {
     count: usize,
 }
 
+/// Room for all of them: names and values.
+type Places<'a> = [(&'a [u8], &'a [u8]); FIELDS_MAX];
+
 /// `X-Forwarded-For`, `-Proto`, `-Host`, `Forwarded` and `Via`.
 const FIELDS_MAX: usize = 5;
 
@@ -31,10 +34,11 @@ impl<'a> Added<'a> {
         Added { values, fields: [const { (b"" as &[u8], 0..0) }; FIELDS_MAX], count: 0 }
     }
 
-    /// The fields, for rendering. Unused places are left out by their empty name.
-    pub(crate) fn fields(&self) -> Vec<(&[u8], &[u8])> {
-        let fields = &self.fields[..self.count];
-        fields.iter().map(|(name, value)| (*name, &self.values[value.clone()])).collect()
+    /// The fields, for rendering: so many of the places are used.
+    pub(crate) fn fields(&self) -> (Places<'_>, usize) {
+        let place =
+            |(name, value): &(&'static [u8], Range<usize>)| (*name, &self.values[value.clone()]);
+        (self.fields.each_ref().map(place), self.count)
     }
 
     /// Adds who asked; the received fields that these stand for are to be dropped.
