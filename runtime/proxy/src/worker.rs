@@ -336,7 +336,8 @@ impl<E: Env> Worker<E> {
         let (block, ids) = (ready.metrics.shard(self.inner.shard), &self.inner.schemas.listener);
         block.increment(ids.connections);
         let limits = &ready.config.limits;
-        if block.gauge(ids.active) >= i64::from(limits.connections_max) {
+        // The whole appliance's: the shards' gauges added up.
+        if ready.metrics.gauge(ids.active) >= i64::from(limits.connections_max) {
             self.count_failure(&plan, Cause::ConnectionsMax);
             return None;
         }
