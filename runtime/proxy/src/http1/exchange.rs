@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use penstock_config::{Action, ClusterId, Forward};
-use penstock_env::{Env, Stream, Time};
-use penstock_wire::http1::{Framing, Method};
+use penstock_env::{Env, Stream, StreamExt, Time, Timer, TimerExt};
+use penstock_wire::http1::Method;
 
 use super::Scratch;
 use super::attempt::{self, Ask, Outcome, Progress};
@@ -101,7 +101,8 @@ impl<E: Env> Exchange<'_, E> {
         routes: &RouteTable,
         filtered: &Filtered<'_, E>,
     ) -> After {
-        let bare = scratch.upload.framing() == Framing::None;
+        // No body, or one of length 0: there is nothing to wait for.
+        let bare = scratch.upload.decoder.is_done();
         let shown = filtered.head(Way::Request, Heads::of_request(&mut scratch.request), bare);
         let (held, wants) = match shown {
             Ok(true) => (false, filtered.wants_body(Way::Request)),
@@ -138,6 +139,13 @@ impl<E: Env> Exchange<'_, E> {
         let (env, down) = (self.worker.env(), self.down);
         let Scratch { request, upload, held, .. } = scratch;
         if request.expect_continue() && filtered.wants_body(Way::Request) {
+            // The answer before this one may still be on its way.
+            down.timer.set(env.now() + self.listener.config.timeouts.write_stall);
+            match down.timer.race(down.stream.sent()).await {
+                Some(Ok(())) => {}
+                Some(Err(_)) => return Err(Cause::DownstreamGone),
+                None => return Err(Cause::DownstreamStalled),
+            }
             // RFC 9110 §10.1.1: who wants the body says so; the origin is not asked yet.
             let mut out = down.send_buf(self.worker);
             out.push(b"HTTP/1.1 100 Continue\r\n\r\n");
