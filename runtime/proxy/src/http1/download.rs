@@ -160,6 +160,11 @@ impl<E: Env> Download<'_, E> {
         if !agreed {
             return Err(Cause::UpstreamBadUpgrade);
         }
+        edit::response(self.response, self.route).map_err(|_| Cause::Internal)?;
+        self.relay.begin_nothing();
+        if let Some(filtered) = self.filtered {
+            self.hold(filtered).await?;
+        }
         let outbound = ResponseOutbound {
             framing: Framing::None,
             connection: Connection::Upgrade,
