@@ -314,8 +314,14 @@ impl<S: Stream> Sent<S> {
             self.in_flight.fail();
         }
         if self.progress.begun.get() {
-            let reset = self.progress.until_close.get();
-            return End::Cut(cause, if reset { After::Reset } else { After::Close });
+            let after = match self.progress.until_close.get() {
+                true => After::Reset,
+                false if cause.side() == failure::Side::Downstream => After::Close,
+                // Its length says that it was cut. Requests behind it may lie unread, and a close
+                // would be a reset then, which may overtake answers before it (RFC 9112 §9.6).
+                false => After::Linger,
+            };
+            return End::Cut(cause, after);
         }
         // A request that the endpoint may have acted on is not sent to another, unless doing it
         // twice is the same as doing it once (RFC 9110 §9.2.2).
