@@ -2,8 +2,10 @@
 //!
 //! A failure prints `PENSTOCK_SEED=...`; set that to see the same run again.
 
+mod filters;
 mod http;
 mod laws;
+mod modules;
 mod planted;
 mod proxy;
 mod relay;

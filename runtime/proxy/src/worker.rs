@@ -212,6 +212,11 @@ impl<E: Env> Worker<E> {
         self.inner.requests.get()
     }
 
+    /// Exchanges that hold a context in some filter.
+    pub fn filter_streams_count(&self) -> usize {
+        self.inner.filters.streams()
+    }
+
     /// Upstream connections that are open and unused.
     pub fn pooled_count(&self) -> usize {
         let plan = self.plan();

@@ -8,6 +8,7 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use penstock_env::{Address, CloseKind, Env, Stream, Timer, TimerExt};
+use penstock_proxy::Cause;
 use penstock_tests::sim::SimEnv;
 
 use super::ledger::{Ledger, Outcome};
@@ -173,7 +174,8 @@ impl Session {
         let Some(id) = head.id() else {
             let mut anything = Expected::anything("client");
             wire.body(framing, &mut anything, &Pace::QUICK).await?;
-            return Ok((Outcome::Own { status: status(head) }, over));
+            let cause = head.field("x-penstock-cause").map(cause_named);
+            return Ok((Outcome::Own { status: status(head), cause }, over));
         };
         wire.env.note("is answered", id);
         assert_eq!(id, plan.id, "an answer to another request: {head:?}");
@@ -182,6 +184,7 @@ impl Session {
             // RFC 9110 §7.6.1.
             assert_eq!(head.field("x-hop"), None, "{head:?}");
         }
+        assert_eq!(head.field("x-edited"), plan.mark.map(|_| "yes"), "{head:?}");
         if plan.tunnels() {
             return tunnel(wire, plan).await.map(|()| (Outcome::Exact, true));
         }
@@ -237,6 +240,12 @@ async fn wait_to_go_on(wire: &Wire, progress: &Progress, i: usize) -> bool {
     progress.answered.get() <= i
 }
 
+/// The cause of that name.
+fn cause_named(name: &str) -> Cause {
+    let found = Cause::ALL.iter().find(|cause| cause.name() == name);
+    *found.unwrap_or_else(|| panic!("no cause is called {name:?}"))
+}
+
 /// The status of an answer.
 ///
 /// # Panics
@@ -252,6 +261,9 @@ fn render_head(plan: &Plan) -> Vec<u8> {
     let version = if plan.old { "1.0" } else { "1.1" };
     let mut head = format!("{} {} HTTP/{version}\r\nHost: {HOST}\r\n", plan.method, target(plan));
     head += &format!("X-Id: {:x}\r\n", plan.id);
+    if let Some(mark) = plan.mark {
+        head += &format!("X-Mark: {}\r\n", mark.text());
+    }
     for number in 0..plan.filler_fields {
         let (name, value) = filler(plan, number);
         head += &format!("{name}: {value}\r\n");

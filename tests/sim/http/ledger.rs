@@ -1,10 +1,12 @@
-//! What became of each request, and whether that may be.
+//! What became of each request.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use super::plan::{Fault, Plan};
+use penstock_proxy::Cause;
+
+use super::plan::Plan;
 use super::wire::Broken;
 
 /// All requests of a run.
@@ -13,12 +15,12 @@ pub(crate) struct Ledger {
     entries: RefCell<BTreeMap<u64, Entry>>,
 }
 
-struct Entry {
-    plan: Rc<Plan>,
+pub(super) struct Entry {
+    pub(super) plan: Rc<Plan>,
     /// How often a whole head of it reached an origin.
-    attempts: u32,
+    pub(super) attempts: u32,
     /// The connection may break for another request's sake.
-    shaken: bool,
+    pub(super) shaken: bool,
     outcome: Option<Outcome>,
 }
 
@@ -28,7 +30,7 @@ pub(crate) enum Outcome {
     /// The origin's answer, whole.
     Exact,
     /// An answer that no origin gave.
-    Own { status: u16 },
+    Own { status: u16, cause: Option<Cause> },
     /// The beginning of the origin's answer.
     Cut(Broken),
     /// Nothing. `announced`: that the connection would end had been said, or an earlier answer on
@@ -47,10 +49,23 @@ pub(crate) struct Rules {
     pub(crate) rough: bool,
     /// Origins close idle connections: a request may meet the close.
     pub(crate) idle_closes: bool,
+    /// What becomes of requests that filters fail for, or are asked to answer.
+    pub(crate) filters: Policy,
 }
 
-/// A request is sent at most so often: once, and twice again.
-const ATTEMPTS_MAX: u32 = 3;
+/// What filters may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Policy {
+    /// A request whose filter fails is answered 503; else it goes on without the filter.
+    pub(crate) denies: bool,
+    /// Whether the cluster that filters ask answers them; `None` where it does at times.
+    pub(crate) answers: Option<bool>,
+}
+
+impl Policy {
+    /// For scenes without filters.
+    pub(crate) const NONE: Policy = Policy { denies: true, answers: Some(true) };
+}
 
 impl Ledger {
     /// Enters a request before it is sent; `shaken` when another one on its connection may break
@@ -111,49 +126,6 @@ impl Ledger {
                 entry.attempts,
                 entry.plan
             );
-        }
-    }
-}
-
-impl Entry {
-    fn verdict(&self, outcome: Outcome, rules: &Rules) -> Result<(), &'static str> {
-        let plan = &self.plan;
-        let fault = plan.answer.fault;
-        let retried = matches!(fault, Some(Fault::ResetBefore { .. } | Fault::EndBefore { .. }));
-        if self.attempts > ATTEMPTS_MAX {
-            return Err("sent too often");
-        }
-        if self.attempts > 1 && !(retried || rules.rough || rules.idle_closes) {
-            return Err("sent twice though the first attempt was answered");
-        }
-        let excused = rules.rough || self.shaken || fault.is_some() || plan.abort.is_some();
-        // Meeting an idle close must cost nothing where the request can be sent again: without a
-        // body, and when doing it twice is as good as once (RFC 9110 §9.2.2).
-        let raced = rules.idle_closes && (plan.body_bytes > 0 || plan.method == "POST");
-        match outcome {
-            Outcome::Exact if self.attempts == 0 => Err("an answer that no origin gave"),
-            Outcome::Exact => Ok(()),
-            Outcome::GaveUp if plan.abort.is_none() => Err("the client had no reason to give up"),
-            Outcome::GaveUp => Ok(()),
-            Outcome::Own { .. } if !rules.proxied => Err("nobody but the origin could answer"),
-            Outcome::Own { status } if !matches!(status, 408 | 502..=504) => {
-                Err("the request was well formed and had a route")
-            }
-            Outcome::Own { .. } if !(excused || raced) => Err("nothing was wrong upstream"),
-            Outcome::Own { .. } => Ok(()),
-            Outcome::Cut(_) if !excused => Err("nothing was wrong"),
-            Outcome::Cut(_) => Ok(()),
-            Outcome::Unanswered { announced: true } => Ok(()),
-            Outcome::Unanswered { .. } if rules.rough || self.shaken || plan.abort.is_some() => {
-                Ok(())
-            }
-            // The answer broke off, and the reset that says so may overtake what there was of it.
-            Outcome::Unanswered { .. } if matches!(fault, Some(Fault::CutAfter { .. })) => Ok(()),
-            Outcome::Unanswered { .. } if rules.proxied => Err("no answer, not even our own"),
-            Outcome::Unanswered { .. } if fault.is_none() && !rules.idle_closes => {
-                Err("nothing was wrong")
-            }
-            Outcome::Unanswered { .. } => Ok(()),
         }
     }
 }

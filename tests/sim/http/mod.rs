@@ -7,7 +7,7 @@
 //! - `plan`: what a request and its answer will be like, drawn from the seed;
 //! - `wire`: strict reading and paced writing;
 //! - `client`, `origin`: the two sides;
-//! - `ledger`: what became of each request, and whether that may be;
+//! - `ledger`, `verdict`: what became of each request, and whether that may be;
 //! - `scene`: nodes, clients and origins around whatever is under test.
 
 pub(crate) mod client;
@@ -16,4 +16,5 @@ pub(crate) mod origin;
 pub(crate) mod plan;
 pub(crate) mod scene;
 mod tests;
+mod verdict;
 pub(crate) mod wire;

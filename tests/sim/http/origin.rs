@@ -68,6 +68,8 @@ fn check_head(head: &Head, plan: &Plan, proxied: bool) {
         assert_eq!(head.field("x-hop"), None);
         assert!(!head.connection_has("x-hop"));
     }
+    let edited = plan.mark.map(|_| "yes");
+    assert_eq!(head.field("x-edited"), edited, "the filter adds it once");
     assert_eq!(head.connection_has("upgrade"), plan.upgrade);
     assert_eq!(head.field("upgrade"), plan.upgrade.then_some("sim-echo"));
 }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use penstock_env::Rng;
 
+use crate::modules::Mark;
+
 /// One request and what the origin is to do with it.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -24,6 +26,8 @@ pub(crate) struct Plan {
     pub(crate) pace: Pace,
     pub(crate) abort: Option<Abort>,
     pub(crate) answer: Answer,
+    /// What filters do to it, where there are some.
+    pub(crate) mark: Option<Mark>,
 }
 
 /// What the origin answers.
@@ -110,6 +114,8 @@ pub(crate) struct Menu {
     pub(crate) aborts: bool,
     /// Origins close idle connections.
     pub(crate) idle_closes: bool,
+    /// There are filters, and requests are marked for them.
+    pub(crate) marks: bool,
     /// Bodies are at most this long.
     pub(crate) body_bytes_max: u32,
 }
@@ -145,6 +151,7 @@ impl Plan {
             pace: Pace::draw(rng),
             abort: (menu.aborts && one_in(rng, 6)).then(|| Abort::draw(body_bytes, rng)),
             answer,
+            mark: menu.marks.then(|| pick(rng, &Mark::ALL)),
         }
     }
 

@@ -7,10 +7,11 @@ use penstock_env::{Address, Env, Rng};
 use penstock_tests::sim::{Death, Limits, SimEnv, World};
 
 use super::client::Session;
-use super::ledger::{Ledger, Rules};
+use super::ledger::{Ledger, Policy, Rules};
 use super::origin;
-use super::plan::{Menu, Plan, one_in};
+use super::plan::{Fault, Menu, Plan, one_in};
 use super::wire::Wire;
+use crate::modules::Mark;
 
 /// A scene: who is there and what may happen.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +20,8 @@ pub(crate) struct Scene {
     pub(crate) proxied: bool,
     /// An origin dies in the middle of it.
     pub(crate) death: Option<Death>,
+    /// What filters may do.
+    pub(crate) filters: Policy,
 }
 
 /// A scene that was set up.
@@ -55,7 +58,7 @@ impl Scene {
         let client = world.node("client", Limits::AMPLE);
         let rough = world.faults().resets_per_mille > 0 || self.death.is_some();
         let idle_closes = self.menu.idle_closes;
-        let rules = Rules { proxied: self.proxied, rough, idle_closes };
+        let rules = Rules { proxied: self.proxied, rough, idle_closes, filters: self.filters };
         Stage { rules, ledger, origins, client, rng, menu: self.menu }
     }
 }
@@ -91,10 +94,14 @@ impl Stage {
         let half_close = one_in(rng, 4) && !tunnels;
         let proxied = self.rules.proxied;
         // What comes behind on the same connection may break it for those before: a client that
-        // gives up does, an origin's faults do unless something else answers for it.
+        // gives up does, an origin's faults do unless something else answers for it. Only a reset
+        // says that an answer was cut which ends with the connection.
         let breaks = |plan: &Rc<Plan>| {
             let answer = &plan.answer;
+            let cut = matches!(answer.fault, Some(Fault::CutAfter { .. }))
+                || plan.mark == Some(Mark::TrapResponseBody);
             plan.abort.is_some()
+                || cut && answer.ends_by_close(plan)
                 || !proxied && (answer.fault.is_some() || answer.idle_close.is_some())
         };
         let shaken = pipelined && plans.iter().any(breaks);

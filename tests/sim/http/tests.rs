@@ -10,7 +10,7 @@ use penstock_tests::sim::{
     Death, Faults, Limits, SimEnv, SimStream, World, check_few_seeds, run_seed,
 };
 
-use super::ledger::{Ledger, Outcome};
+use super::ledger::{Ledger, Outcome, Policy};
 use super::plan::Menu;
 use super::scene::Scene;
 use super::wire::Wire;
@@ -21,6 +21,7 @@ const TAME: Menu = Menu {
     malformed: false,
     aborts: false,
     idle_closes: false,
+    marks: false,
     body_bytes_max: 20_000,
 };
 const WILD: Menu = Menu { faults: true, aborts: true, idle_closes: true, ..TAME };
@@ -32,7 +33,7 @@ fn play(
     death: Option<Death>,
     between: impl Fn(&World, Address) -> Address,
 ) -> Rc<Ledger> {
-    let mut stage = Scene { menu, proxied: false, death }.set(world);
+    let mut stage = Scene { menu, proxied: false, death, filters: Policy::NONE }.set(world);
     let front = between(world, stage.origins[0].clone());
     stage.play(&front);
     world.finish(Duration::from_secs(1200));

@@ -28,7 +28,7 @@ mod world;
 pub use env::SimEnv;
 pub use faults::Faults;
 pub use node::{Death, Limits};
-pub use seeds::{check_few_seeds, check_seeds, run_seed, seed_count};
+pub use seeds::{check_few_seeds, check_seeds, check_some_seeds, run_seed, seed_count};
 pub use stream::{SimChunk, SimStream};
 pub use timers::SimTimer;
 pub use trace::{Event, Record, Trace, digest};

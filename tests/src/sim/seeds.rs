@@ -22,6 +22,14 @@ pub fn check_seeds(name: &str, faults: Faults, scenario: impl Fn(&World) + Sync)
     check(name, seed_count(), faults, scenario);
 }
 
+/// [`check_seeds`] with a quarter of the seeds, for scenarios that others have in them.
+///
+/// # Panics
+/// As [`check_seeds`] does.
+pub fn check_some_seeds(name: &str, faults: Faults, scenario: impl Fn(&World) + Sync) {
+    check(name, seed_count().div_ceil(4), faults, scenario);
+}
+
 /// [`check_seeds`] with an eighth of the seeds, for scenarios that leave little to chance.
 ///
 /// # Panics

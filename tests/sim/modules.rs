@@ -1,0 +1,251 @@
+//! The filters that the simulated proxy runs: what they do follows from a request's `x-mark`.
+//!
+//! Their modules are compiled once per process. Deadlines are off, for they hang on a wall clock;
+//! a loop is ended by its fuel instead, after the same number of steps in every run.
+
+use std::rc::Rc;
+use std::sync::{Arc, LazyLock};
+
+use penstock_config::Config;
+use penstock_filter_host::{
+    Engine, EngineSettings, EnvWorld, Filter, FilterHost, Module, World, filter_settings,
+};
+use penstock_tests::sim::SimEnv;
+
+/// What filters do to a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mark {
+    /// Edit its head and its answer's, and look at both bodies.
+    Plain,
+    /// `gate` traps at the head.
+    Trap,
+    /// `gate` loops at the head.
+    Loop,
+    /// `gate` answers.
+    Answer,
+    /// `ask` holds the head until another cluster was asked.
+    Ask,
+    /// `look` holds both bodies until they are whole.
+    Hold,
+    /// `late` traps at the first piece of the request's body.
+    TrapBody,
+    /// `late` traps at the response's head.
+    TrapResponse,
+    /// `late` traps at the first piece of the response's body.
+    TrapResponseBody,
+}
+
+impl Mark {
+    pub(crate) const ALL: [Mark; 9] = [
+        Mark::Plain,
+        Mark::Trap,
+        Mark::Loop,
+        Mark::Answer,
+        Mark::Ask,
+        Mark::Hold,
+        Mark::TrapBody,
+        Mark::TrapResponse,
+        Mark::TrapResponseBody,
+    ];
+
+    /// The value of `x-mark`: its first letter is what the filters go by.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Mark::Plain => "plain",
+            Mark::Trap => "trap",
+            Mark::Loop => "loop",
+            Mark::Answer => "answer",
+            Mark::Ask => "query",
+            Mark::Hold => "whole",
+            Mark::TrapBody => "body",
+            Mark::TrapResponse => "head",
+            Mark::TrapResponseBody => "rear",
+        }
+    }
+}
+
+/// The filters' blocks, with what becomes of an exchange whose filter failed. `ask` asks the
+/// cluster `auth`.
+pub(crate) fn blocks(on_error: &str) -> String {
+    format!(
+        "[filter.edit]\nwasm = \"/edit.wasm\"\n\
+         [filter.gate]\nwasm = \"/gate.wasm\"\non_error = \"{on_error}\"\n\
+         [filter.ask]\nwasm = \"/ask.wasm\"\nhttp_calls = [\"auth\"]\n\
+         [filter.late]\nwasm = \"/late.wasm\"\non_error = \"{on_error}\"\n\
+         isolation = \"request\"\n\
+         [filter.look]\nwasm = \"/look.wasm\"\n"
+    )
+}
+
+/// The chain of all of them.
+pub(crate) const CHAIN: &str = "[\"edit\", \"gate\", \"ask\", \"late\", \"look\"]";
+
+/// Loads filters for one proxy.
+pub(crate) struct Loader {
+    host: FilterHost,
+    world: Rc<dyn World>,
+}
+
+impl Loader {
+    pub(crate) fn new(env: &SimEnv) -> Loader {
+        let host = FilterHost::new(MODULES.engine.clone(), None, 1, 7);
+        Loader { host, world: Rc::new(EnvWorld::new(env.clone(), || 0)) }
+    }
+
+    /// The filters of a config; those of `before` that are the same go on.
+    pub(crate) fn load(&self, config: &Config, before: &[Arc<Filter>]) -> Vec<Arc<Filter>> {
+        let loaded =
+            filter_settings(config).into_iter().zip(&config.filters).map(|(own, block)| {
+                let path = block.wasm.to_string_lossy();
+                let module = MODULES.by_path.iter().find(|(name, _)| *name == path);
+                let (_, module) = module.unwrap_or_else(|| panic!("no module {path}"));
+                let same = |old: &&Arc<Filter>| {
+                    *old.settings() == own && old.module().sha256() == module.sha256()
+                };
+                match before.iter().find(same) {
+                    Some(old) => Arc::clone(old),
+                    None => {
+                        let loaded = self.host.load_module(module.clone(), own, &self.world);
+                        loaded.expect("our own modules start")
+                    }
+                }
+            });
+        loaded.collect()
+    }
+}
+
+struct Modules {
+    engine: Engine,
+    by_path: Vec<(&'static str, Module)>,
+}
+
+static MODULES: LazyLock<Modules> = LazyLock::new(|| {
+    let settings = EngineSettings { deadlines: false, fuel_max: Some(FUEL_MAX) };
+    let engine = Engine::new(settings).expect("this machine runs WebAssembly");
+    let compile = |(path, body): (&'static str, &str)| {
+        let wasm = wat::parse_str(module(body)).expect("the text is a module");
+        (path, Module::compile(&engine, &wasm, None).expect("it is a filter"))
+    };
+    let texts = [
+        ("/edit.wasm", EDIT),
+        ("/other.wasm", OTHER),
+        ("/gate.wasm", GATE),
+        ("/ask.wasm", ASK),
+        ("/late.wasm", LATE),
+        ("/look.wasm", LOOK),
+    ];
+    let by_path = texts.map(compile).into();
+    Modules { engine, by_path }
+});
+
+/// Steps of one callback; those below need a few dozen.
+const FUEL_MAX: u64 = 20_000;
+
+/// A module of ABI 0.2.1 whose `$mark` is the first letter of `x-mark`, or 0.
+fn module(body: &str) -> String {
+    format!(
+        r#"(module
+        (import "env" "proxy_get_header_map_value"
+            (func $value (param i32 i32 i32 i32 i32) (result i32)))
+        (import "env" "proxy_add_header_map_value"
+            (func $add (param i32 i32 i32 i32 i32) (result i32)))
+        (import "env" "proxy_send_local_response"
+            (func $respond (param i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+        (import "env" "proxy_continue_stream" (func $continue (param i32) (result i32)))
+        (import "env" "proxy_set_effective_context" (func $effective (param i32) (result i32)))
+        (import "env" "proxy_http_call"
+            (func $call (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 2)
+        (func (export "proxy_abi_version_0_2_1"))
+        (func (export "proxy_on_memory_allocate") (param i32) (result i32) (i32.const 65536))
+        (data (i32.const 0) "x-edited")
+        (data (i32.const 16) "yes")
+        (data (i32.const 24) "other")
+        (data (i32.const 32) "x-mark")
+        (data (i32.const 48) "auth")
+        (data (i32.const 80)
+            "\03\00\00\00\07\00\00\00\03\00\00\00\05\00\00\00\01\00\00\00"
+            "\0a\00\00\00\01\00\00\00:method\00GET\00:path\00/\00:authority\00a\00")
+        (func $mark (result i32)
+            (if (call $value (i32.const 0) (i32.const 32) (i32.const 6)
+                    (i32.const 1024) (i32.const 1028))
+                (then (return (i32.const 0))))
+            (if (i32.eqz (i32.load (i32.const 1028))) (then (return (i32.const 0))))
+            (i32.load8_u (i32.load (i32.const 1024))))
+        (func $is (param $letter i32) (result i32)
+            (i32.eq (call $mark) (local.get $letter)))
+        (func $deny
+            (drop (call $respond (i32.const 403) (i32.const 0) (i32.const 0)
+                (i32.const 16) (i32.const 3) (i32.const 0) (i32.const 0) (i32.const -1))))
+        {body})"#
+    )
+}
+
+const EDIT: &str = r#"
+    (func $note (param $map i32) (result i32)
+        (drop (call $add
+            (local.get $map) (i32.const 0) (i32.const 8) (i32.const 16) (i32.const 3)))
+        (i32.const 0))
+    (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+        (call $note (i32.const 0)))
+    (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
+        (call $note (i32.const 2)))"#;
+
+/// What `edit` is replaced by.
+const OTHER: &str = r#"
+    (func $note (param $map i32) (result i32)
+        (drop (call $add
+            (local.get $map) (i32.const 0) (i32.const 8) (i32.const 24) (i32.const 5)))
+        (i32.const 0))
+    (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+        (call $note (i32.const 0)))
+    (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
+        (call $note (i32.const 2)))"#;
+
+/// 116 is `t`, 108 `l`, 97 `a`.
+const GATE: &str = r#"
+    (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+        (if (call $is (i32.const 116)) (then unreachable))
+        (if (call $is (i32.const 108)) (then (loop $on (br $on))))
+        (if (call $is (i32.const 97)) (then (call $deny)))
+        (i32.const 0))"#;
+
+/// 113 is `q`. The call's token is kept with its context: the answer comes in the root's name.
+const ASK: &str = r#"
+    (func (export "proxy_on_request_headers") (param $id i32) (param i32 i32) (result i32)
+        (if (i32.eqz (call $is (i32.const 113))) (then (return (i32.const 0))))
+        (if (call $call (i32.const 48) (i32.const 4) (i32.const 80) (i32.const 61) (i32.const 16)
+                (i32.const 3) (i32.const 0) (i32.const 0) (i32.const 1500) (i32.const 1024))
+            (then unreachable))
+        (i32.store (call $slot (i32.load (i32.const 1024))) (local.get $id))
+        (i32.const 1))
+    (func $slot (param $token i32) (result i32)
+        (i32.add (i32.const 2048)
+            (i32.mul (i32.const 4) (i32.and (local.get $token) (i32.const 1023)))))
+    (func (export "proxy_on_http_call_response")
+        (param i32) (param $token i32) (param $fields i32) (param i32 i32)
+        (drop (call $effective (i32.load (call $slot (local.get $token)))))
+        (if (local.get $fields)
+            (then (drop (call $continue (i32.const 0))))
+            (else (call $deny))))"#;
+
+/// 98 is `b`, 104 `h`, 114 `r`.
+const LATE: &str = r#"
+    (func (export "proxy_on_request_body") (param i32 i32 i32) (result i32)
+        (if (call $is (i32.const 98)) (then unreachable))
+        (i32.const 0))
+    (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
+        (if (call $is (i32.const 104)) (then unreachable))
+        (i32.const 0))
+    (func (export "proxy_on_response_body") (param i32 i32 i32) (result i32)
+        (if (call $is (i32.const 114)) (then unreachable))
+        (i32.const 0))"#;
+
+/// 119 is `w`: pauses until the end.
+const LOOK: &str = r#"
+    (func $whole (param $end i32) (result i32)
+        (i32.and (i32.eqz (local.get $end)) (call $is (i32.const 119))))
+    (func (export "proxy_on_request_body") (param i32 i32) (param $end i32) (result i32)
+        (call $whole (local.get $end)))
+    (func (export "proxy_on_response_body") (param i32 i32) (param $end i32) (result i32)
+        (call $whole (local.get $end)))"#;
