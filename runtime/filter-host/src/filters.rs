@@ -9,6 +9,8 @@ use std::task::{Context, Poll, Waker};
 
 use penstock_env::Time;
 
+#[cfg(any(test, feature = "testing"))]
+use crate::error::{TrapCause, Trapped};
 use crate::filter::Filter;
 use crate::instance::Instance;
 use crate::running::{Live, Running};
@@ -153,6 +155,16 @@ impl Filters {
         let count =
             |running: &Rc<Running>| running.instance.borrow().as_ref().map_or(0, Instance::streams);
         self.shard.all_running().iter().map(count).sum()
+    }
+
+    /// Takes a filter's instance as a trap would.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn fail(&self, index: usize) {
+        let running = self.live(index).and_then(|live| live.current.borrow().clone());
+        if let Some(running) = running {
+            // The failure is what is wanted, and is noted as any other.
+            let _ = running.with(|_| Err::<(), _>(Trapped::new(TrapCause::Trap)));
+        }
     }
 
     /// Fuel used by a filter's instance so far, where fuel is counted.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
-use wasmtime::{ExternType, FuncType, InstancePre, ValType};
+use wasmtime::{ExternType, FuncType, ImportType, InstancePre, ValType};
 
 use crate::abi::{Callback, CallbackSet, Value, Version, callbacks, hostcalls};
 use crate::cache;
@@ -41,13 +41,11 @@ impl Module {
         let sha256 = digest(wasm);
         let module = cache::compile(engine.wasmtime(), wasm, &sha256, cache)
             .map_err(|error| LoadError::NotWasm { reason: format!("{error:#}") })?;
-        let version = version(&module)?;
-        check_imports(&module)?;
-        let callbacks = check_exports(&module)?;
-        let memory_bytes_min = match module.get_export(callbacks::MEMORY) {
-            Some(ExternType::Memory(memory)) => memory.minimum().saturating_mul(memory.page_size()),
-            _ => return Err(LoadError::Export { name: callbacks::MEMORY }),
-        };
+        let Checked { version, callbacks, memory_bytes_min, problems } = Checked::of(&module);
+        if let Some(problem) = problems.into_iter().next() {
+            return Err(problem);
+        }
+        let version = version.ok_or(LoadError::NoAbi)?;
         let imports = module
             .imports()
             .map(|import| (import.module().to_owned(), import.name().to_owned()))
@@ -110,58 +108,89 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The newest edition whose marker is exported.
-fn version(module: &wasmtime::Module) -> Result<Version, LoadError> {
-    let marked = |version: &&Version| module.get_export(version.marker()).is_some();
-    Version::ALL.iter().rev().find(marked).copied().ok_or(LoadError::NoAbi)
+/// What a module shows of itself, and everything about it that the ABI doesn't allow.
+pub(crate) struct Checked {
+    /// The newest edition whose marker is exported.
+    pub(crate) version: Option<Version>,
+    pub(crate) callbacks: CallbackSet,
+    /// 0 where it exports no memory.
+    pub(crate) memory_bytes_min: u64,
+    pub(crate) problems: Vec<LoadError>,
+}
+
+impl Checked {
+    pub(crate) fn of(module: &wasmtime::Module) -> Checked {
+        let mut problems = Vec::new();
+        let marked = |version: &&Version| module.get_export(version.marker()).is_some();
+        let version = Version::ALL.iter().rev().find(marked).copied();
+        if version.is_none() {
+            problems.push(LoadError::NoAbi);
+        }
+        problems.extend(module.imports().filter_map(|import| check_import(&import)));
+        let callbacks = check_exports(module, &mut problems);
+        let memory_bytes_min = match module.get_export(callbacks::MEMORY) {
+            Some(ExternType::Memory(memory)) => memory.minimum().saturating_mul(memory.page_size()),
+            _ => {
+                problems.push(LoadError::Export { name: callbacks::MEMORY });
+                0
+            }
+        };
+        Checked { version, callbacks, memory_bytes_min, problems }
+    }
 }
 
 /// Every import must be a hostcall, with the ABI's signature.
-fn check_imports(module: &wasmtime::Module) -> Result<(), LoadError> {
-    for import in module.imports() {
-        let names = || (import.module().to_owned(), import.name().to_owned());
-        let Some(call) = hostcalls::find(import.module(), import.name()) else {
-            let (module, name) = names();
-            return Err(LoadError::UnknownImport { module, name });
-        };
-        let fits = match import.ty() {
-            ExternType::Func(found) => same_types(&found, call.params, call.results),
-            _ => false,
-        };
-        if !fits {
-            let (module, name) = names();
-            return Err(LoadError::ImportSignature { module, name });
-        }
-    }
-    Ok(())
+fn check_import(import: &ImportType<'_>) -> Option<LoadError> {
+    let (module, name) = (import.module().to_owned(), import.name().to_owned());
+    let Some(call) = hostcalls::find(&module, &name) else {
+        return Some(LoadError::UnknownImport { module, name });
+    };
+    let fits = match import.ty() {
+        ExternType::Func(found) => same_types(&found, call.params, call.results),
+        _ => false,
+    };
+    (!fits).then_some(LoadError::ImportSignature { module, name })
 }
 
 /// Every export that the host would call must have the ABI's signature.
-fn check_exports(module: &wasmtime::Module) -> Result<CallbackSet, LoadError> {
+fn check_exports(module: &wasmtime::Module, problems: &mut Vec<LoadError>) -> CallbackSet {
     const I: Value = Value::I32;
-    let fits =
+    let mut fits =
         |name: &'static str, params: &[Value], results: &[Value]| match module.get_export(name) {
-            None => Ok(false),
-            Some(ExternType::Func(found)) if same_types(&found, params, results) => Ok(true),
-            Some(_) => Err(LoadError::Export { name }),
+            None => false,
+            Some(ExternType::Func(found)) if same_types(&found, params, results) => true,
+            Some(_) => {
+                problems.push(LoadError::Export { name });
+                false
+            }
         };
-    fits(callbacks::INITIALIZE, &[], &[])?;
-    fits(callbacks::START, &[], &[])?;
+    fits(callbacks::INITIALIZE, &[], &[]);
+    fits(callbacks::START, &[], &[]);
     if module.get_export(callbacks::INITIALIZE).is_some() {
-        fits(callbacks::MAIN, &[I, I], &[I])?;
-    }
-    if !fits(callbacks::ALLOCATE, &[I], &[I])? && !fits(callbacks::MALLOC, &[I], &[I])? {
-        return Err(LoadError::Export { name: callbacks::ALLOCATE });
+        fits(callbacks::MAIN, &[I, I], &[I]);
     }
     let mut found = CallbackSet::EMPTY;
     for &callback in Callback::ALL {
-        let old = matches!(callback, Callback::RequestHeaders | Callback::ResponseHeaders)
-            && fits(callback.name(), &[I, I], &[I]).is_ok_and(|fits| fits);
-        if old || fits(callback.name(), callback.params(), callback.results())? {
+        // ABI 0.1.0: header callbacks without `end_of_stream`.
+        let heads = matches!(callback, Callback::RequestHeaders | Callback::ResponseHeaders);
+        let old = heads && exports(module, callback.name(), &[I, I], &[I]);
+        if old || fits(callback.name(), callback.params(), callback.results()) {
             found = found.with(callback);
         }
     }
-    Ok(found)
+    let allocates = |name| exports(module, name, &[I], &[I]);
+    if !allocates(callbacks::ALLOCATE) && !allocates(callbacks::MALLOC) {
+        problems.push(LoadError::Export { name: callbacks::ALLOCATE });
+    }
+    found
+}
+
+/// Whether it exports a function of this name and signature.
+fn exports(module: &wasmtime::Module, name: &str, params: &[Value], results: &[Value]) -> bool {
+    match module.get_export(name) {
+        Some(ExternType::Func(found)) => same_types(&found, params, results),
+        _ => false,
+    }
 }
 
 fn same_types(found: &FuncType, params: &[Value], results: &[Value]) -> bool {

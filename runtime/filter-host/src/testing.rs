@@ -285,6 +285,12 @@ impl Harness {
         self.world.now.set(end);
     }
 
+    /// Has the instance fail as if a callback had trapped, the trap itself aside: it is dropped,
+    /// and the next exchange starts a fresh one.
+    pub fn fail(&self) {
+        self.filters.fail(0);
+    }
+
     /// Fuel used so far by every callback; 0 unless the engine counts it.
     pub fn fuel_used(&self) -> u64 {
         self.filters.fuel_used(0)
