@@ -24,6 +24,19 @@ pub struct Exchange<'t> {
     fuel_before: u64,
 }
 
+/// What the filter said last, for those who report instead of assert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict<'e> {
+    /// The message goes on.
+    Continue,
+    /// The filter holds the message back.
+    Wait,
+    /// The filter answers by itself.
+    Answer(&'e LocalResponse),
+    /// The exchange is cut.
+    Close,
+}
+
 #[derive(Debug)]
 enum Said {
     Continue,
@@ -243,9 +256,45 @@ impl<'t> Exchange<'t> {
         self
     }
 
-    /// Fuel that the filter has used for the exchange so far.
+    /// Fuel that the filter has used for the exchange so far; 0 after it failed, for the count
+    /// went with its instance.
     pub fn fuel_used(&self) -> u64 {
-        self.test.fuel_used() - self.fuel_before
+        self.test.fuel_used().saturating_sub(self.fuel_before)
+    }
+
+    /// What the filter said last.
+    pub fn verdict(&self) -> Verdict<'_> {
+        match &self.said {
+            Said::Continue => Verdict::Continue,
+            Said::Wait => Verdict::Wait,
+            Said::Answer(answer) => Verdict::Answer(answer),
+            Said::Close => Verdict::Close,
+        }
+    }
+
+    /// The request's head as it is now.
+    pub fn request_fields(&self) -> &Fields {
+        &self.session.request
+    }
+
+    /// The response's head as it is now; `None` before it came.
+    pub fn response_fields(&self) -> Option<&Fields> {
+        self.session.response.as_ref()
+    }
+
+    /// What has gone on of the request's body.
+    pub fn request_passed(&self) -> &[u8] {
+        &self.passed[Half::Request as usize]
+    }
+
+    /// What has gone on of the response's body.
+    pub fn response_passed(&self) -> &[u8] {
+        &self.passed[Half::Response as usize]
+    }
+
+    /// The calls of this request that wait for a reply, oldest first.
+    pub fn calls(&self) -> &[Callout] {
+        &self.calls
     }
 
     /// The value of the request's field `name` as it is now, the first one.

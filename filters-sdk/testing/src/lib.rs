@@ -35,8 +35,9 @@ use penstock_filter_host::{
     Filters, PairList, PluginSettings, RootCallout, World,
 };
 
-pub use exchange::Exchange;
-pub use penstock_filter_host::{LoadError, OnError};
+pub use exchange::{Exchange, Verdict};
+pub use penstock_filter_host::testing::Fields;
+pub use penstock_filter_host::{Callout, LoadError, LocalResponse, OnError};
 
 /// A filter to be tested: first how it is configured, then what it is asked.
 ///
