@@ -5,7 +5,7 @@ use wasmtime::ExternType;
 use crate::abi::{Callback, CallbackSet, Hostcall, Version, hostcalls};
 use crate::engine::Engine;
 use crate::error::LoadError;
-use crate::module::{Checked, digest};
+use crate::module::{Checked, digest, not_wasm};
 
 /// A module as it stands in its file.
 #[derive(Debug, Default)]
@@ -45,8 +45,7 @@ impl Inspection {
         let module = match wasmtime::Module::from_binary(engine.wasmtime(), wasm) {
             Ok(module) => module,
             Err(error) => {
-                let reason = format!("{error:#}");
-                inspection.problems.push(LoadError::NotWasm { reason });
+                inspection.problems.push(not_wasm(&error));
                 return inspection;
             }
         };

@@ -40,7 +40,7 @@ impl Module {
     ) -> Result<Module, LoadError> {
         let sha256 = digest(wasm);
         let module = cache::compile(engine.wasmtime(), wasm, &sha256, cache)
-            .map_err(|error| LoadError::NotWasm { reason: format!("{error:#}") })?;
+            .map_err(|error| not_wasm(&error))?;
         let Checked { version, callbacks, memory_bytes_min, problems } = Checked::of(&module);
         if let Some(problem) = problems.into_iter().next() {
             return Err(problem);
@@ -50,10 +50,7 @@ impl Module {
             .imports()
             .map(|import| (import.module().to_owned(), import.name().to_owned()))
             .collect();
-        let pre = engine
-            .linker()
-            .instantiate_pre(&module)
-            .map_err(|error| LoadError::NotWasm { reason: format!("{error:#}") })?;
+        let pre = engine.linker().instantiate_pre(&module).map_err(|error| not_wasm(&error))?;
         let inner = Inner { pre, version, callbacks, imports, memory_bytes_min, sha256 };
         Ok(Module { inner: Arc::new(inner) })
     }
@@ -96,6 +93,12 @@ impl std::fmt::Debug for Module {
             .field("version", &self.inner.version)
             .finish_non_exhaustive()
     }
+}
+
+/// What the compiler said, on one line: it goes to logs.
+pub(crate) fn not_wasm(error: &wasmtime::Error) -> LoadError {
+    let reason = format!("{error:#}");
+    LoadError::NotWasm { reason: reason.split_whitespace().collect::<Vec<_>>().join(" ") }
 }
 
 /// The SHA-256 of `bytes`.
