@@ -149,7 +149,7 @@ fn unread_bytes_come_first_again() {
 fn a_reader_that_does_not_read_stops_the_writer() {
     check_pair(
         "back-pressure",
-        Limits { lent_max: 8, lent_bytes_max: 512, read_ahead_max: 2 },
+        Limits { lent_max: 8, lent_bytes_max: 512, read_ahead_max: 2, copies: false },
         async |env, stream| {
             let mut data = SendBuf::new(env.buffer());
             data.push(&vec![3; 1_000_000]);
@@ -174,7 +174,7 @@ fn a_reader_that_does_not_read_stops_the_writer() {
 
 #[test]
 fn receives_wait_for_lent_buffers_to_come_back() {
-    let limits = Limits { lent_max: 2, lent_bytes_max: 64, read_ahead_max: 0 };
+    let limits = Limits { lent_max: 2, lent_bytes_max: 64, read_ahead_max: 0, copies: false };
     check_pair(
         "starved",
         limits,

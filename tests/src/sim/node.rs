@@ -14,18 +14,23 @@ pub struct Limits {
     pub lent_bytes_max: usize,
     /// Chunks that a stream takes in before anybody asks for them.
     pub read_ahead_max: usize,
+    /// What is received while less than a quarter of the buffers is free is copied out of its
+    /// buffer, which is free again then. A shard does so; where nobody does, receives wait.
+    pub copies: bool,
 }
 
 impl Limits {
     /// No shortage of anything: what actors get.
-    pub const AMPLE: Limits = Limits { lent_max: 4096, lent_bytes_max: 4096, read_ahead_max: 0 };
+    pub const AMPLE: Limits =
+        Limits { lent_max: 4096, lent_bytes_max: 4096, read_ahead_max: 0, copies: false };
 
     /// A shard with few buffers, drawn from `rng`.
     pub fn tight(rng: &mut Rng) -> Limits {
         Limits {
-            lent_max: [64, 256, 1024][rng.below(3) as usize],
+            lent_max: [2, 16, 256][rng.below(3) as usize],
             lent_bytes_max: [512, 4096][rng.below(2) as usize],
             read_ahead_max: rng.below(4) as usize,
+            copies: true,
         }
     }
 }
@@ -72,6 +77,12 @@ impl Node {
             draining: Cell::new(false),
             death: Cell::new(None),
         }
+    }
+
+    /// Whether what is received into one more buffer is to be copied out of it.
+    pub(super) fn is_short(&self) -> bool {
+        let free = self.limits.lent_max.saturating_sub(self.lent.get() + 1);
+        self.limits.copies && free < self.limits.lent_max.div_ceil(4)
     }
 
     /// Node 0 is 10.0.0.1, and so on.

@@ -15,17 +15,19 @@ use super::shared::Shared;
 use super::socket::{Dial, Parked, Sending};
 use super::trace::Event;
 
-/// Received bytes in one of the node's lent buffers.
+/// Received bytes in one of the node's lent buffers, or copied out of one.
 pub struct SimChunk {
     node: Rc<Node>,
     bytes: Vec<u8>,
     at: usize,
+    lent: bool,
 }
 
 impl SimChunk {
     pub(super) fn new(node: Rc<Node>, bytes: Vec<u8>) -> SimChunk {
-        node.lent.set(node.lent.get() + 1);
-        SimChunk { node, bytes, at: 0 }
+        let lent = !node.is_short();
+        node.lent.set(node.lent.get() + u32::from(lent));
+        SimChunk { node, bytes, at: 0, lent }
     }
 }
 
@@ -53,8 +55,10 @@ impl Drop for SimChunk {
         // The kernel will write into it: nobody may look any more. Only cells are touched here,
         // so a chunk may be dropped wherever it is.
         self.bytes.fill(0xdb);
-        self.node.lent.set(self.node.lent.get() - 1);
-        self.node.returned.set(true);
+        if self.lent {
+            self.node.lent.set(self.node.lent.get() - 1);
+            self.node.returned.set(true);
+        }
     }
 }
 
