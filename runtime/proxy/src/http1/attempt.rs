@@ -96,6 +96,11 @@ pub(crate) async fn until_answered<E: Env>(
                 Err(cause) => return Outcome::Failed(cause),
             },
         };
+        // A retry that saved the request is still seen: as an attempt, and by its cause.
+        if let Some(cause) = last {
+            exchange.worker.count_failure(plan, cause);
+            counters.increment(ids.retries);
+        }
         counters.increment(ids.attempts);
         exchange.record.attempts += 1;
         exchange.record.endpoint = Some(endpoint);
@@ -110,9 +115,6 @@ pub(crate) async fn until_answered<E: Env>(
                 if !again || u32::from(exchange.record.attempts) >= attempts_max {
                     return Outcome::Failed(cause);
                 }
-                // A retry that saved the request is still seen: as an attempt, and by its cause.
-                exchange.worker.count_failure(plan, cause);
-                counters.increment(ids.retries);
                 last = Some(cause);
                 if stale {
                     fresh = true;
