@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use penstock_config::{Config, UncheckedFiles};
 use penstock_env::Address;
-use penstock_proxy::{Schemas, Snapshot, Worker};
+use penstock_proxy::{Cause, Schemas, Snapshot, Worker};
 use penstock_telemetry::metrics::{Registry, RegistryLimits};
 use penstock_tests::sim::{
     Death, Faults, Limits, SimEnv, World, check_few_seeds, check_seeds, check_some_seeds,
@@ -140,6 +140,16 @@ impl Proxy {
         inner.worker.apply(next.clone());
         snapshots.push(next);
         self.env.note("reload", snapshots.len() as u64);
+    }
+
+    /// Failures so far: each cause that was counted, and how often.
+    pub(crate) fn failures(&self) -> Vec<(Cause, u64)> {
+        let (inner, snapshots) = (&self.inner, self.inner.snapshots.borrow());
+        let counters = snapshots.last().expect("it serves one").process.shard(0);
+        let count =
+            |cause: Cause| counters.counter(inner.schemas.process.failures.at(cause.index()));
+        let counts = Cause::ALL.iter().map(|&cause| (cause, count(cause)));
+        counts.filter(|&(_, count)| count > 0).collect()
     }
 
     /// Drains it, and finds nothing left.

@@ -1,0 +1,194 @@
+//! Everything that can go wrong has a name: in the answer, and counted once.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use penstock_env::{CloseKind, Env, Stream};
+use penstock_proxy::Cause;
+use penstock_tests::sim::{Faults, Limits, Path, SimEnv, SimStream, World, check_few_seeds};
+
+use crate::http::plan::Pace;
+use crate::http::wire::Wire;
+use crate::modules::blocks;
+use crate::proxy::{Proxy, config};
+
+/// What is provoked.
+struct Case {
+    request: &'static str,
+    /// What the origin says to a whole head, and does then.
+    says: &'static [u8],
+    then: Then,
+    /// How connects to it fare.
+    path: Path,
+    /// More of the config, for the listener.
+    listener: &'static str,
+}
+
+#[derive(Clone, Copy)]
+enum Then {
+    Wait,
+    End,
+    Reset,
+}
+
+const GET: &str = "GET /a HTTP/1.1\r\nHost: sim.test\r\nConnection: close\r\n\r\n";
+const POST: &str = "POST /a HTTP/1.1\r\nHost: sim.test\r\nConnection: close\r\n\
+    Content-Length: 2\r\n\r\nok";
+const UPGRADE: &str = "GET /a HTTP/1.1\r\nHost: sim.test\r\nConnection: upgrade\r\n\
+    Upgrade: sim-echo\r\n\r\n";
+const MARKED: &str = "GET /a HTTP/1.1\r\nHost: sim.test\r\nConnection: close\r\n";
+
+const PLAIN: Case =
+    Case { request: GET, says: b"", then: Then::Wait, path: Path::Open, listener: "" };
+
+type Failures = Vec<(Cause, u64)>;
+
+/// The answer to `case` begins with `status` and names `cause`, and nothing else is counted.
+#[track_caller]
+fn check(cause: Cause, status: u16, case: &Case) {
+    check_few_seeds(cause.name(), Faults::CALM, |world| {
+        let (answer, failures) = run(world, case);
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{cause:?}: {answer:?}");
+        let field = format!("\r\nx-penstock-cause: {}\r\n", cause.name());
+        assert!(answer.to_ascii_lowercase().contains(&field), "{cause:?}: {answer:?}");
+        assert_eq!(failures, [(cause, 1)]);
+    });
+}
+
+/// The answer to `case` is cut, and `cause` is counted, nothing else.
+#[track_caller]
+fn check_cut(cause: Cause, case: &Case) {
+    check_few_seeds(cause.name(), Faults::CALM, |world| {
+        let (answer, failures) = run(world, case);
+        assert!(!answer.contains("x-penstock-cause"), "{answer:?}");
+        assert_eq!(failures, [(cause, 1)], "{answer:?}");
+    });
+}
+
+fn run(world: &World, case: &Case) -> (String, Failures) {
+    let (origin, client) =
+        (world.node("origin", Limits::AMPLE), world.node("client", Limits::AMPLE));
+    let (env, address) = (origin.clone(), origin.address(8080));
+    let (says, then) = (case.says, case.then);
+    origin.listen(&address, move |stream| {
+        env.spawn(misbehave(env.clone(), stream, says, then));
+    });
+    world.set_path(&address, case.path);
+    let auth = format!("[cluster.auth]\nendpoints = [\"{address}\"]\n");
+    let listener = format!("filters = [\"gate\"]\n{}", case.listener);
+    let text = config(std::slice::from_ref(&address), &listener, &(blocks("deny") + &auth));
+    let proxy = Proxy::serve(world, &text);
+    let heard = Rc::new(RefCell::new(None));
+    client.spawn(ask(client.clone(), proxy.clone(), case.request, heard.clone()));
+    let done = world.run_until(Duration::from_secs(600), || heard.borrow().is_some());
+    assert!(done, "no end: {:#?}", world.leaks());
+    let failures = proxy.failures();
+    proxy.end(world);
+    (heard.take().unwrap_or_default(), failures)
+}
+
+async fn ask(env: SimEnv, proxy: Proxy, request: &'static str, heard: Rc<RefCell<Option<String>>>) {
+    let stream = Wire::connect(&env, &proxy.front).await.expect("the proxy listens");
+    drop(proxy);
+    let wire = Wire::new(env, stream);
+    // It may answer, and stop reading, before all is sent.
+    let _ = wire.write(request.as_bytes(), &Pace::QUICK).await;
+    let mut all = Vec::new();
+    while let Ok(true) = wire.more().await {
+        all.extend(wire.take_all());
+    }
+    *heard.borrow_mut() = Some(String::from_utf8_lossy(&all).into_owned());
+}
+
+async fn misbehave(env: SimEnv, stream: SimStream, says: &'static [u8], then: Then) {
+    let wire = Wire::new(env, stream);
+    let Ok(Some(_)) = wire.head().await else { return };
+    if !says.is_empty() && wire.write(says, &Pace::QUICK).await.is_err() {
+        return;
+    }
+    match then {
+        Then::Wait => {
+            while let Ok(true) = wire.more().await {
+                wire.take_all();
+            }
+        }
+        Then::End => wire.linger().await,
+        Then::Reset => wire.stream.close(CloseKind::Reset),
+    }
+}
+
+#[test]
+fn an_endpoint_that_cannot_be_reached() {
+    check(Cause::ConnectRefused, 502, &Case { path: Path::Refused, ..PLAIN });
+    check(Cause::ConnectTimeout, 504, &Case { path: Path::Hole, ..PLAIN });
+}
+
+#[test]
+fn an_endpoint_that_does_not_answer() {
+    for then in [Then::Reset, Then::End] {
+        check(Cause::UpstreamReset, 502, &Case { then, ..PLAIN });
+        check(Cause::UpstreamReset, 502, &Case { then, request: POST, ..PLAIN });
+        check(Cause::UpstreamReset, 502, &Case { then, says: b"HTTP/1.1 2", ..PLAIN });
+    }
+    check(Cause::UpstreamTimeout, 504, &PLAIN);
+    check(Cause::UpstreamTimeout, 504, &Case { says: b"HTTP/1.1 200 OK\r\n", ..PLAIN });
+}
+
+#[test]
+fn an_answer_that_is_none() {
+    check(Cause::UpstreamMalformed, 502, &Case { says: b"220 smtp.test ready\r\n\r\n", ..PLAIN });
+    let says = b"HTTP/1.1 101 Go\r\nConnection: upgrade\r\nUpgrade: other\r\n\r\n";
+    check(Cause::UpstreamBadUpgrade, 502, &Case { says, ..PLAIN });
+    check(Cause::UpstreamBadUpgrade, 502, &Case { says, request: UPGRADE, ..PLAIN });
+    let says: &[u8] = Box::leak([b"HTTP/1.1 200 OK\r\nx: ", &*vec![b'v'; 200_000]].concat().into());
+    check(Cause::UpstreamHeadTooLarge, 502, &Case { says, ..PLAIN });
+}
+
+#[test]
+fn an_answer_that_breaks_off() {
+    let says = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nok";
+    // A reset might overtake the head.
+    check_cut(Cause::UpstreamTruncated, &Case { says, then: Then::End, ..PLAIN });
+    check_cut(Cause::UpstreamStalled, &Case { says, ..PLAIN });
+    let says = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nno chunk\r\n";
+    check_cut(Cause::UpstreamInvalidBody, &Case { says, ..PLAIN });
+}
+
+#[test]
+fn a_request_that_has_no_way() {
+    let request = "GET /a HTTP/1.1\r\nHost: other.test\r\nConnection: close\r\n\r\n";
+    check(Cause::NoRoute, 404, &Case { request, ..PLAIN });
+    let request = "TRACE /a HTTP/1.1\r\nHost: sim.test\r\nConnection: close\r\n\r\n";
+    check(Cause::MethodNotAllowed, 405, &Case { request, ..PLAIN });
+    let request = "GET /a HTTP/1.1\r\nConnection: close\r\n\r\n";
+    check(Cause::MissingHost, 400, &Case { request, ..PLAIN });
+}
+
+#[test]
+fn a_request_that_does_not_go_on() {
+    let request = "POST /a HTTP/1.1\r\nHost: sim.test\r\nContent-Length: 9\r\n\r\nok";
+    check(Cause::RequestBodyTimeout, 408, &Case { request, ..PLAIN });
+    let request = "GET /a HTTP/1.1\r\nHost: sim.test\r\n";
+    check(Cause::RequestHeadTimeout, 408, &Case { request, ..PLAIN });
+}
+
+#[test]
+fn what_routes_and_filters_say() {
+    let listener = "[[listener.web.route]]\nhost = \"sim.test\"\npath = \"/a\"\n";
+    let with = |action: &str| -> &'static str { Box::leak((listener.to_owned() + action).into()) };
+    let listener = with("respond = { status = 418 }\n");
+    check(Cause::RouteResponds, 418, &Case { listener, ..PLAIN });
+    let listener = with("redirect = { to = \"https://sim.test/\", status = 308 }\n");
+    check(Cause::RouteRedirects, 308, &Case { listener, ..PLAIN });
+    let listener = with("to = \"app\"\ntimeout = \"2s\"\n");
+    check(Cause::RouteTimeout, 504, &Case { listener, ..PLAIN });
+    for (mark, cause, status) in [
+        ("trap", Cause::FilterFailed, 503),
+        ("loop", Cause::FilterFailed, 503),
+        ("answer", Cause::FilterResponds, 403),
+    ] {
+        let request = Box::leak(format!("{MARKED}X-Mark: {mark}\r\n\r\n").into());
+        check(cause, status, &Case { request, ..PLAIN });
+    }
+}
