@@ -6,6 +6,7 @@ mod causes;
 mod filters;
 mod http;
 mod laws;
+mod limits;
 mod modules;
 mod planted;
 mod proxy;

@@ -199,7 +199,7 @@ pub(crate) fn config(origins: &[Address], listener: &str, blocks: &str) -> Strin
     for origin in origins {
         write!(text, "\"{origin}\", ").expect("strings take everything");
     }
-    text + "]\ntimeouts = { upgrade_idle = \"120s\" }\n"
+    text + "]\ntimeouts.upgrade_idle = \"120s\"\n"
 }
 
 fn build(
