@@ -77,7 +77,7 @@ fn run(world: &World, case: &Case) -> (String, Failures) {
     world.set_path(&address, case.path);
     let auth = format!("[cluster.auth]\nendpoints = [\"{address}\"]\n");
     let listener = format!("filters = [\"gate\"]\n{}", case.listener);
-    let text = config(std::slice::from_ref(&address), &listener, &(blocks("deny") + &auth));
+    let text = config(std::slice::from_ref(&address), &listener, &(blocks("deny", 0) + &auth));
     let proxy = Proxy::serve(world, &text);
     let heard = Rc::new(RefCell::new(None));
     client.spawn(ask(client.clone(), proxy.clone(), case.request, heard.clone()));

@@ -60,8 +60,13 @@ fn play(world: &World, menu: Menu) {
     let listener = format!("filters = {CHAIN}\n");
     let on_error = if denies { "deny" } else { "allow" };
     let auth_block = format!("[cluster.auth]\nendpoints = [\"{auth}\"]\n");
-    let text = config(&stage.origins, &listener, &(blocks(on_error) + &auth_block));
-    let proxy = Proxy::serve(world, &text);
+    // A reload swaps every filter, and takes endpoints away or gives them back.
+    let texts = [0, 1].map(|turn| {
+        let count = stage.origins.len() >> turn;
+        let blocks = blocks(on_error, turn) + &auth_block;
+        config(&stage.origins[..count.max(1)], &listener, &blocks)
+    });
+    let proxy = Proxy::serve_in_turn(world, &texts);
     perform(world, &mut stage, proxy);
 }
 

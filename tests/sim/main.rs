@@ -11,5 +11,6 @@ mod modules;
 mod planted;
 mod proxy;
 mod relay;
+mod reload;
 mod slots;
 mod strict;

@@ -65,16 +65,20 @@ impl Mark {
 }
 
 /// The filters' blocks, with what becomes of an exchange whose filter failed. `ask` asks the
-/// cluster `auth`.
-pub(crate) fn blocks(on_error: &str) -> String {
-    format!(
-        "[filter.edit]\nwasm = \"/edit.wasm\"\n\
-         [filter.gate]\nwasm = \"/gate.wasm\"\non_error = \"{on_error}\"\n\
-         [filter.ask]\nwasm = \"/ask.wasm\"\nhttp_calls = [\"auth\"]\n\
-         [filter.late]\nwasm = \"/late.wasm\"\non_error = \"{on_error}\"\n\
-         isolation = \"request\"\n\
-         [filter.look]\nwasm = \"/look.wasm\"\n"
-    )
+/// cluster `auth`. Another `turn` is another configuration of every filter.
+pub(crate) fn blocks(on_error: &str, turn: u32) -> String {
+    let block = |name: &str, more: &str| {
+        format!("[filter.{name}]\nwasm = \"/{name}.wasm\"\nconfig = \"{turn}\"\n{more}")
+    };
+    let on_error = format!("on_error = \"{on_error}\"\n");
+    [
+        block("edit", ""),
+        block("gate", &on_error),
+        block("ask", "http_calls = [\"auth\"]\n"),
+        block("late", &(on_error + "isolation = \"request\"\n")),
+        block("look", ""),
+    ]
+    .concat()
 }
 
 /// The chain of all of them.
