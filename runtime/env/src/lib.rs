@@ -81,4 +81,7 @@ pub enum Wake {
     Timeout,
     /// The shard is draining and wants idle connections gone.
     Drain,
+    /// What is served has changed: an idle connection goes if it is not wanted any more, and
+    /// parks again if it is.
+    Review,
 }

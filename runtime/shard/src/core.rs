@@ -3,6 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use io_uring::{opcode, squeue, types};
@@ -30,7 +32,7 @@ pub struct Core {
     pub(crate) buffers: Rc<Buffers>,
     /// Sockets whose receive ended for want of buffers.
     pub(crate) starved: RefCell<Vec<SlotKey>>,
-    pub(crate) counters: Counters,
+    pub(crate) counters: Arc<Counters>,
     /// Polls of our tasks so far: the pump may sleep only when a whole turn polled none.
     pub(crate) polls: Cell<u64>,
     /// Whether few enough things happen at a time that a send by system call is cheaper.
@@ -42,23 +44,26 @@ pub struct Core {
     rng: RefCell<Rng>,
 }
 
-/// What the shard counts about itself.
-#[derive(Default)]
+/// What a shard counts about itself: written by its thread alone, read by any.
+#[derive(Debug, Default)]
+#[repr(align(128))]
 pub struct Counters {
     /// Connections accepted.
-    pub accepted: Cell<u64>,
+    pub accepted: AtomicU64,
     /// Accepts that failed (out of file descriptors, mostly).
-    pub accept_errors: Cell<u64>,
+    pub accept_errors: AtomicU64,
     /// Receives that ended because no buffer was free.
-    pub starved: Cell<u64>,
+    pub starved: AtomicU64,
     /// Tasks that ended in a panic.
-    pub panics: Cell<u64>,
+    pub panics: AtomicU64,
     /// Passes over the completions.
-    pub passes: Cell<u64>,
+    pub passes: AtomicU64,
 }
 
-pub(crate) fn add(counter: &Cell<u64>, by: u64) {
-    counter.set(counter.get() + by);
+/// Counts. With one writer a load and a store are enough, and cost what a plain addition does.
+#[inline]
+pub(crate) fn add(counter: &AtomicU64, by: u64) {
+    counter.store(counter.load(Relaxed).wrapping_add(by), Relaxed);
 }
 
 impl Core {
@@ -66,7 +71,7 @@ impl Core {
     ///
     /// # Errors
     /// See [`Ring::new`] and [`Buffers::register`].
-    pub fn new(buffer_count: u16, seed: u64) -> io::Result<Rc<Core>> {
+    pub fn new(buffer_count: u16, seed: u64, counters: Arc<Counters>) -> io::Result<Rc<Core>> {
         let (ring, buffers) = (Ring::new()?, Rc::new(Buffers::new(buffer_count)));
         buffers.register(&ring.submitter())?;
         let (now, unix) = clock::read();
@@ -76,7 +81,7 @@ impl Core {
             wheel: RefCell::new(Wheel::new()),
             buffers,
             starved: RefCell::default(),
-            counters: Counters::default(),
+            counters,
             polls: Cell::new(0),
             direct: Cell::new(true),
             draining: Cell::new(false),
@@ -90,6 +95,11 @@ impl Core {
     #[inline]
     pub(crate) fn now(&self) -> Time {
         self.now.get()
+    }
+
+    /// Notes that a task of ours was polled or made.
+    pub(crate) fn note_poll(&self) {
+        self.polls.set(self.polls.get() + 1);
     }
 
     pub(crate) fn unix(&self) -> Unix {
@@ -176,6 +186,30 @@ impl Core {
         let entry = opcode::Close::new(types::Fd(socket.fd)).build();
         // SAFETY: the operation points to no memory.
         unsafe { self.push(entry.user_data(Op::Close.on(key))) }
+    }
+
+    /// Cuts every connection and lets go of what waits on them: the shard is over, and with it
+    /// the ring that would close them. What is still in tasks goes with those.
+    pub(crate) fn abandon(&self) {
+        let keys = self.sockets.borrow().keys();
+        for key in keys {
+            let mut sockets = self.sockets.borrow_mut();
+            let Some((socket, life)) = sockets.find(key) else { continue };
+            // The descriptor of a close under way may be another socket's by now.
+            if matches!(life.end, End::Open | End::Wanted) {
+                // SAFETY: the descriptor is ours and open. An operation under way keeps the
+                // socket itself alive, so it is shut down, too.
+                unsafe {
+                    libc::shutdown(socket.fd, libc::SHUT_RDWR);
+                    libc::close(socket.fd);
+                }
+            }
+            life.end = End::Closed;
+            socket.forget_reader();
+            let parked = socket.parked.take();
+            drop(sockets);
+            drop(parked);
+        }
     }
 
     pub(crate) fn buffer(&self) -> Vec<u8> {

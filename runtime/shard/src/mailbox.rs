@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 
-use ringbuf::traits::{Consumer, Producer, Split};
+use ringbuf::traits::{Consumer, Observer, Producer, Split};
 use ringbuf::{HeapCons, HeapProd, HeapRb};
 
 /// The sending end; it belongs to one thread.
@@ -38,6 +38,12 @@ pub fn mailbox<M>(capacity: usize) -> io::Result<(Sender<M>, Mailbox<M>)> {
 }
 
 impl<M> Sender<M> {
+    /// How many messages there is room for. Only the sender takes room away, so that many
+    /// [`Sender::send`] will succeed.
+    pub fn room(&self) -> usize {
+        self.ring.vacant_len()
+    }
+
     /// Sends a message and wakes the shard.
     ///
     /// # Errors
@@ -69,6 +75,7 @@ mod tests {
     #[test]
     fn a_full_box_gives_the_message_back() {
         let (mut sender, mut inbox) = mailbox(2).expect("an eventfd");
+        assert_eq!(sender.room(), 2);
         assert_eq!((sender.send(1), sender.send(2), sender.send(3)), (Ok(()), Ok(()), Err(3)));
         assert_eq!((inbox.take(), inbox.take(), inbox.take()), (Some(1), Some(2), None));
     }

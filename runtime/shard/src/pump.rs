@@ -91,6 +91,13 @@ impl<S: Service> Pump<S> {
         }
     }
 
+    fn bring_back(&self, wake: Wake) {
+        let keys = self.core.sockets.borrow().keys();
+        for key in keys {
+            self.core.on_due(key, wake);
+        }
+    }
+
     /// Yields until a whole turn of the executor's queue polled none of our tasks: then nothing
     /// is runnable, and the shard may sleep.
     async fn let_tasks_run(&self) {
@@ -204,6 +211,9 @@ pub trait Control {
     /// Brings every parked stream back with [`Wake::Drain`], and keeps later ones from parking.
     fn wake_parked(&self);
 
+    /// Brings every parked stream back with [`Wake::Review`]; it may park again.
+    fn review_parked(&self);
+
     /// Begins to accept from one more listener; its index is the number of `listen` calls before.
     fn listen(&self, listener: Listener);
 
@@ -221,10 +231,11 @@ impl<S: Service> Control for Pump<S> {
 
     fn wake_parked(&self) {
         self.core.draining.set(true);
-        let keys = self.core.sockets.borrow().keys();
-        for key in keys {
-            self.core.on_due(key, Wake::Drain);
-        }
+        self.bring_back(Wake::Drain);
+    }
+
+    fn review_parked(&self) {
+        self.bring_back(Wake::Review);
     }
 
     fn listen(&self, listener: Listener) {

@@ -2,11 +2,12 @@
 
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
 use thiserror::Error;
 
-use crate::core::Core;
+use crate::core::{Core, Counters};
 use crate::listener::Listener;
 use crate::pump::{Control, Pump};
 use crate::stream::ShardStream;
@@ -38,6 +39,30 @@ pub struct ShardOptions {
     pub buffers: u16,
     /// The sockets it accepts from.
     pub listeners: Vec<Listener>,
+    /// What it counts about itself; a shard that takes another's place counts on.
+    pub counters: Arc<Counters>,
+    /// Called on the shard's thread when it ends, in whatever way: join it then.
+    pub ended: Box<dyn FnOnce() + Send>,
+}
+
+/// Tells that a shard has ended, also when it ends by a panic.
+struct Ended(Option<Box<dyn FnOnce() + Send>>);
+
+/// Closes what a shard leaves behind, however it ends.
+struct Remains(Rc<Core>);
+
+impl Drop for Remains {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        if let Some(tell) = self.0.take() {
+            tell();
+        }
+    }
 }
 
 /// A shard could not start, or ended by itself.
@@ -91,7 +116,7 @@ impl ShardHandle {
 /// # Errors
 /// It does not, and why.
 pub fn probe() -> Result<(), ShardError> {
-    Core::new(8, 0).map(drop).map_err(ShardError::Ring)
+    Core::new(8, 0, Arc::default()).map(drop).map_err(ShardError::Ring)
 }
 
 /// Starts a shard's thread. `build` runs on it and makes the service.
@@ -104,7 +129,8 @@ pub fn start<S: Service>(
     mailbox: Mailbox<S::Mail>,
     build: impl FnOnce(ShardEnv) -> S + Send + 'static,
 ) -> Result<ShardHandle, ShardError> {
-    let ShardOptions { index, core, buffers, listeners } = options;
+    let ShardOptions { index, core, buffers, listeners, counters, ended } = options;
+    let ended = Ended(Some(ended));
     let placement = core.map_or(Placement::Unbound, Placement::Fixed);
     let join = LocalExecutorBuilder::new(placement)
         .name(&format!("shard-{index}"))
@@ -112,9 +138,12 @@ pub fn start<S: Service>(
         .io_memory(0)
         .ring_depth(16)
         .spawn(move || async move {
+            let _ended = ended;
             let (now, unix) = clock::read();
             let seed = now.as_ns() ^ unix.us.rotate_left(32) ^ (index as u64) << 56;
-            let env = ShardEnv { core: Core::new(buffers, seed).map_err(ShardError::Ring)? };
+            let core = Core::new(buffers, seed, counters).map_err(ShardError::Ring)?;
+            let _remains = Remains(Rc::clone(&core));
+            let env = ShardEnv { core };
             let service = Rc::new(build(env.clone()));
             let pump = Pump::new(env, service, mailbox);
             for listener in listeners {

@@ -84,7 +84,7 @@ impl Env for ShardEnv {
         let guarded = async move {
             let mut task = pin!(task);
             poll_fn(|context| {
-                add(&core.polls, 1);
+                core.note_poll();
                 // After a panic the task is never polled again, only dropped.
                 match catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(context))) {
                     Ok(poll) => poll,
@@ -99,7 +99,7 @@ impl Env for ShardEnv {
         };
         glommio::spawn_local(guarded).detach();
         // The new task stands behind the pump in the queue: one more turn before sleeping.
-        add(&self.core.polls, 1);
+        self.core.note_poll();
     }
 
     async fn connect(&self, address: &Address) -> io::Result<ShardStream> {

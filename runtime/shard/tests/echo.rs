@@ -6,16 +6,19 @@ use std::cell::{Cell, RefCell};
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use penstock_env::{Address, Env, SendBuf, StreamExt, Timer, TimerExt, Wake};
 use penstock_shard::{
-    Control, Listener, Sender, Service, ShardEnv, ShardHandle, ShardOptions, ShardStream, mailbox,
-    probe, raise_limits, start,
+    Control, Listener, Sender, Service, ShardEnv, ShardError, ShardHandle, ShardOptions,
+    ShardStream, mailbox, probe, raise_limits, start,
 };
 
 enum Mail {
     Stop,
+    /// Panics outside of any task: the shard itself dies.
+    Die,
     /// Tells how many sockets and buffers are in use.
     Connect(Address, std::sync::mpsc::Sender<Result<Vec<u8>, std::io::ErrorKind>>),
 }
@@ -46,6 +49,7 @@ impl Service for Echo {
                 control.wake_parked();
                 self.stopped.set(true);
             }
+            Mail::Die => panic!("asked for"),
             Mail::Connect(to, answer) => {
                 let env = self.env.clone();
                 self.env.spawn(async move {
@@ -100,17 +104,32 @@ fn park(env: ShardEnv, stream: ShardStream) {
                 }
             });
         }
-        Wake::Timeout | Wake::Drain => drop(stream),
+        Wake::Timeout | Wake::Drain | Wake::Review => drop(stream),
     });
 }
 
 fn run(parks: bool) -> (SocketAddr, Sender<Mail>, ShardHandle) {
+    let (address, _, sender, handle) = run_telling(parks, Box::new(|| {}));
+    (address, sender, handle)
+}
+
+fn run_telling(
+    parks: bool,
+    ended: Box<dyn FnOnce() + Send>,
+) -> (SocketAddr, Listener, Sender<Mail>, ShardHandle) {
     raise_limits(1).expect("memlock");
     probe().expect("io_uring");
     let listener = Listener::bind(&"127.0.0.1:0".parse().expect("address")).expect("bind");
     let Address::Ip(address) = *listener.local() else { panic!("an IP listener") };
     let (sender, inbox) = mailbox(16).expect("mailbox");
-    let options = ShardOptions { index: 0, core: None, buffers: 64, listeners: vec![listener] };
+    let options = ShardOptions {
+        index: 0,
+        core: None,
+        buffers: 64,
+        listeners: vec![listener.share().expect("a handle")],
+        counters: Arc::default(),
+        ended,
+    };
     let handle = start(options, inbox, move |env| Echo {
         env,
         stopped: Cell::new(false),
@@ -118,7 +137,7 @@ fn run(parks: bool) -> (SocketAddr, Sender<Mail>, ShardHandle) {
         seen: Rc::default(),
     })
     .expect("a shard");
-    (address, sender, handle)
+    (address, listener, sender, handle)
 }
 
 fn stop(mut sender: Sender<Mail>, handle: ShardHandle) {
@@ -167,6 +186,23 @@ fn a_panic_costs_one_connection() {
     second.read_exact(&mut back).expect("read");
     assert_eq!(&back, b"still here");
     stop(sender, handle);
+}
+
+#[test]
+fn a_dead_shard_tells_and_closes_what_it_had_but_not_who_waits() {
+    let (telling, told) = std::sync::mpsc::channel();
+    let ended = Box::new(move || telling.send(()).expect("somebody listens"));
+    let (address, listener, mut sender, handle) = run_telling(false, ended);
+    let mut client = TcpStream::connect(address).expect("connect");
+    client.write_all(b"x").expect("write");
+    client.read_exact(&mut [0]).expect("an echo");
+    assert!(sender.send(Mail::Die).is_ok());
+    told.recv_timeout(Duration::from_secs(5)).expect("told");
+    assert!(matches!(handle.join(), Err(ShardError::Panicked { index: 0 })));
+    assert!(matches!(client.read(&mut [0]), Ok(0) | Err(_)), "the connection died with it");
+    // Who comes now waits at the socket for the shard that takes its place.
+    TcpStream::connect(address).expect("the socket still listens");
+    drop(listener);
 }
 
 #[test]
