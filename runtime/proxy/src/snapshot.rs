@@ -23,7 +23,10 @@ pub struct Snapshot {
     pub generation: u32,
     /// The config that this was made from.
     pub config: Arc<Config>,
-    /// By the index of the config's listeners.
+    /// Each in a place of its own for the life of the process: a connection knows its listener
+    /// by its place, so a reload moves nobody. A listener that is gone from the config leaves
+    /// its place behind (see [`Listener::removed`]) and takes it again if its name comes back.
+    /// There are at most [`LISTENER_PLACES_MAX`]; a restart gives back those left behind.
     pub listeners: Vec<Listener>,
     /// By the index of the config's clusters.
     pub clusters: Vec<Cluster>,
@@ -37,7 +40,10 @@ pub struct Snapshot {
 
 /// A listener, ready to serve.
 pub struct Listener {
-    /// What the config says of it.
+    /// Gone from the config: it is not listened on, has no routes, and its connections end with
+    /// the response under way.
+    pub removed: bool,
+    /// What the config says of it, or last said.
     pub config: config::Listener,
     /// Limits of request heads.
     pub limits: Limits,
@@ -77,7 +83,19 @@ pub enum SnapshotError {
         #[source]
         error: BalancerError,
     },
+    /// Listeners of too many different names, those removed since the start included.
+    #[error(
+        "{count} names of listeners since the start, at most {LISTENER_PLACES_MAX}: restart to \
+         forget those that are gone"
+    )]
+    TooManyListeners {
+        /// How many there would be.
+        count: usize,
+    },
 }
+
+/// The access log has two bytes for a listener's place.
+pub const LISTENER_PLACES_MAX: usize = 1 << 16;
 
 impl Snapshot {
     /// Makes `config` ready. `filters` are its filters, loaded with [`filter_settings`].
@@ -101,10 +119,7 @@ impl Snapshot {
             build_cluster(cluster, old, &seed, schemas, registry)
         });
         let clusters = clusters.collect::<Result<Vec<_>, _>>()?;
-        let listeners = config.listeners.iter();
-        let listeners = listeners
-            .map(|listener| build_listener(listener, &settings, schemas, registry))
-            .collect();
+        let listeners = build_listeners(&config, &settings, previous, schemas, registry)?;
         Ok(Snapshot {
             generation: previous.map_or(1, |old| old.generation + 1),
             listeners,
@@ -141,6 +156,39 @@ fn build_cluster(
     })
 }
 
+/// Every listener in its place: those of before first, new ones behind them.
+fn build_listeners(
+    config: &Config,
+    settings: &[FilterSettings],
+    previous: Option<&Snapshot>,
+    schemas: &Schemas,
+    registry: &mut Registry,
+) -> Result<Vec<Listener>, SnapshotError> {
+    let before = previous.map_or(&[][..], |previous| &previous.listeners);
+    let mut new: Vec<&config::Listener> = config.listeners.iter().collect();
+    let mut build =
+        |listener: &config::Listener| build_listener(listener, settings, schemas, registry);
+    let mut listeners = Vec::with_capacity(before.len() + new.len());
+    for old in before {
+        let kept = new.iter().position(|listener| listener.name == old.config.name);
+        listeners.push(match kept {
+            Some(index) => build(new.remove(index)),
+            None => Listener {
+                removed: true,
+                routes: RouteTable::empty(&old.routes),
+                metrics: old.metrics.clone(),
+                config: old.config.clone(),
+                ..*old
+            },
+        });
+    }
+    listeners.extend(new.into_iter().map(build));
+    match listeners.len() {
+        count if count > LISTENER_PLACES_MAX => Err(SnapshotError::TooManyListeners { count }),
+        _ => Ok(listeners),
+    }
+}
+
 fn build_listener(
     config: &config::Listener,
     settings: &[FilterSettings],
@@ -149,6 +197,7 @@ fn build_listener(
 ) -> Listener {
     let lenient = config.lenient.iter().filter_map(|lenience| Lenient::named(lenience.name()));
     Listener {
+        removed: false,
         limits: Limits {
             head_bytes_max: config.limits.head_bytes_max.as_usize(),
             line_bytes_max: config.limits.line_bytes_max.as_usize(),

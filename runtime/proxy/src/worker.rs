@@ -197,6 +197,18 @@ impl<E: Env> Worker<E> {
         plan.inherit(&old);
     }
 
+    /// Logs to `log` from now on, or nowhere.
+    pub fn set_log(&self, log: Option<LogSink>) {
+        *self.inner.log.borrow_mut() = log;
+    }
+
+    /// Counts the requests under way as cut by the end of a drain; how many they are.
+    pub fn give_up(&self) -> usize {
+        let plan = self.plan();
+        (0..self.request_count()).for_each(|_| self.count_failure(&plan, Cause::Drained));
+        self.request_count()
+    }
+
     /// Ends connections after the response under way. The shard brings back parked ones.
     pub fn drain(&self) {
         self.inner.draining.set(true);
@@ -257,6 +269,11 @@ impl<E: Env> Worker<E> {
 
     pub(crate) fn is_draining(&self) -> bool {
         self.inner.draining.get()
+    }
+
+    /// Whether the listener at this place is gone from the config.
+    pub(crate) fn is_removed(&self, listener: usize) -> bool {
+        self.inner.plan.borrow().snapshot.listeners[listener].removed
     }
 
     /// Counts a failure under its cause.

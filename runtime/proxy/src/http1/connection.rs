@@ -65,8 +65,9 @@ fn park<E: Env>(worker: &Worker<E>, stream: E::Stream, life: Life<E>, until: Tim
                 run(&worker, Downstream { stream, timer, life }).await;
             });
         }
+        Wake::Review if !again.is_removed(life.listener) => park(&again, stream, life, until),
         // Nothing is owed to a connection that asked nothing.
-        Wake::Timeout | Wake::Drain => stream.close(CloseKind::Now),
+        Wake::Timeout | Wake::Drain | Wake::Review => stream.close(CloseKind::Now),
     });
 }
 
@@ -74,6 +75,10 @@ async fn run<E: Env>(worker: &Worker<E>, mut down: Downstream<E>) {
     loop {
         let mut scratch = worker.scratch();
         let plan = worker.plan();
+        if plan.snapshot.listeners[down.life.listener].removed {
+            worker.put_scratch(scratch);
+            return close(down).await;
+        }
         let wait = if down.life.requests == 0 { Duration::ZERO } else { BUSY };
         let after = match head::read(worker, &plan, &down, &mut scratch, wait).await {
             Head::Complete(arrival) => {
@@ -166,6 +171,7 @@ impl<E: Env> Downstream<E> {
     /// Whether the response under way shall be the last on this connection.
     pub(crate) fn is_at_its_end(&self, worker: &Worker<E>, requests_max: u32) -> bool {
         worker.is_draining()
+            || worker.is_removed(self.life.listener)
             || self.life.requests >= requests_max
             || worker.env().now() >= self.life.ends_at
     }

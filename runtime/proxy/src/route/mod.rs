@@ -83,6 +83,19 @@ impl RouteTable {
         }
     }
 
+    /// No routes at all, in the place of `previous`.
+    pub(crate) fn empty(previous: &RouteTable) -> RouteTable {
+        RouteTable {
+            routes: Vec::new(),
+            by_host: Map::with_hasher(MapSeed::default()),
+            other: Vec::new(),
+            first_takes_all: false,
+            looks_at_paths: false,
+            filters: Box::default(),
+            unmatched: previous.unmatched.clone(),
+        }
+    }
+
     /// The routes in file order.
     pub fn routes(&self) -> &[Route] {
         &self.routes

@@ -62,6 +62,11 @@ impl Writer {
         Arc::clone(&self.counts)
     }
 
+    /// Goes on in the place of `other`, which was opened for another target: counts go on.
+    pub fn replace(&mut self, other: Writer) {
+        (self.target, self.sink, self.torn) = (other.target, other.sink, other.torn);
+    }
+
     /// Writes whole lines. On an error they count as lost, all of this call.
     pub fn write(&mut self, lines: &[u8]) {
         let count = lines.iter().filter(|&&byte| byte == b'\n').count() as u64;
