@@ -1,1 +1,37 @@
-//! The control thread: builds the Snapshots that shards read, applies config.
+//! The control thread: reads the config, builds the Snapshots that shards serve from, answers
+//! who asks about them, and ends the process in good order.
+//!
+//! It sees no shard: whoever runs some implements [`Shards`]. Nothing of the data path waits
+//! for this thread; if it stalls or panics, traffic goes on with the last good Snapshot.
+
+#![forbid(unsafe_code)]
+#![allow(clippy::disallowed_methods, reason = "the control side lives in real time")]
+
+mod clock;
+mod control;
+mod ending;
+mod files;
+mod filters;
+mod handle;
+mod process;
+mod pulse;
+mod reload;
+mod scrape;
+mod shards;
+#[cfg(test)]
+mod tests;
+mod thread;
+mod views;
+
+pub use control::{Boot, BootError, Control};
+pub use ending::{Ending, Outcome};
+pub use files::{DiskFiles, Source};
+pub use filters::BadFilter;
+pub use handle::{Gone, Handle};
+pub use pulse::Traffic;
+pub use reload::{Applied, Origin, Refused};
+pub use shards::{Alarm, Ended, Listening, LogCounts, ShardCounts, Shards, ShardsError};
+pub use thread::{Companion, ControlThread};
+pub use views::{
+    ClusterView, EndpointView, FilterView, ListenerView, ReloadView, RouteView, ShardView, Status,
+};

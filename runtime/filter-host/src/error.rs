@@ -107,6 +107,19 @@ pub enum TrapCause {
 }
 
 impl TrapCause {
+    /// All of them, in the order of their numbers.
+    pub const ALL: [TrapCause; 9] = [
+        TrapCause::Trap,
+        TrapCause::Deadline,
+        TrapCause::Memory,
+        TrapCause::Exit,
+        TrapCause::Refused,
+        TrapCause::Lost,
+        TrapCause::Disabled,
+        TrapCause::Contexts,
+        TrapCause::Fuel,
+    ];
+
     /// A word for logs, metrics and cause codes.
     pub const fn name(self) -> &'static str {
         match self {

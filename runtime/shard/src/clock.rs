@@ -9,6 +9,11 @@ pub fn read() -> (Time, Unix) {
     (Time::from_ns(monotonic), Unix { us: real / 1000 })
 }
 
+/// Nanoseconds that the calling thread has had of a processor. Costs a system call.
+pub fn thread_cpu_ns() -> u64 {
+    clock(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
 fn clock(id: libc::clockid_t) -> u64 {
     let mut at = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: `at` is valid for the call; both clocks exist on every Linux, so it can't fail.

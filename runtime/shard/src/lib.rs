@@ -23,6 +23,7 @@ mod wheel;
 mod world;
 
 pub use buffers::{BUFFER_BYTES, Lent};
+pub use clock::thread_cpu_ns;
 pub use core::Counters;
 pub use listener::Listener;
 pub use mailbox::{Mailbox, Sender, mailbox};

@@ -1,0 +1,254 @@
+//! What the control thread owns: the config in force, its Snapshot, the metrics, the shards.
+
+use std::collections::VecDeque;
+use std::io;
+use std::num::NonZero;
+use std::sync::Arc;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use penstock_config::{Config, Count, Findings};
+use penstock_env::Time;
+use penstock_proxy::{Schemas, Snapshot, SnapshotError};
+use penstock_telemetry::metrics::{Registry, RegistryLimits};
+use thiserror::Error;
+
+use crate::clock::Clock;
+use crate::ending::Ending;
+use crate::filters::Loader;
+use crate::pulse::Pulse;
+use crate::reload::Reloads;
+use crate::{Alarm, BadFilter, DiskFiles, Shards, ShardsError, Source};
+
+/// How often metrics that nobody uses any more are looked for.
+pub(crate) const SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// A shard that ended is started again this long after it was last started: at once, unless it
+/// dies as soon as it lives.
+const RESTART_EVERY: Duration = Duration::from_secs(1);
+
+/// Why the process can't begin to serve.
+#[derive(Debug, Error)]
+pub enum BootError {
+    /// The config can't be read.
+    #[error("{path}: {error}")]
+    Unreadable {
+        /// The config's file.
+        path: String,
+        /// What the kernel said.
+        #[source]
+        error: io::Error,
+    },
+    /// The config has mistakes.
+    #[error("{0}")]
+    Findings(Box<Findings>),
+    /// A filter can't be used.
+    #[error("{0}")]
+    Filter(#[from] BadFilter),
+    /// The config asks for what can't be.
+    #[error("{0}")]
+    Snapshot(#[from] SnapshotError),
+    /// The shards did not start.
+    #[error("{0}")]
+    Shards(#[from] ShardsError),
+}
+
+/// The config in force, what was made of it, and who serves from it.
+pub struct Control {
+    pub(crate) source: Source,
+    pub(crate) files: DiskFiles,
+    pub(crate) clock: Clock,
+    pub(crate) snapshot: Arc<Snapshot>,
+    pub(crate) schemas: Arc<Schemas>,
+    pub(crate) registry: Registry,
+    pub(crate) loader: Loader,
+    pub(crate) shards: Box<dyn Shards>,
+    pub(crate) alarm: Alarm,
+    pub(crate) reloads: Reloads,
+    pub(crate) pulse: Pulse,
+    pub(crate) ending: Ending,
+    pub(crate) places: Vec<Place>,
+    /// Shards to start again, and when.
+    pub(crate) restarts: VecDeque<(Time, usize)>,
+    next_sweep: Time,
+}
+
+/// A shard's place: its history over restarts.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) running: bool,
+    pub(crate) restarts: u64,
+    started: Time,
+}
+
+/// A config that was read and checked, before anything runs.
+pub struct Boot {
+    source: Source,
+    config: Arc<Config>,
+}
+
+impl Boot {
+    /// Reads and checks the config.
+    ///
+    /// # Errors
+    /// It can't be read, or it has mistakes.
+    pub fn read(source: Source) -> Result<Boot, BootError> {
+        let path = source.path().display().to_string();
+        let text =
+            source.read().map_err(|error| BootError::Unreadable { path: path.clone(), error })?;
+        let config = Config::parse(&path, &text, &source.files())
+            .map_err(|findings| BootError::Findings(Box::new(findings)))?;
+        Ok(Boot { source, config: Arc::new(config) })
+    }
+
+    /// The config.
+    pub fn config(&self) -> &Arc<Config> {
+        &self.config
+    }
+
+    /// The files that the config names.
+    pub fn files(&self) -> DiskFiles {
+        self.source.files()
+    }
+
+    /// How many shards the config asks for.
+    pub fn shard_count(&self) -> usize {
+        match self.config.runtime.shards {
+            Count::Auto => available_parallelism().map_or(1, NonZero::get),
+            Count::Exactly(count) => count as usize,
+        }
+    }
+
+    /// Builds the first Snapshot and has `start` run shards on it.
+    ///
+    /// # Errors
+    /// The config asks for what can't be, or the shards did not start.
+    pub fn start<S: Shards + 'static>(
+        self,
+        start: impl FnOnce(&Arc<Snapshot>, &Arc<Schemas>, &Alarm) -> Result<S, ShardsError>,
+    ) -> Result<Control, BootError> {
+        let (count, Boot { source, config }) = (self.shard_count(), self);
+        let series_max = config.observe.series_max as usize;
+        let limits = RegistryLimits { series_max, ..RegistryLimits::default() };
+        let mut registry = Registry::new(count, limits);
+        let schemas = Arc::new(Schemas::declare(&mut registry));
+        let (alarm, clock) = (Alarm::default(), Clock::start());
+        let mut loader = Loader::new(count, clock);
+        let filters = loader.load(&config, &source.files(), None)?;
+        let snapshot =
+            Snapshot::build(Arc::clone(&config), filters, None, &schemas, &mut registry)?;
+        let snapshot = Arc::new(snapshot);
+        let shards = Box::new(start(&snapshot, &schemas, &alarm)?);
+        let place = Place { running: true, restarts: 0, started: clock.now() };
+        Ok(Control {
+            files: source.files(),
+            source,
+            clock,
+            snapshot,
+            schemas,
+            registry,
+            loader,
+            shards,
+            alarm,
+            reloads: Reloads::new(config),
+            pulse: Pulse::default(),
+            ending: Ending::default(),
+            places: vec![place; count],
+            restarts: VecDeque::new(),
+            next_sweep: clock.now() + SWEEP_EVERY,
+        })
+    }
+}
+
+impl Control {
+    /// The Snapshot in force.
+    pub fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.snapshot
+    }
+
+    /// Whether requests are welcome: every shard runs, and no drain has begun.
+    pub fn is_ready(&self) -> bool {
+        self.ending.is_serving() && self.places.iter().all(|place| place.running)
+    }
+
+    /// Where is being listened.
+    pub fn listening(&self) -> Vec<crate::Listening> {
+        self.shards.listening()
+    }
+
+    /// Opens the access log anew, after a rotation moved the file.
+    pub fn reopen_log(&mut self) {
+        tracing::info!("opening the access log anew");
+        self.shards.reopen_log();
+    }
+
+    /// When there is next something to do that nobody asks for.
+    pub(crate) fn next_time(&self) -> Time {
+        let restart = self.restarts.iter().map(|(at, _)| *at).min();
+        let ending = self.ending.deadline();
+        restart.into_iter().chain(ending).fold(self.next_sweep, Time::min)
+    }
+
+    /// Does what is due.
+    pub(crate) fn on_time(&mut self) {
+        let now = self.clock.now();
+        if now >= self.next_sweep {
+            self.registry.sweep(now);
+            self.next_sweep = now + SWEEP_EVERY;
+        }
+        while let Some(place) = self.restarts.iter().position(|(at, _)| *at <= now) {
+            if let Some((_, index)) = self.restarts.remove(place) {
+                self.restart(index, now);
+            }
+        }
+        if self.ending.deadline().is_some_and(|deadline| now >= deadline) {
+            tracing::warn!("the longest time to drain is over");
+            self.stop();
+        }
+    }
+
+    /// Looks after shards that ended: one that was not told to is started again.
+    pub(crate) fn tend_shards(&mut self) {
+        for crate::Ended { index, error } in self.shards.ended() {
+            let place = &mut self.places[index];
+            place.running = false;
+            match error {
+                None => tracing::debug!(shard = index, "ended"),
+                Some(error) if !self.ending.is_serving() => {
+                    self.ending.note_failure();
+                    tracing::error!(shard = index, error, "ended by itself while draining");
+                }
+                Some(error) => {
+                    tracing::error!(shard = index, error, "ended by itself; starting it again");
+                    let at = self.clock.now().max(place.started + RESTART_EVERY);
+                    self.restarts.push_back((at, index));
+                }
+            }
+        }
+        if !self.ending.is_serving() && self.places.iter().all(|place| !place.running) {
+            self.ending.finish(0);
+        }
+    }
+
+    fn restart(&mut self, index: usize, now: Time) {
+        if !self.ending.is_serving() {
+            return;
+        }
+        let block = |listener: &penstock_proxy::snapshot::Listener| {
+            // Whatever the dead shard had open is closed.
+            listener.metrics.shard(index).set(self.schemas.listener.active, 0);
+        };
+        self.snapshot.listeners.iter().for_each(block);
+        self.places[index].started = now;
+        match self.shards.restart(index, &self.snapshot) {
+            Ok(()) => {
+                self.places[index].running = true;
+                self.places[index].restarts += 1;
+                tracing::info!(shard = index, "serves again");
+            }
+            Err(error) => {
+                tracing::error!(shard = index, %error, "did not start; trying again");
+                self.restarts.push_back((now + RESTART_EVERY, index));
+            }
+        }
+    }
+}

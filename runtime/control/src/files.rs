@@ -1,0 +1,56 @@
+//! Where the config comes from, and the files that it names.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use penstock_config::Files;
+
+/// The config's file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Source {
+    path: PathBuf,
+}
+
+impl Source {
+    /// The config at `path`.
+    pub fn new(path: impl Into<PathBuf>) -> Source {
+        Source { path: path.into() }
+    }
+
+    /// The path as it was given.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The files that the config names: a relative path starts from the config's folder.
+    pub fn files(&self) -> DiskFiles {
+        DiskFiles { folder: self.path.parent().map(Path::to_owned).unwrap_or_default() }
+    }
+
+    /// The text as it is now.
+    ///
+    /// # Errors
+    /// The file can't be read.
+    pub fn read(&self) -> io::Result<Vec<u8>> {
+        std::fs::read(&self.path)
+    }
+}
+
+/// Files on disk, beside a config.
+#[derive(Clone, Debug)]
+pub struct DiskFiles {
+    folder: PathBuf,
+}
+
+impl DiskFiles {
+    /// Where a path of the config leads.
+    pub fn resolve(&self, path: &Path) -> PathBuf {
+        self.folder.join(path)
+    }
+}
+
+impl Files for DiskFiles {
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        std::fs::read(self.resolve(path))
+    }
+}

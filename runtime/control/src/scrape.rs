@@ -1,0 +1,154 @@
+//! All metrics of one moment: what shards counted, and what only this side knows.
+
+use penstock_filter_host::Filter;
+use penstock_filter_host::abi::MetricType;
+use penstock_filter_host::metrics::Histogram;
+use penstock_telemetry::metrics::Scrape;
+
+use crate::{Control, process};
+
+impl Control {
+    /// The text of `/metrics`, in Prometheus' format 0.0.4.
+    pub fn metrics(&self) -> String {
+        let mut scrape = self.registry.scrape();
+        self.scrape_process(&mut scrape);
+        self.scrape_config(&mut scrape);
+        self.scrape_shards(&mut scrape);
+        self.scrape_endpoints(&mut scrape);
+        self.scrape_filters(&mut scrape);
+        self.scrape_log(&mut scrape);
+        scrape.render()
+    }
+
+    fn scrape_process(&self, scrape: &mut Scrape) {
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        scrape.gauge("penstock_build_info", "The binary that runs.", &version, 1.0);
+        let started = self.clock.started().us as f64 / 1e6;
+        for (name, help, value) in [
+            ("process_start_time_seconds", "When the process started.", started),
+            (
+                "process_resident_memory_bytes",
+                "Memory that is resident.",
+                process::resident_bytes() as f64,
+            ),
+            ("process_open_fds", "Open file descriptors.", process::open_files() as f64),
+            (
+                "penstock_ready",
+                "1 while requests are welcome.",
+                f64::from(u8::from(self.is_ready())),
+            ),
+        ] {
+            scrape.gauge(name, help, &[], value);
+        }
+    }
+
+    fn scrape_config(&self, scrape: &mut Scrape) {
+        let generation = f64::from(self.snapshot.generation);
+        let help = "The number of the config in force.";
+        scrape.gauge("penstock_config_generation", help, &[], generation);
+        let reloads = [("applied", self.reloads.applied), ("refused", self.reloads.refused)];
+        for (result, count) in reloads {
+            let help = "New configs since the start, by what became of them.";
+            scrape.counter("penstock_config_reloads_total", help, &[("result", result)], count);
+        }
+    }
+
+    fn scrape_shards(&self, scrape: &mut Scrape) {
+        for (index, place) in self.places.iter().enumerate() {
+            let (counts, shard) = (self.shards.counts(index), index.to_string());
+            let labels = [("shard", shard.as_str())];
+            for (name, help, count) in [
+                ("penstock_shard_accepted_total", "Connections accepted.", counts.accepted),
+                ("penstock_shard_accept_errors_total", "Failed accepts.", counts.accept_errors),
+                (
+                    "penstock_shard_starved_total",
+                    "Receives that had to wait for a buffer.",
+                    counts.starved,
+                ),
+                ("penstock_shard_panics_total", "Tasks that panicked.", counts.panics),
+                ("penstock_shard_passes_total", "Passes over the ring.", counts.passes),
+                ("penstock_shard_restarts_total", "Restarts after a death.", place.restarts),
+            ] {
+                scrape.counter(name, help, &labels, count);
+            }
+            let running = f64::from(u8::from(place.running));
+            scrape.gauge("penstock_shard_running", "1 while it runs.", &labels, running);
+        }
+    }
+
+    fn scrape_endpoints(&self, scrape: &mut Scrape) {
+        for cluster in &self.snapshot.clusters {
+            for endpoint in cluster.balancer.endpoints() {
+                let (load, address) = (endpoint.load().read(), endpoint.address().to_string());
+                let labels = [("cluster", &*cluster.config.name), ("endpoint", &address)];
+                let name = "penstock_endpoint_requests_total";
+                scrape.counter(name, "Requests sent to it.", &labels, load.requests);
+                let name = "penstock_endpoint_failures_total";
+                scrape.counter(name, "Requests that it failed.", &labels, load.failures);
+                let (name, in_flight) = ("penstock_endpoint_in_flight", f64::from(load.in_flight));
+                scrape.gauge(name, "Requests under way.", &labels, in_flight);
+            }
+        }
+    }
+
+    fn scrape_filters(&self, scrape: &mut Scrape) {
+        for (filter, view) in self.snapshot.filters.iter().zip(self.filter_views()) {
+            let labels = [("filter", view.name.as_str())];
+            for (name, help, count) in [
+                ("penstock_filter_calls_total", "Callbacks called.", view.calls),
+                ("penstock_filter_denied_total", "Exchanges answered 503.", view.denied),
+                ("penstock_filter_skipped_total", "Exchanges without it.", view.skipped),
+            ] {
+                scrape.counter(name, help, &labels, count);
+            }
+            for (cause, count) in &view.failures {
+                let labels = [labels[0], ("cause", cause.as_str())];
+                scrape.counter("penstock_filter_failures_total", "Failures.", &labels, *count);
+            }
+            let memory = view.memory_bytes as f64;
+            scrape.gauge("penstock_filter_memory_bytes", "Of its instances.", &labels, memory);
+            let contexts = view.contexts as f64;
+            scrape.gauge("penstock_filter_contexts", "Contexts open.", &labels, contexts);
+            scrape_defined(filter, &labels, scrape);
+        }
+    }
+
+    fn scrape_log(&self, scrape: &mut Scrape) {
+        let Some(log) = self.shards.log_counts() else { return };
+        for (name, help, count) in [
+            ("penstock_access_log_lines_total", "Lines written.", log.lines),
+            ("penstock_access_log_write_lost_total", "Lines lost in writing.", log.lines_lost),
+            ("penstock_access_log_errors_total", "Failed writes and reopenings.", log.errors),
+        ] {
+            scrape.counter(name, help, &[], count);
+        }
+    }
+}
+
+/// The metrics that a filter defined itself, under a prefix that no family of ours has.
+fn scrape_defined(filter: &Filter, labels: &[(&'static str, &str)], scrape: &mut Scrape) {
+    const HELP: &str = "Defined by the filter.";
+    for defined in filter.stats().defined() {
+        let name = format!("penstock_wasm_{}", String::from_utf8_lossy(&defined.name));
+        let value = defined.value().unwrap_or_default();
+        match defined.kind {
+            MetricType::Counter => scrape.counter(name, HELP, labels, value),
+            // Written as two's complement where it is below zero.
+            MetricType::Gauge => scrape.gauge(name, HELP, labels, value as i64 as f64),
+            MetricType::Histogram => {
+                let mut counts = [0; Histogram::BUCKETS];
+                let sum = defined.collect(&mut counts).unwrap_or_default();
+                // Every power of two: a bound is the lowest value of the bucket behind it.
+                let mut total = 0;
+                let bounds = counts.iter().enumerate().filter_map(|(index, count)| {
+                    total += count;
+                    let last = index % 4 == 3 && index + 1 < Histogram::BUCKETS;
+                    last.then(|| (Histogram::lower_bound(index + 1) as f64 - 1.0, total))
+                });
+                let bounds: Vec<(f64, u64)> = bounds.collect();
+                let count = counts.iter().sum();
+                scrape.buckets(name, HELP, labels, bounds, count, sum as f64);
+            }
+        }
+    }
+}

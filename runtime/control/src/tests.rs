@@ -1,0 +1,153 @@
+//! The control side over shards that are none.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use penstock_proxy::Snapshot;
+
+use crate::{
+    Boot, Control, ControlThread, Ended, Listening, LogCounts, Refused, ShardCounts, Shards,
+    ShardsError, Source,
+};
+
+/// Shards that only remember.
+#[derive(Default)]
+struct Pretended {
+    snapshots: Vec<Arc<Snapshot>>,
+    ended: Vec<Ended>,
+    refuse: bool,
+}
+
+impl Shards for Pretended {
+    fn count(&self) -> usize {
+        1
+    }
+
+    fn apply(&mut self, next: &Arc<Snapshot>) -> Result<(), ShardsError> {
+        if self.refuse {
+            return Err(ShardsError::Behind { index: 0 });
+        }
+        self.snapshots.push(Arc::clone(next));
+        Ok(())
+    }
+
+    fn drain(&mut self, _longest: Duration) {
+        self.ended.push(Ended { index: 0, error: None });
+    }
+
+    fn ended(&mut self) -> Vec<Ended> {
+        std::mem::take(&mut self.ended)
+    }
+
+    fn restart(&mut self, _index: usize, _current: &Arc<Snapshot>) -> Result<(), ShardsError> {
+        Ok(())
+    }
+
+    fn counts(&self, _index: usize) -> ShardCounts {
+        ShardCounts::default()
+    }
+
+    fn listening(&self) -> Vec<Listening> {
+        Vec::new()
+    }
+
+    fn reopen_log(&mut self) {}
+
+    fn log_counts(&self) -> Option<LogCounts> {
+        None
+    }
+}
+
+const CONFIG: &str = r#"
+[runtime]
+shards = 1
+
+[listener.web]
+address = ":8080"
+to = "app"
+
+[cluster.app]
+endpoints = ["127.0.0.1:9001"]
+"#;
+
+/// A config in a file of its own, and the control side over it.
+fn control(name: &str, refuse: bool) -> (PathBuf, Control) {
+    let path = std::env::temp_dir().join(format!("penstock-{name}-{}.toml", std::process::id()));
+    std::fs::write(&path, CONFIG).expect("a config");
+    let boot = Boot::read(Source::new(&path)).expect("a right config");
+    let shards = Pretended { refuse, ..Pretended::default() };
+    let control = boot.start(|_, _, _| Ok(shards)).expect("started");
+    (path, control)
+}
+
+#[test]
+fn a_refused_config_changes_nothing_and_is_counted() {
+    let (path, mut control) = control("refused", false);
+    std::fs::write(&path, "[listener.web]\n").expect("write");
+    assert!(matches!(control.reload(), Err(Refused::Findings(_))));
+    let status = control.status();
+    assert_eq!((status.config.generation, status.config.refused), (1, 1));
+    assert!(status.config.last_refusal.is_some_and(|why| why.contains("listener.web")));
+    std::fs::write(&path, CONFIG.replace("9001", "9002")).expect("write");
+    let applied = control.reload().expect("a right config");
+    assert_eq!((applied.generation, control.status().config.applied), (2, 1));
+    assert_eq!(applied.changes, ["cluster.app.endpoints"]);
+    std::fs::remove_file(path).expect("removed");
+}
+
+#[test]
+fn shards_that_cannot_serve_a_config_keep_the_old_one() {
+    let (path, mut control) = control("behind", true);
+    assert!(matches!(control.reload(), Err(Refused::Shards(ShardsError::Behind { index: 0 }))));
+    assert_eq!(control.snapshot().generation, 1);
+    std::fs::remove_file(path).expect("removed");
+}
+
+#[test]
+fn a_config_made_for_another_is_refused() {
+    let (path, mut control) = control("stale", false);
+    assert!(matches!(control.put_config(CONFIG.as_bytes(), "7"), Err(Refused::Stale { .. })));
+    let text = CONFIG.replace("shards = 1", "shards = 2");
+    let tag = control.tag();
+    let applied = control.put_config(text.as_bytes(), &tag).expect("in force");
+    assert_eq!(applied.needs_restart, ["runtime.shards"]);
+    std::fs::remove_file(path).expect("removed");
+}
+
+#[test]
+fn listeners_keep_their_places_over_reloads() {
+    let (path, mut control) = control("places", false);
+    let second = "[listener.api]\naddress = \":8081\"\nto = \"app\"\n";
+    let mut put = |text: String| {
+        let tag = control.tag();
+        control.put_config(text.as_bytes(), &tag).expect("in force");
+        let listeners = control.snapshot().listeners.iter();
+        let places = listeners.map(|one| (one.config.name.to_string(), one.removed));
+        places.collect::<Vec<_>>()
+    };
+    let (web, api) = ("web".to_owned(), "api".to_owned());
+    // By name `api` comes first; by place it stays behind the one that was there.
+    let both = [(web.clone(), false), (api.clone(), false)];
+    assert_eq!(put(format!("{CONFIG}{second}")), both);
+    let renamed = CONFIG.replace("listener.web", "listener.api");
+    assert_eq!(put(renamed), [(web, true), (api, false)]);
+    assert_eq!(put(format!("{CONFIG}{second}")), both);
+    std::fs::remove_file(path).expect("removed");
+}
+
+#[test]
+fn questions_are_answered_and_a_drain_ends_the_thread() {
+    let (path, control) = control("thread", false);
+    let thread = ControlThread::start(control, Vec::new()).expect("a thread");
+    let handle = thread.handle().clone();
+    assert_eq!(handle.ask_blocking(|control| control.is_ready()), Ok(true));
+    // A question that panics costs the one who asked.
+    assert!(handle.ask_blocking(|_| panic!("asked for")).is_err());
+    let metrics = handle.ask_blocking(|control| control.metrics()).expect("metrics");
+    assert!(metrics.contains("penstock_config_generation 1"), "{metrics}");
+    handle.ask_blocking(Control::drain).expect("told");
+    let outcome = thread.join().expect("an end");
+    assert_eq!((outcome.cut, outcome.failed), (0, false));
+    std::fs::remove_file(path).expect("removed");
+}

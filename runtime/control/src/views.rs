@@ -1,0 +1,347 @@
+//! The state of the appliance, as it is shown.
+
+use penstock_filter_host::metrics::{FilterState, Histogram, ShardStats};
+use penstock_filter_host::{Filter, TrapCause, hex};
+use penstock_proxy::{Cause, snapshot};
+use serde::Serialize;
+
+use crate::{Control, Origin, Traffic, process};
+
+/// Everything at a glance.
+#[derive(Clone, Debug, Serialize)]
+pub struct Status {
+    /// The version of the binary.
+    pub version: &'static str,
+    /// The process.
+    pub pid: u32,
+    /// `serving` or `draining`.
+    pub state: &'static str,
+    /// Whether requests are welcome.
+    pub ready: bool,
+    /// Seconds since the start.
+    pub uptime_seconds: f64,
+    /// Resident memory.
+    pub memory_bytes: u64,
+    /// Open file descriptors.
+    pub open_files: u64,
+    /// Downstream connections that are open.
+    pub connections: u64,
+    /// Requests that have ended, since the start.
+    pub requests: u64,
+    /// The traffic of late.
+    pub traffic: Traffic,
+    /// The config in force and its history.
+    pub config: ReloadView,
+    /// Answers of our own that are not 2xx, and connections cut, by cause.
+    pub failures: Vec<(&'static str, u64)>,
+    /// The shards.
+    pub shards: Vec<ShardView>,
+    /// The listeners.
+    pub listeners: Vec<ListenerView>,
+    /// The clusters.
+    pub clusters: Vec<ClusterView>,
+    /// The filters.
+    pub filters: Vec<FilterView>,
+}
+
+/// The config in force and its history.
+#[derive(Clone, Debug, Serialize)]
+pub struct ReloadView {
+    /// Its number.
+    pub generation: u32,
+    /// The file that a reload reads.
+    pub file: String,
+    /// Where the one in force came from.
+    pub origin: Origin,
+    /// Seconds since it was put in force.
+    pub age_seconds: f64,
+    /// Reloads that were applied.
+    pub applied: u64,
+    /// Reloads that were refused.
+    pub refused: u64,
+    /// Why the last was refused, unless one was applied since.
+    pub last_refusal: Option<String>,
+    /// Keys that differ from what the process started with and that only a start reads.
+    pub needs_restart: Vec<String>,
+}
+
+/// One shard.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct ShardView {
+    /// Its number.
+    pub index: usize,
+    /// Whether it runs.
+    pub running: bool,
+    /// How often it was started again.
+    pub restarts: u64,
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Accepts that failed.
+    pub accept_errors: u64,
+    /// Receives that had to wait for a buffer.
+    pub starved: u64,
+    /// Tasks that ended in a panic.
+    pub panics: u64,
+}
+
+/// One listener.
+#[derive(Clone, Debug, Serialize)]
+pub struct ListenerView {
+    /// Its name.
+    pub name: String,
+    /// Where it listens, with real ports.
+    pub addresses: Vec<String>,
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Connections open.
+    pub active: i64,
+    /// Its routes, in the order in which they are tried.
+    pub routes: Vec<RouteView>,
+}
+
+/// One route.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct RouteView {
+    /// Its place in its listener.
+    pub index: u32,
+    /// Requests that ended.
+    pub requests: u64,
+    /// Those that were answered 5xx, or cut before an answer.
+    pub errors: u64,
+    /// Half of them took at most this long.
+    pub p50_ms: f64,
+    /// All but one in a hundred took at most this long.
+    pub p99_ms: f64,
+}
+
+/// One cluster.
+#[derive(Clone, Debug, Serialize)]
+pub struct ClusterView {
+    /// Its name.
+    pub name: String,
+    /// Tries, the first ones included.
+    pub attempts: u64,
+    /// Tries after the first.
+    pub retries: u64,
+    /// Connections opened.
+    pub connects: u64,
+    /// Connects that failed.
+    pub connect_failures: u64,
+    /// Who answers.
+    pub endpoints: Vec<EndpointView>,
+}
+
+/// One endpoint.
+#[derive(Clone, Debug, Serialize)]
+pub struct EndpointView {
+    /// Its address.
+    pub address: String,
+    /// Its share beside the others'.
+    pub weight: u32,
+    /// Requests under way.
+    pub in_flight: u32,
+    /// Requests sent to it.
+    pub requests: u64,
+    /// Those that it failed.
+    pub failures: u64,
+    /// How long it took of late.
+    pub latency_ms: Option<f64>,
+}
+
+/// One filter.
+#[derive(Clone, Debug, Serialize)]
+pub struct FilterView {
+    /// Its name.
+    pub name: String,
+    /// The digest of its module.
+    pub sha256: String,
+    /// By shard: `idle`, `ready`, `failed` or `disabled`.
+    pub states: Vec<&'static str>,
+    /// Callbacks that were called.
+    pub calls: u64,
+    /// Failures, by what they were.
+    pub failures: Vec<(String, u64)>,
+    /// Exchanges that were answered 503 by its policy.
+    pub denied: u64,
+    /// Exchanges that went on without it by its policy.
+    pub skipped: u64,
+    /// Memory of its instances.
+    pub memory_bytes: u64,
+    /// Contexts that are open.
+    pub contexts: u64,
+    /// The mean cost of a callback.
+    pub mean_us: f64,
+}
+
+/// The classes of [`penstock_proxy::Schemas`] that are errors: none at all, and 5xx.
+const CLASSES: std::ops::Range<usize> = 0..6;
+const ERROR_CLASSES: [usize; 2] = [0, 5];
+
+impl Control {
+    /// Everything at a glance.
+    pub fn status(&mut self) -> Status {
+        let (now, id) = (self.clock.now(), self.schemas.route.id);
+        let responses = self.schemas.route.responses;
+        let of_class = |class| self.registry.total(id, responses.at(class));
+        let requests = CLASSES.map(of_class).sum();
+        let errors = ERROR_CLASSES.map(of_class).iter().sum();
+        let duration = self.registry.histogram(id, self.schemas.route.duration);
+        Status {
+            version: env!("CARGO_PKG_VERSION"),
+            pid: std::process::id(),
+            state: if self.ending.is_serving() { "serving" } else { "draining" },
+            ready: self.is_ready(),
+            uptime_seconds: now.as_ns() as f64 / 1e9,
+            memory_bytes: process::resident_bytes(),
+            open_files: process::open_files(),
+            connections: self.open_connections(),
+            requests,
+            traffic: self.pulse.observe(now, requests, errors, duration),
+            config: self.reload_view(),
+            failures: self.failures(),
+            shards: self.shard_views(),
+            listeners: self.listener_views(),
+            clusters: self.cluster_views(),
+            filters: self.filter_views(),
+        }
+    }
+
+    /// The listeners of the config in force.
+    pub fn listener_views(&self) -> Vec<ListenerView> {
+        let (listening, ids) = (self.shards.listening(), &self.schemas.listener);
+        let places = self.snapshot.listeners.iter().enumerate().filter(|(_, one)| !one.removed);
+        let view = |(place, listener): (usize, &snapshot::Listener)| {
+            let mine = listening.iter().filter(|one| one.listener == place);
+            ListenerView {
+                name: listener.config.name.to_string(),
+                addresses: mine.map(|one| one.address.to_string()).collect(),
+                accepted: listener.metrics.counter(ids.connections),
+                active: listener.metrics.gauge(ids.active),
+                routes: self.route_views(listener),
+            }
+        };
+        places.map(view).collect()
+    }
+
+    /// The clusters of the config in force.
+    pub fn cluster_views(&self) -> Vec<ClusterView> {
+        let ids = &self.schemas.cluster;
+        let view = |cluster: &snapshot::Cluster| ClusterView {
+            name: cluster.config.name.to_string(),
+            attempts: cluster.metrics.counter(ids.attempts),
+            retries: cluster.metrics.counter(ids.retries),
+            connects: cluster.metrics.counter(ids.connects),
+            connect_failures: cluster.metrics.counter(ids.connect_failures),
+            endpoints: endpoint_views(cluster),
+        };
+        self.snapshot.clusters.iter().map(view).collect()
+    }
+
+    /// The filters of the config in force.
+    pub fn filter_views(&self) -> Vec<FilterView> {
+        self.snapshot.filters.iter().map(|filter| filter_view(filter)).collect()
+    }
+
+    fn reload_view(&self) -> ReloadView {
+        let reloads = &self.reloads;
+        ReloadView {
+            generation: self.snapshot.generation,
+            file: self.source.path().display().to_string(),
+            origin: reloads.origin,
+            age_seconds: self.clock.now().since(reloads.at).as_secs_f64(),
+            applied: reloads.applied,
+            refused: reloads.refused,
+            last_refusal: reloads.last_refusal.clone(),
+            needs_restart: reloads.needs_restart.clone(),
+        }
+    }
+
+    fn failures(&self) -> Vec<(&'static str, u64)> {
+        let (process, table) = (&self.snapshot.process, self.schemas.process.failures);
+        let counts =
+            Cause::ALL.iter().map(|cause| (cause.name(), process.counter(table.at(cause.index()))));
+        counts.filter(|(_, count)| *count > 0).collect()
+    }
+
+    fn shard_views(&self) -> Vec<ShardView> {
+        let view = |index: usize| {
+            let counts = self.shards.counts(index);
+            ShardView {
+                index,
+                running: self.places[index].running,
+                restarts: self.places[index].restarts,
+                accepted: counts.accepted,
+                accept_errors: counts.accept_errors,
+                starved: counts.starved,
+                panics: counts.panics,
+            }
+        };
+        (0..self.shards.count()).map(view).collect()
+    }
+
+    fn route_views(&self, listener: &snapshot::Listener) -> Vec<RouteView> {
+        let ids = &self.schemas.route;
+        let view = |route: &penstock_proxy::route::Route| {
+            let of_class = |class| route.metrics.counter(ids.responses.at(class));
+            let duration = route.metrics.histogram(ids.duration);
+            RouteView {
+                index: route.index,
+                requests: CLASSES.map(of_class).sum(),
+                errors: ERROR_CLASSES.map(of_class).iter().sum(),
+                p50_ms: duration.quantile(0.5) as f64 / 1e3,
+                p99_ms: duration.quantile(0.99) as f64 / 1e3,
+            }
+        };
+        listener.routes.routes().iter().map(view).collect()
+    }
+}
+
+fn filter_view(filter: &Filter) -> FilterView {
+    let shards = &filter.stats().shards;
+    // The last place is that of trial starts on this thread.
+    let serving = &shards[..shards.len() - 1];
+    let sum = |of: fn(&ShardStats) -> u64| serving.iter().map(of).sum::<u64>();
+    let failures = TrapCause::ALL.iter().map(|&cause| {
+        (cause.to_string(), shards.iter().map(|shard| shard.failures_of(cause)).sum())
+    });
+    let mut buckets = [0; Histogram::BUCKETS];
+    let cpu_ns: u64 = serving.iter().map(|shard| shard.cpu_ns.collect(&mut buckets)).sum();
+    let measured = buckets.iter().sum::<u64>().max(1);
+    FilterView {
+        name: filter.settings().name.to_string(),
+        sha256: hex(filter.module().sha256()),
+        states: serving.iter().map(|shard| state_name(shard.state())).collect(),
+        calls: sum(|shard| shard.calls.value()),
+        failures: failures.filter(|(_, count)| *count > 0).collect(),
+        denied: sum(|shard| shard.denied.value()),
+        skipped: sum(|shard| shard.skipped.value()),
+        memory_bytes: sum(|shard| shard.memory_bytes.value()),
+        contexts: sum(|shard| shard.contexts.value()),
+        mean_us: cpu_ns as f64 / measured as f64 / 1e3,
+    }
+}
+
+fn state_name(state: FilterState) -> &'static str {
+    match state {
+        FilterState::Idle => "idle",
+        FilterState::Ready => "ready",
+        FilterState::Failed => "failed",
+        FilterState::Disabled => "disabled",
+    }
+}
+
+fn endpoint_views(cluster: &snapshot::Cluster) -> Vec<EndpointView> {
+    let endpoints = cluster.balancer.endpoints().iter();
+    let views = endpoints.map(|endpoint| {
+        let load = endpoint.load().read();
+        EndpointView {
+            address: endpoint.address().to_string(),
+            weight: endpoint.weight(),
+            in_flight: load.in_flight,
+            requests: load.requests,
+            failures: load.failures,
+            latency_ms: load.latency.map(|latency| latency.as_secs_f64() * 1e3),
+        }
+    });
+    views.collect()
+}
