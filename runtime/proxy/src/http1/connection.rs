@@ -2,6 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::rc::Rc;
 use std::time::Duration;
 
 use penstock_env::{CloseKind, Env, SendBuf, Stream, StreamExt, Time, Timer, TimerExt, Wake};
@@ -10,7 +11,7 @@ use super::exchange::{self, After};
 use super::head::{self, Head};
 use super::respond;
 use crate::failure::Cause;
-use crate::worker::{ConnectionGuard, Worker};
+use crate::worker::{ConnectionGuard, Plan, Worker};
 
 /// How long a connection keeps its task after a response: a busy one never parks, an idle one
 /// costs a table slot from then on.
@@ -56,6 +57,10 @@ pub(crate) fn serve<E: Env>(
 
 /// Puts an idle connection aside until it has something to say.
 fn park<E: Env>(worker: &Worker<E>, stream: E::Stream, life: Life<E>, until: Time) {
+    if worker.is_removed(life.listener) {
+        // It was busy when the others of its listener were brought back to be closed.
+        return stream.close(CloseKind::Now);
+    }
     let again = worker.clone();
     worker.env().park(stream, until, move |stream, wake| match wake {
         Wake::Readable => {
@@ -65,9 +70,9 @@ fn park<E: Env>(worker: &Worker<E>, stream: E::Stream, life: Life<E>, until: Tim
                 run(&worker, Downstream { stream, timer, life }).await;
             });
         }
-        Wake::Review if !again.is_removed(life.listener) => park(&again, stream, life, until),
+        Wake::Review => park(&again, stream, life, until),
         // Nothing is owed to a connection that asked nothing.
-        Wake::Timeout | Wake::Drain | Wake::Review => stream.close(CloseKind::Now),
+        Wake::Timeout | Wake::Drain => stream.close(CloseKind::Now),
     });
 }
 
@@ -75,16 +80,17 @@ async fn run<E: Env>(worker: &Worker<E>, mut down: Downstream<E>) {
     loop {
         let mut scratch = worker.scratch();
         let plan = worker.plan();
-        if plan.snapshot.listeners[down.life.listener].removed {
+        let listener = &plan.snapshot.listeners[down.life.listener];
+        if listener.removed {
             worker.put_scratch(scratch);
-            return close(down).await;
+            return close(worker, down, listener.config.timeouts.write_stall).await;
         }
         let wait = if down.life.requests == 0 { Duration::ZERO } else { BUSY };
         let after = match head::read(worker, &plan, &down, &mut scratch, wait).await {
             Head::Complete(arrival) => {
                 down.life.requests += 1;
                 // The snapshot of now: waiting for the request may have taken a while.
-                let plan = worker.plan();
+                let plan = plan_of_now(worker, &plan, down.life.listener);
                 exchange::run(worker, &plan, &down, &mut scratch, arrival).await
             }
             Head::Idle => {
@@ -109,6 +115,13 @@ async fn run<E: Env>(worker: &Worker<E>, mut down: Downstream<E>) {
             After::Gone => return,
         }
     }
+}
+
+/// The plan of now for a request of this listener; `plan` where it is gone from the newer one: a
+/// request that has begun is still answered.
+fn plan_of_now<E: Env>(worker: &Worker<E>, plan: &Rc<Plan<E>>, listener: usize) -> Rc<Plan<E>> {
+    let newer = worker.plan();
+    if newer.snapshot.listeners[listener].removed { Rc::clone(plan) } else { newer }
 }
 
 /// Closes behind the last send. Waiting here for that send keeps its stall in our hands: the
