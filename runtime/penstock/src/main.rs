@@ -1,29 +1,72 @@
-//! The penstock binary.
+//! The penstock binary: arguments, wiring, signals.
 
 #![forbid(unsafe_code)]
+#![allow(clippy::disallowed_methods, reason = "the control side lives in real time")]
 
+mod access_log;
+mod admin_client;
+mod arguments;
+mod check;
+mod config_show;
+mod cpus;
+mod demo;
 mod filter;
+mod log;
+mod run;
+mod service;
+mod shards;
+mod sockets;
+mod status;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::Parser;
 
-#[derive(Parser)]
-#[command(name = "penstock", version, disable_help_subcommand = true)]
-struct Arguments {
-    #[command(subcommand)]
-    verb: Verb,
+use crate::arguments::{Arguments, ConfigVerb, Verb};
+
+/// The end of a verb, other than well.
+#[derive(Debug)]
+pub(crate) enum Failed {
+    /// Something was found that is not as it should be; it was shown already. Exit code 1.
+    Findings,
+    /// One line about what went wrong. Exit code 1.
+    Because(String),
+    /// The command line makes no sense; one line. Exit code 2.
+    Usage(String),
 }
 
-#[derive(Subcommand)]
-enum Verb {
-    /// Begin, build, inspect, test and measure WASM filters.
-    #[command(subcommand)]
-    Filter(filter::FilterArgs),
+impl<E: std::error::Error> From<E> for Failed {
+    fn from(error: E) -> Failed {
+        Failed::Because(error.to_string())
+    }
 }
 
 fn main() -> ExitCode {
-    match Arguments::parse().verb {
-        Verb::Filter(args) => filter::run(args),
+    // Clap itself exits with 2 where the command line makes no sense.
+    let result = match Arguments::parse().verb {
+        Verb::Run(run) => run::run(&run),
+        Verb::Check(check) => check::run(&check),
+        Verb::Config { verb: ConfigVerb::Show(show) } => config_show::run(&show),
+        Verb::Config { verb: ConfigVerb::Schema } => config_show::schema(),
+        Verb::Demo(demo) => demo::run(&demo),
+        Verb::Status(status) => status::run(&status),
+        Verb::Reload(reload) => status::reload(&reload),
+        Verb::Filter(filter) => return filter::run(filter),
+        Verb::Version => {
+            println!("penstock {}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failed::Findings) => ExitCode::from(1),
+        Err(Failed::Because(why)) => {
+            eprintln!("penstock: {}", why.trim_end());
+            ExitCode::from(1)
+        }
+        Err(Failed::Usage(why)) => {
+            eprintln!("penstock: {why}");
+            ExitCode::from(2)
+        }
     }
 }

@@ -1,0 +1,287 @@
+//! The access log: one plain thread that formats and writes what shards put into their rings.
+
+use std::io;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, Weak, mpsc};
+use std::thread::{self, JoinHandle};
+
+use penstock_config::{AccessLog as Setting, LogTarget};
+use penstock_control::{LogCounts, ShardsError};
+use penstock_proxy::{Cause, Snapshot};
+use penstock_shard::{Bell, RecordReader, RecordSender, records};
+use penstock_telemetry::access::{AccessRecord, Format, Names, Target, WriteCounts, Writer};
+
+/// Records that a shard can be ahead of the writer: 2 MiB, 40 ms of 100,000 requests a second.
+const RING_RECORDS: usize = 4096;
+/// Lines are written together, up to about this much.
+const BATCH_BYTES: usize = 64 * 1024;
+
+/// The access log of the process, if it has one.
+pub(crate) struct AccessLog {
+    setting: Setting,
+    desk: Option<Desk>,
+}
+
+/// The thread that writes, from outside.
+struct Desk {
+    orders: Option<mpsc::Sender<Order>>,
+    bell: Arc<Bell>,
+    counts: Arc<WriteCounts>,
+    join: Option<JoinHandle<()>>,
+}
+
+/// What the writing thread is told.
+enum Order {
+    /// Read this ring, too.
+    Read(RecordReader<AccessRecord>),
+    /// Records of this snapshot mean these names.
+    Know(Generation),
+    /// Write there from now on.
+    Write(Format, Writer),
+    /// Open the file anew.
+    Reopen,
+}
+
+/// The names of one snapshot, for as long as some record may speak of it.
+struct Generation {
+    number: u32,
+    snapshot: Weak<Snapshot>,
+    names: Names,
+}
+
+impl AccessLog {
+    /// Opens the log that `snapshot` asks for.
+    ///
+    /// # Errors
+    /// It can't be opened.
+    pub(crate) fn open(snapshot: &Arc<Snapshot>) -> Result<AccessLog, ShardsError> {
+        let setting = snapshot.config.observe.access_log.clone();
+        let desk = match open(&setting)? {
+            Some((format, writer)) => Some(Desk::start(format, writer, snapshot)?),
+            None => None,
+        };
+        Ok(AccessLog { setting, desk })
+    }
+
+    /// A ring for a shard to write to, if there is a log.
+    pub(crate) fn ring(&self) -> Option<RecordSender<AccessRecord>> {
+        let desk = self.desk.as_ref()?;
+        let (sender, reader) = records(RING_RECORDS, &desk.bell);
+        desk.tell(Order::Read(reader));
+        Some(sender)
+    }
+
+    /// Follows a new config. `None` leaves the shards' rings as they are, `Some(None)` takes
+    /// them away, `Some(Some(..))` are new ones for `shards` shards.
+    ///
+    /// # Errors
+    /// The new log can't be opened; the old one goes on.
+    pub(crate) fn apply(
+        &mut self,
+        next: &Arc<Snapshot>,
+        shards: usize,
+    ) -> Result<Option<Option<Vec<RecordSender<AccessRecord>>>>, ShardsError> {
+        let setting = &next.config.observe.access_log;
+        let changed = *setting != self.setting;
+        let opened = if changed { open(setting)? } else { None };
+        let outcome = match (opened, &self.desk) {
+            (Some((format, writer)), None) => {
+                self.desk = Some(Desk::start(format, writer, next)?);
+                Some(Some((0..shards).filter_map(|_| self.ring()).collect()))
+            }
+            (Some((format, writer)), Some(desk)) => {
+                desk.tell(Order::Know(Generation::of(next)));
+                desk.tell(Order::Write(format, writer));
+                None
+            }
+            (None, Some(_)) if changed => {
+                self.desk = None;
+                Some(None)
+            }
+            (None, Some(desk)) => {
+                desk.tell(Order::Know(Generation::of(next)));
+                None
+            }
+            (None, None) => None,
+        };
+        self.setting = setting.clone();
+        Ok(outcome)
+    }
+
+    /// Opens the file anew, after it was moved away.
+    pub(crate) fn reopen(&self) {
+        if let Some(desk) = &self.desk {
+            desk.tell(Order::Reopen);
+        }
+    }
+
+    /// What was written so far.
+    pub(crate) fn counts(&self) -> Option<LogCounts> {
+        let counts = &self.desk.as_ref()?.counts;
+        Some(LogCounts {
+            lines: counts.lines.load(Relaxed),
+            lines_lost: counts.lines_lost.load(Relaxed),
+            errors: counts.errors.load(Relaxed),
+        })
+    }
+}
+
+fn open(setting: &Setting) -> Result<Option<(Format, Writer)>, ShardsError> {
+    let (format, target) = match setting {
+        Setting::Off => return Ok(None),
+        Setting::Json(target) => (Format::Json, target),
+        Setting::Text(target) => (Format::Text, target),
+    };
+    let to = match target {
+        LogTarget::Stdout => Target::Stdout,
+        LogTarget::File(path) => Target::File(path.clone()),
+    };
+    match Writer::open(to) {
+        Ok(writer) => Ok(Some((format, writer))),
+        Err(error) => Err(ShardsError::Log { target: target.to_string(), error }),
+    }
+}
+
+impl Desk {
+    fn start(
+        format: Format,
+        writer: Writer,
+        snapshot: &Arc<Snapshot>,
+    ) -> Result<Desk, ShardsError> {
+        let ((orders, inbox), counts) = (mpsc::channel(), writer.counts());
+        let bell = Arc::new(Bell::default());
+        let scribe = Scribe {
+            inbox,
+            bell: Arc::clone(&bell),
+            rings: Vec::new(),
+            generations: vec![Generation::of(snapshot)],
+            format,
+            writer,
+            lines: Vec::with_capacity(BATCH_BYTES + 4096),
+        };
+        let spawned = thread::Builder::new().name("access-log".to_owned()).spawn(|| scribe.run());
+        let failed = |error: io::Error| ShardsError::Log { target: "its thread".into(), error };
+        let join = spawned.map_err(failed)?;
+        Ok(Desk { orders: Some(orders), bell, counts, join: Some(join) })
+    }
+
+    fn tell(&self, order: Order) {
+        if let Some(orders) = &self.orders {
+            // The thread ends only after this end of the channel is gone.
+            let _ = orders.send(order);
+            self.bell.ring();
+        }
+    }
+}
+
+/// Ends the thread, after it has written what the rings hold.
+impl Drop for Desk {
+    fn drop(&mut self) {
+        self.orders = None;
+        self.bell.ring();
+        if let Some(join) = self.join.take()
+            && join.join().is_err()
+        {
+            tracing::error!("the access log's thread had panicked");
+        }
+    }
+}
+
+impl Generation {
+    fn of(snapshot: &Arc<Snapshot>) -> Generation {
+        let listeners = snapshot.listeners.iter();
+        let routes = listeners.clone().map(|one| one.routes.routes().len()).max().unwrap_or(0);
+        let names = Names {
+            listeners: listeners.map(|one| one.config.name.to_string()).collect(),
+            // Routes have no names: their place in the listener says which.
+            routes: (0..routes).map(|index| index.to_string()).collect(),
+            clusters: snapshot.clusters.iter().map(|one| one.config.name.to_string()).collect(),
+            causes: Cause::NAMES,
+        };
+        Generation { number: snapshot.generation, snapshot: Arc::downgrade(snapshot), names }
+    }
+}
+
+/// The thread that writes, from inside.
+struct Scribe {
+    inbox: mpsc::Receiver<Order>,
+    bell: Arc<Bell>,
+    rings: Vec<RecordReader<AccessRecord>>,
+    generations: Vec<Generation>,
+    format: Format,
+    writer: Writer,
+    lines: Vec<u8>,
+}
+
+impl Scribe {
+    fn run(mut self) {
+        loop {
+            let over = self.take_orders();
+            // A snapshot that nobody holds before the rings are emptied has no record in them
+            // afterwards: its last exchange has ended, and was pushed before it let go.
+            let dead = self.generations.iter().filter(|one| one.snapshot.strong_count() == 0);
+            let dead: Vec<u32> = dead.map(|one| one.number).collect();
+            let found = self.write_all();
+            if !dead.is_empty() {
+                self.generations.retain(|one| !dead.contains(&one.number));
+            }
+            if over {
+                return;
+            }
+            self.bell.wait(found);
+        }
+    }
+
+    /// Whether nobody gives orders any more.
+    fn take_orders(&mut self) -> bool {
+        loop {
+            match self.inbox.try_recv() {
+                Ok(Order::Read(ring)) => self.rings.push(ring),
+                Ok(Order::Know(generation)) => self.generations.push(generation),
+                Ok(Order::Write(format, writer)) => {
+                    // What came before belongs into the old file.
+                    self.write_all();
+                    self.writer.replace(writer);
+                    self.format = format;
+                }
+                Ok(Order::Reopen) => self.writer.reopen(),
+                Err(mpsc::TryRecvError::Empty) => return false,
+                Err(mpsc::TryRecvError::Disconnected) => return true,
+            }
+        }
+    }
+
+    /// Empties the rings; whether anything was in them.
+    fn write_all(&mut self) -> bool {
+        let (mut found, mut rings) = (false, std::mem::take(&mut self.rings));
+        rings.retain_mut(|ring| {
+            // Asked before the ring is emptied: after it, what came in between would be lost.
+            let orphaned = ring.is_orphaned();
+            while let Some(record) = ring.take() {
+                found = true;
+                self.line(&record);
+                if self.lines.len() >= BATCH_BYTES {
+                    self.flush();
+                }
+            }
+            !orphaned
+        });
+        self.rings = rings;
+        self.flush();
+        found
+    }
+
+    fn line(&mut self, record: &AccessRecord) {
+        let none = Names::default();
+        let known = self.generations.iter().rev().find(|one| one.number == record.snapshot);
+        let names = known.map_or(&none, |one| &one.names);
+        self.format.write(record, names, &mut self.lines);
+    }
+
+    fn flush(&mut self) {
+        if !self.lines.is_empty() {
+            self.writer.write(&self.lines);
+            self.lines.clear();
+        }
+    }
+}

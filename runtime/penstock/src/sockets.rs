@@ -1,0 +1,203 @@
+//! The listening sockets of one shard, and what a new snapshot changes about them.
+//!
+//! The originals stay here and a shard gets handles to them: connections that wait to be
+//! accepted survive the shard that was to accept them.
+
+use std::io;
+
+use penstock_config::ListenAddress;
+use penstock_control::{Listening, ShardsError};
+use penstock_env::Address;
+use penstock_proxy::Snapshot;
+use penstock_shard::Listener;
+
+use crate::service::{Assignment, SocketKey};
+
+/// Where a snapshot wants to be listened, in its order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub(crate) listener: usize,
+    pub(crate) address: ListenAddress,
+}
+
+/// The addresses of all listeners.
+pub(crate) fn wanted(snapshot: &Snapshot) -> Vec<Wanted> {
+    let listeners = snapshot.listeners.iter().enumerate().filter(|(_, one)| !one.removed);
+    let each = listeners.flat_map(|(listener, one)| {
+        one.config.addresses.iter().map(move |address| (listener, address.clone()))
+    });
+    each.map(|(listener, address)| Wanted { listener, address }).collect()
+}
+
+/// An address that is bound: one socket for each shard.
+pub(crate) struct Bound {
+    pub(crate) key: SocketKey,
+    wanted: Wanted,
+    /// By shard.
+    sockets: Vec<Listener>,
+}
+
+impl Bound {
+    /// Binds `wanted` for `shards` shards.
+    ///
+    /// # Errors
+    /// The address can't be had; `alone` refuses one that another process listens on, too.
+    pub(crate) fn bind(
+        key: SocketKey,
+        wanted: Wanted,
+        shards: usize,
+        alone: bool,
+    ) -> io::Result<Bound> {
+        let address = match &wanted.address {
+            ListenAddress::Unix(path) => Address::Unix(path.clone().into()),
+            address => Address::Ip(address.socket_address().ok_or(io::ErrorKind::InvalidInput)?),
+        };
+        if let (Address::Ip(ip), true) = (&address, alone) {
+            // Shards share a port by SO_REUSEPORT, and so would a second Penstock, without a
+            // word. This socket is without it, and is refused where anybody listens.
+            drop(std::net::TcpListener::bind(ip)?);
+        }
+        let first = Listener::bind(&address)?;
+        // With the port that the kernel chose, where it was left to it.
+        let local = first.local().clone();
+        let mut sockets = vec![first];
+        while sockets.len() < shards {
+            sockets.push(match local {
+                Address::Ip(_) => Listener::bind(&local)?,
+                Address::Unix(_) => sockets[0].share()?,
+            });
+        }
+        Ok(Bound { key, wanted, sockets })
+    }
+
+    /// The socket of a shard, for it to accept from.
+    ///
+    /// # Errors
+    /// Out of file descriptors.
+    pub(crate) fn share(&self, shard: usize) -> io::Result<Listener> {
+        self.sockets[shard].share()
+    }
+}
+
+/// Every address that is bound.
+#[derive(Default)]
+pub(crate) struct Sockets {
+    bound: Vec<Bound>,
+    next_key: u64,
+}
+
+/// What a new snapshot asks of the sockets, bound but not yet in use.
+pub(crate) struct Rebinding {
+    /// Sockets that stay, each with the place of the listener that it now belongs to.
+    kept: Vec<Assignment>,
+    pub(crate) added: Vec<Bound>,
+}
+
+impl Rebinding {
+    /// Which socket accepts for whom from then on.
+    pub(crate) fn assignments(&self) -> Vec<Assignment> {
+        let added = self.added.iter();
+        let added =
+            added.map(|bound| Assignment { socket: bound.key, listener: bound.wanted.listener });
+        self.kept.iter().copied().chain(added).collect()
+    }
+}
+
+impl Sockets {
+    /// Binds what `snapshot` wants and nobody has bound yet. An address that moved to another
+    /// listener keeps its socket.
+    ///
+    /// # Errors
+    /// An address can't be had; those that were bound meanwhile are closed again.
+    pub(crate) fn rebind(
+        &mut self,
+        snapshot: &Snapshot,
+        shards: usize,
+    ) -> Result<Rebinding, ShardsError> {
+        let mut free: Vec<&Bound> = self.bound.iter().collect();
+        let mut rebinding = Rebinding { kept: Vec::new(), added: Vec::new() };
+        let mut missing = Vec::new();
+        // Listeners that keep their sockets choose first: two may want the same address where
+        // that is port 0.
+        let (same, moved): (Vec<_>, Vec<_>) =
+            wanted(snapshot).into_iter().partition(|want| free.iter().any(|b| b.wanted == *want));
+        for want in same.into_iter().chain(moved) {
+            let place = free
+                .iter()
+                .position(|bound| bound.wanted == want)
+                .or_else(|| free.iter().position(|bound| bound.wanted.address == want.address));
+            match place.map(|place| free.remove(place)) {
+                Some(bound) => {
+                    let assignment = Assignment { socket: bound.key, listener: want.listener };
+                    rebinding.kept.push(assignment);
+                }
+                None => missing.push(want),
+            }
+        }
+        for want in missing {
+            let key = SocketKey(self.next_key);
+            self.next_key += 1;
+            let alone = !self.bound.iter().any(|bound| bound.shares_port_with(&want.address));
+            let name = &snapshot.listeners[want.listener].config.name;
+            let refused = |error| ShardsError::Bind {
+                listener: name.to_string(),
+                address: want.address.to_string(),
+                error,
+            };
+            let bound = Bound::bind(key, want.clone(), shards, alone).map_err(refused)?;
+            rebinding.added.push(bound);
+        }
+        Ok(rebinding)
+    }
+
+    /// Takes a rebinding into use: what is neither kept nor added is closed.
+    pub(crate) fn commit(&mut self, rebinding: Rebinding) {
+        let Rebinding { kept, added } = rebinding;
+        self.bound.retain_mut(|bound| {
+            match kept.iter().find(|assignment| assignment.socket == bound.key) {
+                Some(assignment) => {
+                    bound.wanted.listener = assignment.listener;
+                    true
+                }
+                None => false,
+            }
+        });
+        self.bound.extend(added);
+    }
+
+    /// Closes all; who waits to be accepted is refused.
+    pub(crate) fn close(&mut self) {
+        self.bound.clear();
+    }
+
+    /// The sockets of a shard, with whom they accept for.
+    ///
+    /// # Errors
+    /// Out of file descriptors.
+    pub(crate) fn of_shard(&self, shard: usize) -> io::Result<Vec<(Assignment, Listener)>> {
+        let each = self.bound.iter().map(|bound| {
+            let assignment = Assignment { socket: bound.key, listener: bound.wanted.listener };
+            Ok((assignment, bound.share(shard)?))
+        });
+        each.collect()
+    }
+
+    /// Where is being listened, in the order of the snapshot's listeners.
+    pub(crate) fn listening(&self) -> Vec<Listening> {
+        let each = self.bound.iter().map(|bound| Listening {
+            listener: bound.wanted.listener,
+            address: bound.sockets[0].local().clone(),
+        });
+        let mut all: Vec<Listening> = each.collect();
+        all.sort_by_key(|listening| listening.listener);
+        all
+    }
+}
+
+impl Bound {
+    /// Whether a probe of `address` could meet this socket: `:80` and `127.0.0.1:80` do.
+    fn shares_port_with(&self, address: &ListenAddress) -> bool {
+        let port = |address: &ListenAddress| address.socket_address().map(|ip| ip.port());
+        port(&self.wanted.address) == port(address)
+    }
+}

@@ -1,0 +1,96 @@
+//! `penstock status | reload`: what a running Penstock does, and what it is told.
+
+use std::fmt::Write;
+
+use serde_json::Value;
+
+use crate::admin_client::{Answer, ask};
+use crate::{Failed, arguments};
+
+/// Shows what it does.
+pub(crate) fn run(arguments: &arguments::Status) -> Result<(), Failed> {
+    let answer = ask(&arguments.ask.socket, "GET", "/v1/status")?;
+    let status = well(&answer)?;
+    match arguments.json {
+        true => println!("{status:#}"),
+        false => print!("{}", render(&status)),
+    }
+    Ok(())
+}
+
+/// Has it read its config again, and shows how that went.
+pub(crate) fn reload(arguments: &arguments::Ask) -> Result<(), Failed> {
+    let applied = well(&ask(&arguments.socket, "POST", "/v1/reload")?)?;
+    let changes = applied["changes"].as_array().map_or(0, Vec::len);
+    println!("config {} is in force, {changes} keys changed", applied["generation"]);
+    let waiting = texts(&applied["needs_restart"]);
+    if !waiting.is_empty() {
+        println!("these need a restart: {}", waiting.join(", "));
+    }
+    Ok(())
+}
+
+/// The body of a good answer, or the detail of a problem document.
+fn well(answer: &Answer) -> Result<Value, Failed> {
+    let body: Value = serde_json::from_str(&answer.body)?;
+    match answer.status {
+        200 => Ok(body),
+        _ => Err(Failed::Because(body["detail"].as_str().unwrap_or("refused").to_owned())),
+    }
+}
+
+fn texts(list: &Value) -> Vec<&str> {
+    list.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
+}
+
+/// A page for people.
+fn render(status: &Value) -> String {
+    let mut out = String::new();
+    let number = |value: &Value| value.as_f64().unwrap_or_default();
+    let (traffic, config) = (&status["traffic"], &status["config"]);
+    // Writing to a String cannot fail, here and below.
+    let _ = writeln!(
+        out,
+        "penstock {}  {}  up {:.0} s  process {}  {:.0} MiB  config {} from {}",
+        status["version"].as_str().unwrap_or("?"),
+        status["state"].as_str().unwrap_or("?"),
+        number(&status["uptime_seconds"]),
+        status["pid"],
+        number(&status["memory_bytes"]) / 1048576.0,
+        config["generation"],
+        config["file"].as_str().unwrap_or("?"),
+    );
+    let _ = writeln!(
+        out,
+        "{:.0} requests/s  {:.1} errors/s  p50 {:.2} ms  p99 {:.2} ms  {} connections",
+        number(&traffic["requests_per_second"]),
+        number(&traffic["errors_per_second"]),
+        number(&traffic["p50_ms"]),
+        number(&traffic["p99_ms"]),
+        status["connections"],
+    );
+    if let Some(refusal) = config["last_refusal"].as_str() {
+        let _ = writeln!(out, "the last reload was refused: {refusal}");
+    }
+    for listener in status["listeners"].as_array().into_iter().flatten() {
+        let (name, active) = (listener["name"].as_str().unwrap_or("?"), &listener["active"]);
+        let addresses = texts(&listener["addresses"]).join(" ");
+        let _ = writeln!(out, "listener {name}  {addresses}  {active} open");
+    }
+    for cluster in status["clusters"].as_array().into_iter().flatten() {
+        let name = cluster["name"].as_str().unwrap_or("?");
+        let _ = writeln!(out, "cluster {name}  {} retries", cluster["retries"]);
+        for endpoint in cluster["endpoints"].as_array().into_iter().flatten() {
+            let _ = writeln!(
+                out,
+                "  {:<24} {:>10} requests {:>6} failed {:>5} under way {:>9.2} ms",
+                endpoint["address"].as_str().unwrap_or("?"),
+                endpoint["requests"].to_string(),
+                endpoint["failures"].to_string(),
+                endpoint["in_flight"].to_string(),
+                number(&endpoint["latency_ms"]),
+            );
+        }
+    }
+    out
+}
