@@ -1,0 +1,49 @@
+//! `penstock check`, `config` and the exit codes.
+
+use crate::harness::{Folder, run};
+
+const GOOD: &str = "[listener.web]\naddress = \":8080\"\nto = \"app\"\n[cluster.app]\nendpoints = [\"127.0.0.1:1\"]\n";
+
+#[track_caller]
+fn check(text: &str, arguments: &[&str], code: i32, part: &str) {
+    let folder = Folder::new();
+    let path = folder.join("penstock.toml");
+    std::fs::write(&path, text).expect("written");
+    let path = path.display().to_string();
+    let arguments: Vec<&str> = arguments
+        .iter()
+        .map(|argument| if *argument == "FILE" { &*path } else { argument })
+        .collect();
+    let output = run(&arguments);
+    let shown = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {shown}");
+    assert!(shown.contains(part), "{arguments:?}: {shown}");
+}
+
+#[test]
+fn exit_codes_tell_mistakes_from_a_wrong_command_line() {
+    check(GOOD, &["check", "FILE"], 0, "no mistakes");
+    check(&GOOD.replace("to =", "too ="), &["check", "FILE"], 1, "did you mean `to`?");
+    check("", &["check", "/nowhere/penstock.toml"], 2, "/nowhere/penstock.toml");
+    check(GOOD, &["check"], 2, "Usage");
+    check(GOOD, &["chekc", "FILE"], 2, "check");
+    check(GOOD, &["check", "FILE", "--format", "json"], 0, "\"findings\":[]");
+    check("x = 1", &["check", "FILE", "--format", "json"], 1, "\"kind\":\"unknown-key\"");
+    check(&GOOD.replace("to =", "too ="), &["run", "FILE"], 1, "did you mean `to`?");
+    check("", &["run", "/nowhere/penstock.toml"], 1, "/nowhere/penstock.toml");
+    check("", &["version"], 0, env!("CARGO_PKG_VERSION"));
+}
+
+#[test]
+fn a_file_that_the_config_names_is_looked_at() {
+    let text = format!("{GOOD}[filter.x]\nwasm = \"none.wasm\"\n");
+    check(&text, &["check", "FILE"], 1, "filter.x.wasm");
+    check(&text, &["run", "FILE"], 1, "filter.x.wasm");
+}
+
+#[test]
+fn a_config_is_shown_with_and_without_its_defaults() {
+    check(GOOD, &["config", "show", "--defaults", "FILE"], 0, "receive_buffers = 1024");
+    check(GOOD, &["config", "show", "FILE"], 0, "to = \"app\"");
+    check(GOOD, &["config", "schema"], 0, "json-schema.org");
+}

@@ -1,0 +1,27 @@
+//! A Penstock process in a folder of its own, origins, and plain clients.
+
+mod client;
+mod origin;
+mod process;
+
+pub use client::{Client, talk};
+pub use origin::{Origin, config_of};
+pub use process::{Folder, Penstock, installed, run};
+
+use std::time::{Duration, Instant};
+
+/// Longer than anything takes here, on a busy machine too.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Waits until `ready` gives something.
+#[track_caller]
+pub fn until<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = ready() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}

@@ -1,0 +1,14 @@
+//! The binary on the real kernel: signals, sockets, files, and peers that are not ours.
+
+#![allow(clippy::disallowed_methods, reason = "on the real kernel time is the real one")]
+
+mod access_log;
+mod admin;
+mod check;
+mod demo;
+mod drain;
+mod harness;
+mod nginx;
+mod reload;
+mod resilience;
+mod strictness;

@@ -1,0 +1,108 @@
+//! Reloads: applied whole or not at all, and closing no connection.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use rustix::process::Signal;
+
+use crate::harness::{Client, Origin, Penstock, until};
+
+#[test]
+fn reloads_under_load_fail_no_request_and_close_no_connection() {
+    const CLIENTS: usize = 16;
+    let (one, other) = (Origin::named("one"), Origin::named("other"));
+    let penstock = Penstock::start(&one.config());
+    let (address, going) = (penstock.address("web"), Arc::new(AtomicBool::new(true)));
+    let threads: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            let going = Arc::clone(&going);
+            std::thread::spawn(move || {
+                let (mut client, mut count) = (Client::connect(address), 0);
+                while going.load(Relaxed) {
+                    let reply = client.get("/").expect("the same connection answers");
+                    assert_eq!(reply.status, 200, "{}", reply.head);
+                    count += 1;
+                }
+                count
+            })
+        })
+        .collect();
+    for round in 0..20 {
+        penstock.write(&[&one, &other][round % 2].config());
+        if round < 15 {
+            let (status, body) = penstock.reload();
+            assert_eq!(status, 200, "{body}");
+        } else {
+            let generation = penstock.metric("penstock_config_generation");
+            penstock.signal(Signal::HUP);
+            until("the signal is heard", || {
+                (penstock.metric("penstock_config_generation") > generation).then_some(())
+            });
+        }
+    }
+    going.store(false, Relaxed);
+    let count: usize = threads.into_iter().map(|thread| thread.join().expect("no failure")).sum();
+    assert!(count > 100, "{count} requests prove little");
+    assert_eq!(penstock.metric("penstock_listener_connections_total{listener=\"web\"}"), 16.0);
+}
+
+#[test]
+fn a_refused_reload_changes_nothing() {
+    let (one, other) = (Origin::named("one"), Origin::named("other"));
+    let penstock = Penstock::start(&one.config());
+    let mut client = Client::connect(penstock.address("web"));
+    let mut refuse = |config: &str, why: &str| {
+        penstock.write(config);
+        let (status, body) = penstock.reload();
+        assert_eq!(status, 422, "{body}");
+        assert!(body.contains(why), "{body}");
+        assert_eq!(client.get("/").expect("it serves").body, "one");
+    };
+    refuse(&other.config().replace("to =", "too ="), "did you mean");
+    // Right in itself, but its second listener can't be had: the first must not change either.
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("an address");
+    let second = format!("[listener.x]\naddress = \"{address}\"\nto = \"app\"\n{}", other.config());
+    refuse(&second, "listener.x: cannot listen on");
+    let log = format!("[observe]\naccess_log = \"json:/nowhere/x.log\"\n{}", other.config());
+    refuse(&log, "observe.access_log");
+    assert_eq!(penstock.metric("penstock_config_reloads_total{result=\"refused\"}"), 3.0);
+    assert_eq!(penstock.metric("penstock_config_generation"), 1.0);
+}
+
+#[test]
+fn listeners_come_move_and_go() {
+    let origin = Origin::named("one");
+    let penstock = Penstock::start(&origin.config());
+    let (address, reload) = (penstock.address("web"), || {
+        let (status, body) = penstock.reload();
+        assert_eq!(status, 200, "{body}");
+    });
+    let mut client = Client::connect(address);
+    assert_eq!(client.get("/").expect("an answer").status, 200);
+    // `api` sorts before `web`: connections of `web` must not become its.
+    let api = "[listener.api]\naddress = \"127.0.0.1:0\"\nto = \"app\"\n";
+    penstock.write(&format!("{api}{}", origin.config()));
+    reload();
+    assert_eq!(Client::connect(penstock.address("api")).get("/").expect("an answer").status, 200);
+    assert_eq!(client.get("/").expect("the same connection").status, 200);
+    assert_eq!(penstock.address("web"), address);
+    // Gone: nobody listens there any more, and what was idle ends.
+    let mut kept = Client::connect(penstock.address("api"));
+    penstock.write(&origin.config().replace("listener.web", "listener.api"));
+    reload();
+    assert!(client.is_closed());
+    assert_eq!(kept.get("/").expect("another listener's connection").status, 200);
+    assert!(penstock.json("/v1/listeners").as_array().is_some_and(|list| list.len() == 1));
+}
+
+#[test]
+fn what_only_a_start_reads_is_named() {
+    let origin = Origin::named("one");
+    let penstock = Penstock::start(&origin.config());
+    penstock.write(&format!("[runtime]\nshards = 3\npin = false\n{}", origin.config()));
+    let (status, body) = penstock.reload();
+    assert_eq!(status, 200, "{body}");
+    assert!(body.contains("runtime.shards"), "{body}");
+}

@@ -1,0 +1,59 @@
+//! Origins that die, and what their clients see of it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Duration;
+
+use rustix::process::Signal;
+
+use crate::harness::{Client, Penstock, config_of};
+
+/// An origin in a process of its own, so that it can be killed: a Penstock that answers itself.
+fn origin() -> Penstock {
+    Penstock::start(
+        "[listener.web]\naddress = \"127.0.0.1:0\"\n\
+         [[listener.web.route]]\nrespond = { status = 200, body = \"here\" }\n",
+    )
+}
+
+#[test]
+fn an_origin_killed_under_load_costs_no_client_an_answer() {
+    let (dying, living) = (origin(), origin());
+    let penstock = Penstock::start(&config_of(&[dying.address("web"), living.address("web")]));
+    let (address, going) = (penstock.address("web"), Arc::new(AtomicBool::new(true)));
+    let threads: Vec<_> = (0..8)
+        .map(|_| {
+            let going = Arc::clone(&going);
+            std::thread::spawn(move || {
+                let (mut client, mut count) = (Client::connect(address), 0);
+                while going.load(Relaxed) {
+                    let reply = client.get("/").expect("an answer");
+                    assert_eq!((reply.status, reply.body.as_str()), (200, "here"));
+                    count += 1;
+                }
+                count
+            })
+        })
+        .collect();
+    std::thread::sleep(Duration::from_millis(300));
+    dying.signal(Signal::KILL);
+    std::thread::sleep(Duration::from_millis(700));
+    going.store(false, Relaxed);
+    let count: usize = threads.into_iter().map(|thread| thread.join().expect("no failure")).sum();
+    assert!(count > 100, "{count} requests prove little");
+    assert!(penstock.metric("penstock_cluster_retries_total{cluster=\"app\"}") > 0.0);
+}
+
+#[test]
+fn nobody_there_is_answered_with_a_cause() {
+    let dead = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = dead.local_addr().expect("an address");
+    drop(dead);
+    let config = format!("[observe]\ncause_header = true\n{}", config_of(&[address]));
+    let penstock = Penstock::start(&config);
+    let reply = Client::connect(penstock.address("web")).get("/").expect("an answer");
+    assert_eq!(reply.status, 502, "{}", reply.head);
+    assert!(reply.head.contains("X-Penstock-Cause: connect_refused\r\n"), "{}", reply.head);
+    let metric = "penstock_failures_total{cause=\"connect_refused\"}";
+    assert!(penstock.metric(metric) >= 1.0);
+}
