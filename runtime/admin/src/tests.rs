@@ -126,7 +126,9 @@ impl Drop for Api {
 
 fn text(socket: &Path, port: u16) -> String {
     format!(
-        "[runtime]\nshards = 1\n[admin]\nlisten = \"unix:{}\"\n[listener.web]\naddress = \":8080\"\nto = \"app\"\n\
+        "[runtime]\nshards = 1\n\
+         [admin]\nlisten = \"unix:{}\"\n\
+         [listener.web]\naddress = \":8080\"\nto = \"app\"\n\
          [cluster.app]\nendpoints = [\"127.0.0.1:{port}\"]\n",
         socket.display()
     )

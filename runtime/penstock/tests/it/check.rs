@@ -2,7 +2,13 @@
 
 use crate::harness::{Folder, run};
 
-const GOOD: &str = "[listener.web]\naddress = \":8080\"\nto = \"app\"\n[cluster.app]\nendpoints = [\"127.0.0.1:1\"]\n";
+const GOOD: &str = "\
+[listener.web]
+address = \":8080\"
+to = \"app\"
+[cluster.app]
+endpoints = [\"127.0.0.1:1\"]
+";
 
 #[track_caller]
 fn check(text: &str, arguments: &[&str], code: i32, part: &str) {
