@@ -2,6 +2,8 @@
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -26,6 +28,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 pub(crate) struct Inbox {
     answers: RefCell<VecDeque<Answer>>,
     waker: RefCell<Option<Waker>>,
+    /// The tasks of calls under way, to be told when nobody waits for them any more.
+    calls: RefCell<Vec<Waker>>,
 }
 
 /// A call with what became of it.
@@ -43,11 +47,25 @@ impl Inbox {
         }
     }
 
+    /// Remembers whom to wake when the inbox goes.
+    fn watch(&self, waker: &Waker) {
+        let mut calls = self.calls.borrow_mut();
+        if !calls.iter().any(|known| known.will_wake(waker)) {
+            calls.push(waker.clone());
+        }
+    }
+
     fn put(&self, answer: Answer) {
         self.answers.borrow_mut().push_back(answer);
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
+    }
+}
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        self.calls.get_mut().drain(..).for_each(Waker::wake);
     }
 }
 
@@ -64,8 +82,17 @@ pub(crate) fn start<E: Env>(
     let (worker, plan, inbox) = (worker.clone(), Rc::clone(plan), Rc::downgrade(inbox));
     let env = worker.env().clone();
     env.spawn(async move {
-        let answer = perform(&worker, &plan, cluster, &callout, bytes_max).await;
-        if let Some(inbox) = inbox.upgrade() {
+        let answer = {
+            let mut performing = pin!(perform(&worker, &plan, cluster, &callout, bytes_max));
+            poll_fn(|context| {
+                // Dropping the call closes its connection and gives its places back.
+                let Some(inbox) = inbox.upgrade() else { return Poll::Ready(None) };
+                inbox.watch(context.waker());
+                performing.as_mut().poll(context).map(Some)
+            })
+            .await
+        };
+        if let Some((answer, inbox)) = answer.zip(inbox.upgrade()) {
             inbox.put((callout, answer));
         }
     });
