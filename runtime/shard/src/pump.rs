@@ -27,6 +27,9 @@ use crate::{Mailbox, Service};
 /// it carries several operations per enter.
 const DIRECT_BELOW: usize = 4;
 
+/// Between two tries to accept where descriptors or memory have run out.
+const ACCEPT_PAUSE: types::Timespec = types::Timespec::new().nsec(100_000_000);
+
 /// A shard at work.
 pub(crate) struct Pump<S: Service> {
     core: Rc<Core>,
@@ -37,6 +40,7 @@ pub(crate) struct Pump<S: Service> {
     mail_word: Box<u64>,
     tick: Box<types::Timespec>,
     tick_at: Time,
+    pause: Box<types::Timespec>,
 }
 
 impl<S: Service> Pump<S> {
@@ -50,6 +54,7 @@ impl<S: Service> Pump<S> {
             mail_word: Box::new(0),
             tick: Box::default(),
             tick_at: Time::NEVER,
+            pause: Box::new(ACCEPT_PAUSE),
         }
     }
 
@@ -139,10 +144,19 @@ impl<S: Service> Pump<S> {
             return;
         };
         if !completion.more {
-            self.arm_accept(listener, completion.key);
+            match -completion.result {
+                // Nothing left to accept with: at once it would be the same again, for as long
+                // as somebody waits to be accepted.
+                libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM => {
+                    self.arm_pause(completion.key);
+                }
+                _ => self.arm_accept(listener, completion.key),
+            }
         }
         if completion.result < 0 {
-            add(&self.core.counters.accept_errors, 1);
+            // ETIME is the end of such a pause.
+            let failed = u64::from(completion.result != -libc::ETIME);
+            add(&self.core.counters.accept_errors, failed);
             return;
         }
         add(&self.core.counters.accepted, 1);
@@ -172,6 +186,13 @@ impl<S: Service> Pump<S> {
             .user_data(Op::Accept.on(key));
         // SAFETY: a multishot accept points to no memory of ours.
         unsafe { self.core.push(entry) }
+    }
+
+    /// Comes back to a listener after a while, with ETIME for a result.
+    fn arm_pause(&self, key: SlotKey) {
+        let entry = opcode::Timeout::new(&raw const *self.pause).build();
+        // SAFETY: the time is boxed, never changed, and lives as long as the pump.
+        unsafe { self.core.push(entry.user_data(Op::Accept.on(key))) }
     }
 
     fn arm_mail(&mut self) {

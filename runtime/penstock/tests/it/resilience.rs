@@ -1,12 +1,13 @@
 //! Origins that die, and what their clients see of it.
 
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::harness::{Client, Penstock, config_of};
+use crate::harness::{Client, Folder, Origin, Penstock, config_of, installed, write_config};
 
 /// An origin in a process of its own, so that it can be killed: a Penstock that answers itself.
 fn origin() -> Penstock {
@@ -42,6 +43,29 @@ fn an_origin_killed_under_load_costs_no_client_an_answer() {
     let count: usize = threads.into_iter().map(|thread| thread.join().expect("no failure")).sum();
     assert!(count > 100, "{count} requests prove little");
     assert!(penstock.metric("penstock_cluster_retries_total{cluster=\"app\"}") > 0.0);
+}
+
+#[test]
+fn without_descriptors_it_waits_for_some_and_does_not_spin() {
+    // prlimit(1) comes with util-linux.
+    if !installed("prlimit") {
+        return;
+    }
+    let (origin, folder) = (Origin::named("one"), Folder::new());
+    write_config(&folder, &origin.config());
+    let mut command = Command::new("prlimit");
+    command.arg("--nofile=128:128").arg(env!("CARGO_BIN_EXE_penstock"));
+    let penstock = Penstock::start_by(command, folder);
+    let address = penstock.address("web");
+    let crowd: Vec<Client> = (0..200).map(|_| Client::connect(address)).collect();
+    std::thread::sleep(Duration::from_millis(200));
+    let before = penstock.cpu_ticks();
+    std::thread::sleep(Duration::from_secs(1));
+    // 100 ticks a second, and two shards that could burn one each.
+    let spent = penstock.cpu_ticks() - before;
+    assert!(spent < 20, "{spent} ticks in a second of waiting");
+    drop(crowd);
+    assert_eq!(Client::connect(address).get("/").expect("it serves again").status, 200);
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod process;
 
 pub use client::{Client, talk};
 pub use origin::{Origin, config_of};
-pub use process::{Folder, Penstock, installed, run};
+pub use process::{Folder, Penstock, installed, run, write_config};
 
 use std::time::{Duration, Instant};
 

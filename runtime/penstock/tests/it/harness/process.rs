@@ -58,8 +58,14 @@ impl Penstock {
     /// The same in a folder that is there already.
     pub fn start_in(folder: Folder, config: &str) -> Penstock {
         write_config(&folder, config);
+        let penstock = Command::new(env!("CARGO_BIN_EXE_penstock"));
+        Penstock::start_by(penstock, folder)
+    }
+
+    /// The same with the config that is in the folder, by a command that ends in the program.
+    pub fn start_by(mut command: Command, folder: Folder) -> Penstock {
         let errors = std::fs::File::create(folder.join("stderr")).expect("a file");
-        let child = Command::new(env!("CARGO_BIN_EXE_penstock"))
+        let child = command
             .arg("run")
             .arg(folder.join("penstock.toml"))
             .stdin(Stdio::null())
@@ -137,6 +143,15 @@ impl Penstock {
         address.as_str().expect("an address").parse().expect("an IP address")
     }
 
+    /// CPU time that it has used, in clock ticks: proc_pid_stat(5), `utime` and `stime`.
+    pub fn cpu_ticks(&self) -> u64 {
+        let path = format!("/proc/{}/stat", self.child.id());
+        let stat = std::fs::read_to_string(path).expect("it runs");
+        let fields = stat.rsplit(')').next().expect("a name in parentheses");
+        let times = fields.split_ascii_whitespace().skip(11).take(2);
+        times.map(|ticks| ticks.parse::<u64>().expect("a number")).sum()
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().cast_signed()).expect("a process");
@@ -162,7 +177,8 @@ impl Drop for Penstock {
     }
 }
 
-fn write_config(folder: &Folder, config: &str) {
+/// Writes the config of the process that is started in `folder`.
+pub fn write_config(folder: &Folder, config: &str) {
     let socket = folder.join("admin.sock");
     let head = format!("[admin]\nlisten = \"unix:{}\"\n", socket.display());
     let runtime = match config.contains("[runtime]") {
