@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::scene::PROOF;
+
 /// Connections of the load, at most.
 const CONNECTIONS: u32 = 16;
 /// An answer that takes longer is wrong.
@@ -38,6 +40,7 @@ pub(crate) enum Wrong {
     Io(io::Error),
     Status(String),
     Body(String),
+    Filter,
 }
 
 impl From<io::Error> for Wrong {
@@ -51,6 +54,7 @@ impl fmt::Display for Wrong {
         match self {
             Wrong::Io(error) => write!(f, "no answer: {error}"),
             Wrong::Status(line) => write!(f, "answered {line:?}"),
+            Wrong::Filter => write!(f, "an answer that no filter has seen"),
             Wrong::Body(body) => write!(f, "the body of another request: {body:?}"),
         }
     }
@@ -121,7 +125,7 @@ fn exchange(
     };
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n");
     stream.get_mut().write_all(request.as_bytes())?;
-    let (status, length, last) = read_head(stream)?;
+    let Head { status, length, last, proof } = read_head(stream)?;
     let mut body = vec![0; length];
     stream.read_exact(&mut body)?;
     if last {
@@ -130,6 +134,9 @@ fn exchange(
     if !status.starts_with("HTTP/1.1 200 ") {
         return Err(Wrong::Status(status));
     }
+    if !proof {
+        return Err(Wrong::Filter);
+    }
     let body = String::from_utf8_lossy(&body);
     match body.trim_end().ends_with(&format!(" answers {path}")) {
         true => Ok(()),
@@ -137,22 +144,36 @@ fn exchange(
     }
 }
 
-/// The status line, the body's length, and whether the connection ends.
-fn read_head(stream: &mut BufReader<TcpStream>) -> Result<(String, usize, bool), Wrong> {
-    let (mut status, mut length, mut last) = (String::new(), 0, false);
-    if stream.read_line(&mut status)? == 0 {
+/// What there is to know of an answer's head.
+#[derive(Default)]
+struct Head {
+    /// The first line.
+    status: String,
+    /// Bytes of the body.
+    length: usize,
+    /// The connection ends behind it.
+    last: bool,
+    /// A filter has seen it.
+    proof: bool,
+}
+
+fn read_head(stream: &mut BufReader<TcpStream>) -> Result<Head, Wrong> {
+    let mut head = Head::default();
+    if stream.read_line(&mut head.status)? == 0 {
         return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
     }
     for _ in 0..HEAD_LINES_MAX {
         let mut line = String::new();
         if stream.read_line(&mut line)? <= 2 {
-            return Ok((status.trim_end().to_owned(), length, last));
+            head.status.truncate(head.status.trim_end().len());
+            return Ok(head);
         }
+        head.proof |= line.trim_end().eq_ignore_ascii_case(PROOF);
         let (name, value) = line.trim_end().split_once(':').unwrap_or_default();
         if name.eq_ignore_ascii_case("content-length") {
-            length = value.trim().parse().unwrap_or_default();
+            head.length = value.trim().parse().unwrap_or_default();
         }
-        last |= name.eq_ignore_ascii_case("connection") && value.trim() == "close";
+        head.last |= name.eq_ignore_ascii_case("connection") && value.trim() == "close";
     }
     Err(Wrong::Status("an endless head".to_owned()))
 }
