@@ -147,7 +147,11 @@ fn buffers_are_cut_and_put_together_as_asked() {
     check_value(&mut p, "proxy_get_buffer_bytes", &[0, 0, all], b"0123456789");
     check_value(&mut p, "proxy_get_buffer_bytes", &[0, 8, 9], b"89");
     // FILTERS: a start beyond the end is no bytes, a sum that overflows a bad argument.
-    check_value(&mut p, "proxy_get_buffer_bytes", &[0, 11, 9], b"");
+    // Of no bytes neither address nor length is told, as in Envoy.
+    p.write(OUT as usize, &[7; 8]);
+    check(&mut p, "proxy_get_buffer_bytes", &[0, 11, 9, OUT, OUT + 4], Status::Ok);
+    check(&mut p, "proxy_get_buffer_bytes", &[0, 2, 0, OUT, OUT + 4], Status::Ok);
+    assert_eq!((p.word(OUT as usize), p.word(OUT as usize + 4)), (0x0707_0707, 0x0707_0707));
     check(&mut p, "proxy_get_buffer_bytes", &[0, 1, all, OUT, OUT], Status::BadArgument);
     check(&mut p, "proxy_get_buffer_bytes", &[1, 0, 1, OUT, OUT], Status::NotFound);
     check(&mut p, "proxy_get_buffer_bytes", &[9, 0, 1, OUT, OUT], Status::BadArgument);
