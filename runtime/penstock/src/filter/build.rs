@@ -37,8 +37,8 @@ pub(crate) fn run(arguments: &Build, out: &mut dyn Write) -> Result<(), Failure>
     check_target(&arguments.dir)?;
     let built = compile(arguments, &manifest, &remap_flags(&arguments.dir, &table))?;
     let module = arguments.dir.join(format!("{name}.wasm"));
-    fs::copy(&built, &module).map_err(Failure::io(&module))?;
-    let wasm = module::read(&module)?;
+    let wasm = module::read(&built)?;
+    fs::write(&module, &wasm).map_err(Failure::io(&module))?;
     let inspection = inspect::inspect(&wasm)?;
     inspect::show(&module, &wasm, &inspection, out)?;
     inspect::verdict(&module, &inspection)
