@@ -116,6 +116,15 @@ impl<'t> Exchange<'t> {
         self
     }
 
+    /// The response's trailers come.
+    pub fn response_trailers(mut self, fields: &[(&str, &str)]) -> Self {
+        let mut body = Vec::new();
+        self.session.response_trailers = Some(Fields::new(fields));
+        let flow = self.chain.response_trailers(&mut self.session, &mut body);
+        self.obey(flow, body);
+        self
+    }
+
     /// Replies to the oldest callout of this request.
     #[track_caller]
     pub fn reply(self, status: u16, fields: &[(&str, &str)], body: impl AsRef<[u8]>) -> Self {
