@@ -13,9 +13,10 @@ use super::respond;
 use crate::failure::Cause;
 use crate::worker::{ConnectionGuard, Plan, Worker};
 
-/// How long a connection keeps its task after a response: a busy one never parks, an idle one
-/// costs a table slot from then on.
-const BUSY: Duration = Duration::from_secs(1);
+/// How long a connection keeps its task after a response. One that asks again sooner never parks;
+/// of the others few have a task at a time, and their memory serves the next: a table slot is what
+/// an idle connection costs.
+const BUSY: Duration = Duration::from_millis(50);
 /// What is read and thrown away of a request that was refused, so that the refusal is not lost
 /// in a reset (RFC 9112 §9.6).
 const LINGER_BYTES_MAX: usize = 256 * 1024;
