@@ -38,7 +38,8 @@ pub trait Env: Clone + 'static {
     /// Time of day, for logs and for date fields; never for measuring.
     fn unix(&self) -> Unix;
 
-    /// Random bits that replay under the simulator.
+    /// Random bits that nobody can foresee, but that replay under the simulator. A system call:
+    /// for seeds and keys; choices draw from an [`Rng`].
     fn random(&self) -> u64;
 
     /// Runs `task` on this shard. A panic in it ends this task alone, and is counted.

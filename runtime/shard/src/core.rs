@@ -112,8 +112,13 @@ impl Core {
         self.unix.set(unix);
     }
 
+    /// Random bits that nobody can foresee: filters make keys of them. Should the kernel have none
+    /// (it blocks instead since 5.6), a seeded generator stands in.
     pub(crate) fn random(&self) -> u64 {
-        self.rng.borrow_mut().next_u64()
+        let mut bits = [0; 8];
+        // SAFETY: 8 valid bytes.
+        let filled = unsafe { libc::getrandom(bits.as_mut_ptr().cast(), bits.len(), 0) };
+        if filled == 8 { u64::from_ne_bytes(bits) } else { self.rng.borrow_mut().next_u64() }
     }
 
     /// Queues an operation.
