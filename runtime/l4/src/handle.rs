@@ -1,0 +1,181 @@
+//! One packet's way: parse, look up, rewrite.
+
+use crate::conntrack::{Found, Tick, field, is_reborn, learn, look};
+use crate::packet::Packet;
+use crate::parse::{Kind, View, parse};
+use crate::tables::{Count, Subject, Tables, Tenure};
+use crate::value::{VipKey, role};
+use crate::{Cause, Verdict, dsr, icmp, nat, place, sources};
+
+/// Decides over a packet, and changes it to what is to be sent.
+#[inline(always)]
+pub fn handle<P: Packet, T: Tables>(packet: &mut P, tables: &T, now: Tick) -> Verdict {
+    let bytes = packet.length() as u64;
+    let mut account = Account { vip: 0, backend: NO_BACKEND, role: role::FORWARD };
+    let verdict = decide(packet, tables, now, &mut account);
+    account.settle(tables, verdict, bytes);
+    verdict
+}
+
+#[inline(always)]
+fn decide<P: Packet, T: Tables>(
+    packet: &mut P,
+    tables: &T,
+    now: Tick,
+    account: &mut Account,
+) -> Verdict {
+    let view = match parse(packet) {
+        Ok(view) => view,
+        Err(verdict) => return verdict,
+    };
+    let rule = sources::rule(tables, &view.key.source);
+    if sources::is_denied(rule) {
+        return Verdict::Drop(Cause::SourceDenied);
+    }
+    match view.kind {
+        Kind::Tcp | Kind::Udp | Kind::Echo => {}
+        Kind::IcmpError => return icmp::forward(packet, tables, &view, now, account),
+        Kind::Fragment => return fragment(tables, &view, account),
+        Kind::Other => return Verdict::Pass(Cause::NotOurs),
+    }
+    let known = find(tables, &view, now);
+    if known.is_from_client() && !sources::admits(tables, rule, &view.key.source, now) {
+        account.vip = known.vip();
+        return Verdict::Drop(Cause::SourceRate);
+    }
+    let found = match known {
+        Known::Flow(found) if learn(packet, tables, &found, &view, now) => found,
+        Known::Nothing => return Verdict::Pass(Cause::NotOurs),
+        // The entry was lost to another flow. Only a client can begin anew.
+        Known::Flow(_) if !known.is_from_client() => return Verdict::Pass(Cause::NotOurs),
+        Known::Flow(_) | Known::Service(_) => {
+            account.vip = known.vip();
+            match begin(packet, tables, &view, known.vip(), now) {
+                Ok(found) => found,
+                Err(cause) => return Verdict::Drop(cause),
+            }
+        }
+    };
+    let role = field!(found.flow, role);
+    account.of(field!(found.flow, vip), field!(found.flow, backend), role);
+    if role == role::TUNNEL {
+        dsr::send(packet, tables, &view, &found)
+    } else {
+        nat::send(packet, &view, &found)
+    }
+}
+
+/// What a packet belongs to.
+#[derive(Clone, Copy)]
+enum Known<'t> {
+    /// A flow with an entry.
+    Flow(Found<'t>),
+    /// A VIP, by number: a new flow.
+    Service(u16),
+    /// Nothing of ours.
+    Nothing,
+}
+
+impl Known<'_> {
+    #[inline(always)]
+    fn is_from_client(&self) -> bool {
+        match self {
+            Known::Flow(found) => field!(found.flow, role) != role::RETURN,
+            Known::Service(_) => true,
+            Known::Nothing => false,
+        }
+    }
+
+    #[inline(always)]
+    fn vip(&self) -> u16 {
+        match self {
+            Known::Flow(found) => field!(found.flow, vip),
+            Known::Service(number) => *number,
+            Known::Nothing => 0,
+        }
+    }
+}
+
+/// Proven flows first: that is nearly every packet. A packet that begins a later flow with the same
+/// ports is a new one.
+#[inline(always)]
+fn find<'t, T: Tables>(tables: &'t T, view: &View, now: Tick) -> Known<'t> {
+    let mut found = look(tables, Tenure::Proven, &view.key, now);
+    let mut number = None;
+    if found.is_none() {
+        let key = &view.key;
+        let service = VipKey::new(key.destination, key.destination_port, key.protocol);
+        number = tables.vip_number(&service);
+        // Answers of backends are for no VIP: only with `nat` are there any.
+        if number.is_some() || tables.settings().nat != 0 {
+            found = look(tables, Tenure::New, key, now);
+        }
+    }
+    match (found, number) {
+        (Some(found), _) if is_reborn(&found, view) => Known::Service(field!(found.flow, vip)),
+        (Some(found), _) => Known::Flow(found),
+        (None, Some(number)) => Known::Service(number),
+        (None, None) => Known::Nothing,
+    }
+}
+
+/// Places a new flow and enters it.
+#[inline(always)]
+fn begin<'t, P: Packet, T: Tables>(
+    packet: &P,
+    tables: &'t T,
+    view: &View,
+    number: u16,
+    now: Tick,
+) -> Result<Found<'t>, Cause> {
+    place::is_sane(view)?;
+    let to = place::choose(tables, &view.key, number)?;
+    place::enter(packet, tables, view, &to, now)?;
+    look(tables, Tenure::New, &view.key, now).ok_or(Cause::TableFull)
+}
+
+/// A fragment is dropped where a whole packet might have been ours.
+#[inline(always)]
+fn fragment<T: Tables>(tables: &T, view: &View, account: &mut Account) -> Verdict {
+    match tables.vip_number(&VipKey::address(view.key.destination)) {
+        Some(number) => {
+            account.vip = number;
+            Verdict::Drop(Cause::Fragment)
+        }
+        None => Verdict::Pass(Cause::NotOurs),
+    }
+}
+
+/// Whose counters a packet moves.
+pub(crate) struct Account {
+    pub(crate) vip: u16,
+    pub(crate) backend: u32,
+    pub(crate) role: u8,
+}
+
+/// No backend has this index.
+const NO_BACKEND: u32 = u32::MAX;
+
+impl Account {
+    /// The packet belongs to a flow.
+    #[inline(always)]
+    pub(crate) fn of(&mut self, vip: u16, backend: u32, role: u8) {
+        (self.vip, self.backend, self.role) = (vip, backend, role);
+    }
+
+    /// Counts it: once for the VIP, and once for the backend if there is one.
+    #[inline(always)]
+    fn settle<T: Tables>(&self, tables: &T, verdict: Verdict, bytes: u64) {
+        let count = match verdict {
+            Verdict::Pass(cause) | Verdict::Drop(cause) | Verdict::Answer(cause) => {
+                Count::Cause(cause)
+            }
+            Verdict::Send { .. } if self.role == role::RETURN => Count::Return(bytes),
+            Verdict::Send { .. } => Count::Forward(bytes),
+        };
+        tables.count(Subject::Vip(self.vip), count);
+        if self.backend != NO_BACKEND {
+            tables.count(Subject::Backend(self.backend), count);
+        }
+    }
+}
