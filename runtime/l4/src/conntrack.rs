@@ -10,6 +10,7 @@
 
 use core::cell::Cell;
 
+use crate::handle::Onward;
 use crate::nat;
 use crate::packet::Packet;
 use crate::parse::{Kind, View, flag};
@@ -70,8 +71,9 @@ pub(crate) struct Found<'t> {
 macro_rules! field {
     ($cell:expr, $field:ident) => {
         // SAFETY: the cell is alive while it is borrowed, and the field is read by value, without
-        // a reference to it. In the kernel other processors may write at the same time; a field
-        // is one machine word at most, so that it is read as it was before or after.
+        // a reference to it. In the kernel other processors may write at the same time: words that
+        // change are read as they were before or after, and addresses stay what they are as long
+        // as the entry is that of its key.
         unsafe { (*$cell.as_ptr()).$field }
     };
     ($cell:expr, $field:ident = $value:expr) => {{
@@ -81,6 +83,20 @@ macro_rules! field {
     }};
 }
 pub(crate) use field;
+
+impl<'t> Found<'t> {
+    /// Where its packets go on to.
+    #[inline(always)]
+    pub(crate) fn onward(&self) -> Onward<'t> {
+        let translated = field!(self.flow, role) != role::TUNNEL;
+        Onward {
+            vip: self.vip,
+            index: field!(self.flow, backend),
+            backend: self.backend,
+            flow: translated.then_some(self.flow),
+        }
+    }
+}
 
 /// The entry of `key`, if it is young enough and what it refers to is still the same.
 #[inline(always)]
@@ -161,7 +177,8 @@ fn learned(mut state: u8, role: u8, view: &View) -> u8 {
 }
 
 /// Writes down that a packet of the flow has come. False when the entry has lost its other half
-/// to another flow: then it is gone, and the packet's flow has to be placed anew.
+/// to another flow: then it is gone, and the packet's flow has to be placed anew. An error about
+/// the flow teaches nothing.
 #[inline(always)]
 pub(crate) fn learn<P: Packet, T: Tables>(
     packet: &P,
@@ -170,6 +187,9 @@ pub(crate) fn learn<P: Packet, T: Tables>(
     view: &View,
     now: Tick,
 ) -> bool {
+    if view.kind == Kind::IcmpError {
+        return true;
+    }
     let flow = found.flow;
     let (role, before) = (field!(flow, role), field!(flow, state));
     let mut after = if view.kind == Kind::Tcp { learned(before, role, view) } else { before };
@@ -208,10 +228,12 @@ fn proves(role: u8, before: u8, view: &View) -> bool {
 }
 
 /// From the table of the new to that of the proven. When that one does not take it, it stays.
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn promote<T: Tables>(tables: &T, key: &FlowKey, flow: &Cell<Flow>) {
-    let entry = flow.get();
-    if tables.put_flow(Tenure::Proven, key, &entry) {
+    // SAFETY: the entry is only read, and only by the other table, which copies it; in the kernel
+    // that takes the entry's own memory, so that it needs no room on the small stack there.
+    let entry = unsafe { &*flow.as_ptr() };
+    if tables.put_flow(Tenure::Proven, key, entry) {
         tables.remove_flow(Tenure::New, key);
     }
 }

@@ -5,11 +5,12 @@
 //! answered with the size that would (`icmp`), and the MSS in a SYN is lowered (`mss`).
 
 use crate::checksum::Sum;
-use crate::conntrack::Found;
+use crate::conntrack::first_state;
 use crate::packet::{Fields, Packet};
 use crate::parse::{ETHERTYPE_V4, ETHERTYPE_V6, View, protocol};
-use crate::tables::Tables;
-use crate::value::{Address, Backend, Vip, encap};
+use crate::place::Placement;
+use crate::tables::{Tables, Tenure};
+use crate::value::{Address, Backend, Flow, Vip, encap, role};
 use crate::{Cause, Verdict, icmp, link, mss, transport};
 
 /// UDP port of GUE (IANA).
@@ -19,20 +20,42 @@ const GUE_SOURCE_FIRST: u16 = 49_152;
 /// Hops that the outer packet may take.
 const HOPS: u8 = 64;
 
-/// Encapsulates a packet of a flow and sends it.
-#[inline(always)]
-pub(crate) fn send<P: Packet, T: Tables>(
-    packet: &mut P,
+/// Enters a new flow into the table.
+#[inline(never)]
+pub(crate) fn enter<P: Packet, T: Tables>(
+    packet: &P,
     tables: &T,
     view: &View,
-    found: &Found<'_>,
-) -> Verdict {
-    to_backend(packet, tables, view, found.vip, found.backend)
+    to: &Placement<'_>,
+) -> Result<(), Cause> {
+    let none = Address::from_words([0; 2]);
+    let flow = Flow {
+        source: none,
+        destination: none,
+        link: link::arrival(packet),
+        bytes: packet.length() as u64,
+        source_port: 0,
+        destination_port: 0,
+        addresses_delta: 0,
+        transport_delta: 0,
+        backend: to.index,
+        seen: to.now.0,
+        paired: to.now.0,
+        vip: to.number,
+        vip_generation: to.vip.generation,
+        backend_generation: to.backend.generation,
+        state: first_state(view),
+        role: role::TUNNEL,
+        zero: [0; 4],
+    };
+    // An entry that is too old would hide the new one.
+    tables.remove_flow(Tenure::Proven, &view.key);
+    if tables.put_flow(Tenure::New, &view.key, &flow) { Ok(()) } else { Err(Cause::TableFull) }
 }
 
 /// Encapsulates a packet and sends it.
 #[inline(always)]
-pub(crate) fn to_backend<P: Packet, T: Tables>(
+pub(crate) fn send<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
     view: &View,

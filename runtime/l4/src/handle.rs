@@ -1,10 +1,12 @@
 //! One packet's way: parse, look up, rewrite.
 
+use core::cell::Cell;
+
 use crate::conntrack::{Found, Tick, field, is_reborn, learn, look};
 use crate::packet::Packet;
 use crate::parse::{Kind, View, parse};
 use crate::tables::{Count, Subject, Tables, Tenure};
-use crate::value::{VipKey, role};
+use crate::value::{Backend, Flow, Vip, VipKey, mode, role};
 use crate::{Cause, Verdict, dsr, icmp, nat, place, sources};
 
 /// Decides over a packet, and changes it to what is to be sent.
@@ -24,7 +26,7 @@ fn decide<P: Packet, T: Tables>(
     now: Tick,
     account: &mut Account,
 ) -> Verdict {
-    let view = match parse(packet) {
+    let mut view = match parse(packet) {
         Ok(view) => view,
         Err(verdict) => return verdict,
     };
@@ -34,35 +36,53 @@ fn decide<P: Packet, T: Tables>(
     }
     match view.kind {
         Kind::Tcp | Kind::Udp | Kind::Echo => {}
-        Kind::IcmpError => return icmp::forward(packet, tables, &view, now, account),
+        Kind::IcmpError => {
+            // From here on its key is that of the flow that it is about.
+            if !icmp::look_inside(packet, &mut view) {
+                return Verdict::Pass(Cause::NotOurs);
+            }
+        }
         Kind::Fragment => return fragment(tables, &view, account),
         Kind::Other => return Verdict::Pass(Cause::NotOurs),
     }
     let known = find(tables, &view, now);
-    if known.is_from_client() && !sources::admits(tables, rule, &view.key.source, now) {
-        account.vip = known.vip();
+    account.vip = known.vip();
+    if known.is_from_client() && !sources::admits(tables, rule, &view, now) {
         return Verdict::Drop(Cause::SourceRate);
     }
-    let found = match known {
-        Known::Flow(found) if learn(packet, tables, &found, &view, now) => found,
+    let onward = match known {
+        Known::Flow(found) if learn(packet, tables, &found, &view, now) => found.onward(),
         Known::Nothing => return Verdict::Pass(Cause::NotOurs),
         // The entry was lost to another flow. Only a client can begin anew.
         Known::Flow(_) if !known.is_from_client() => return Verdict::Pass(Cause::NotOurs),
-        Known::Flow(_) | Known::Service(_) => {
-            account.vip = known.vip();
-            match begin(packet, tables, &view, known.vip(), now) {
-                Ok(found) => found,
-                Err(cause) => return Verdict::Drop(cause),
+        Known::Flow(_) | Known::Service(_) => match begin(packet, tables, &view, now, account) {
+            Ok(onward) => onward,
+            Err(cause) => return Verdict::Drop(cause),
+        },
+    };
+    account.backend = onward.index;
+    match onward.flow {
+        None => dsr::send(packet, tables, &view, onward.vip, onward.backend),
+        Some(flow) => {
+            account.role = field!(flow, role);
+            if view.kind == Kind::IcmpError {
+                icmp::translate(packet, &view, flow, onward.backend)
+            } else {
+                nat::send(packet, &view, flow, onward.backend)
             }
         }
-    };
-    let role = field!(found.flow, role);
-    account.of(field!(found.flow, vip), field!(found.flow, backend), role);
-    if role == role::TUNNEL {
-        dsr::send(packet, tables, &view, &found)
-    } else {
-        nat::send(packet, &view, &found)
     }
+}
+
+/// Where a packet goes on to.
+#[derive(Clone, Copy)]
+pub(crate) struct Onward<'t> {
+    pub(crate) vip: &'t Vip,
+    /// Index of the backend.
+    pub(crate) index: u32,
+    pub(crate) backend: &'t Backend,
+    /// `nat`: what is to be written; without it, the packet is encapsulated.
+    pub(crate) flow: Option<&'t Cell<Flow>>,
 }
 
 /// What a packet belongs to.
@@ -119,19 +139,32 @@ fn find<'t, T: Tables>(tables: &'t T, view: &View, now: Tick) -> Known<'t> {
     }
 }
 
-/// Places a new flow and enters it.
+/// Places a new flow and enters it; of an ICMP error, finds out where its flow would be.
 #[inline(always)]
 fn begin<'t, P: Packet, T: Tables>(
     packet: &P,
     tables: &'t T,
     view: &View,
-    number: u16,
     now: Tick,
-) -> Result<Found<'t>, Cause> {
-    place::is_sane(view)?;
-    let to = place::choose(tables, &view.key, number)?;
-    place::enter(packet, tables, view, &to, now)?;
-    look(tables, Tenure::New, &view.key, now).ok_or(Cause::TableFull)
+    account: &Account,
+) -> Result<Onward<'t>, Cause> {
+    let is_error = view.kind == Kind::IcmpError;
+    if !is_error {
+        place::is_sane(view)?;
+    }
+    let to = place::choose(tables, &view.key, account.vip, now)?;
+    if to.vip.mode == mode::DSR {
+        if !is_error {
+            dsr::enter(packet, tables, view, &to)?;
+        }
+        return Ok(Onward { vip: to.vip, index: to.index, backend: to.backend, flow: None });
+    }
+    if is_error {
+        return Err(Cause::IcmpUnrelated);
+    }
+    nat::enter(packet, tables, view, &to)?;
+    let found = look(tables, Tenure::New, &view.key, now).ok_or(Cause::TableFull)?;
+    Ok(found.onward())
 }
 
 /// A fragment is dropped where a whole packet might have been ours.
@@ -147,22 +180,16 @@ fn fragment<T: Tables>(tables: &T, view: &View, account: &mut Account) -> Verdic
 }
 
 /// Whose counters a packet moves.
-pub(crate) struct Account {
-    pub(crate) vip: u16,
-    pub(crate) backend: u32,
-    pub(crate) role: u8,
+struct Account {
+    vip: u16,
+    backend: u32,
+    role: u8,
 }
 
 /// No backend has this index.
 const NO_BACKEND: u32 = u32::MAX;
 
 impl Account {
-    /// The packet belongs to a flow.
-    #[inline(always)]
-    pub(crate) fn of(&mut self, vip: u16, backend: u32, role: u8) {
-        (self.vip, self.backend, self.role) = (vip, backend, role);
-    }
-
     /// Counts it: once for the VIP, and once for the backend if there is one.
     #[inline(always)]
     fn settle<T: Tables>(&self, tables: &T, verdict: Verdict, bytes: u64) {

@@ -8,7 +8,7 @@
 use crate::value::FlowKey;
 
 /// The hash of a key's 40 bytes, the same on every machine.
-#[inline(always)]
+#[inline(never)]
 pub fn flow_hash(key: &[u64; 2], flow: &FlowKey) -> u64 {
     let [s0, s1] = flow.source.words();
     let [d0, d1] = flow.destination.words();

@@ -3,64 +3,32 @@
 //! An error quotes the packet that it is about. That one went the other way, so its key reversed is
 //! the key of the flow in the direction that the error travels.
 
+use core::cell::Cell;
+
 use crate::checksum::{Sum, pseudo, updated};
-use crate::conntrack::{Found, Tick, look};
+use crate::conntrack::field;
 use crate::packet::{Fields, Packet};
 use crate::parse::{ETHERTYPE_V4, ETHERTYPE_V6, Kind, View, echo_ports, protocol, v4_address};
-use crate::tables::{Tables, Tenure};
-use crate::value::{Address, Flow, FlowKey, VipKey, mode, role};
-use crate::{Account, Cause, Verdict, dsr, link, nat, place};
+use crate::value::{Address, Backend, Flow, FlowKey};
+use crate::{Cause, Verdict, link, nat};
 
-/// What an ICMP error quotes.
-#[derive(Clone, Copy)]
-struct Quote {
-    /// The key of the direction that the error travels in.
-    key: FlowKey,
-    /// Where the quoted transport's header begins.
-    transport: usize,
-}
-
-/// Sends an ICMP error on to where the quoted packet came from.
-#[inline(always)]
-pub(crate) fn forward<P: Packet, T: Tables>(
-    packet: &mut P,
-    tables: &T,
-    view: &View,
-    now: Tick,
-    account: &mut Account,
-) -> Verdict {
+/// Gives an ICMP error the key of the flow that it is about, in the direction that it travels in.
+/// False when it is about nothing that could be ours.
+#[inline(never)]
+pub(crate) fn look_inside<P: Packet>(packet: &P, view: &mut View) -> bool {
     let quote = if view.is_v4 { quote_v4(packet, view) } else { quote_v6(packet, view) };
-    // An error goes to who sent the packet that it is about; all others are not about ours.
-    let Some(quote) = quote.filter(|quote| quote.key.destination == view.key.destination) else {
-        return Verdict::Pass(Cause::NotOurs);
-    };
-    let found = look(tables, Tenure::Proven, &quote.key, now)
-        .or_else(|| look(tables, Tenure::New, &quote.key, now));
-    if let Some(found) = found {
-        let flow = found.flow.get();
-        account.of(flow.vip, flow.backend, flow.role);
-        if flow.role == role::TUNNEL {
-            return dsr::send(packet, tables, view, &found);
+    match quote {
+        // An error goes to who sent the packet that it is about; all others are not about ours.
+        Some((sent, at)) if sent.source == view.key.destination => {
+            (view.key, view.quote) = (sent.reversed(), at);
+            true
         }
-        return translate(packet, view, &quote, &flow, &found);
-    }
-    let service =
-        VipKey::new(quote.key.destination, quote.key.destination_port, quote.key.protocol);
-    let Some(number) = tables.vip_number(&service) else {
-        return Verdict::Pass(Cause::NotOurs);
-    };
-    account.vip = number;
-    match place::choose(tables, &quote.key, number) {
-        Ok(to) if to.vip.mode == mode::DSR => {
-            account.backend = to.index;
-            dsr::to_backend(packet, tables, view, to.vip, to.backend)
-        }
-        _ => Verdict::Drop(Cause::IcmpUnrelated),
+        _ => false,
     }
 }
 
 #[inline(always)]
-fn quote_v4<P: Packet>(packet: &P, view: &View) -> Option<Quote> {
+fn quote_v4<P: Packet>(packet: &P, view: &View) -> Option<(FlowKey, usize)> {
     let at = view.transport + 8;
     let header = packet.bytes::<20>(at)?;
     let header_length = usize::from(header.u8::<0>() & 0xf) * 4;
@@ -80,7 +48,7 @@ fn quote_v4<P: Packet>(packet: &P, view: &View) -> Option<Quote> {
 }
 
 #[inline(always)]
-fn quote_v6<P: Packet>(packet: &P, view: &View) -> Option<Quote> {
+fn quote_v6<P: Packet>(packet: &P, view: &View) -> Option<(FlowKey, usize)> {
     let at = view.transport + 8;
     let header = packet.bytes::<40>(at)?;
     if header.u8::<0>() >> 4 != 6 {
@@ -105,7 +73,7 @@ fn quote_transport<P: Packet>(
     view: &View,
     mut sent: FlowKey,
     transport: usize,
-) -> Option<Quote> {
+) -> Option<(FlowKey, usize)> {
     let header = packet.bytes::<8>(transport)?;
     if transport + 8 > P::LINK_BYTES + view.length {
         return None;
@@ -123,86 +91,90 @@ fn quote_transport<P: Packet>(
     } else {
         return None;
     }
-    Some(Quote { key: sent.reversed(), transport })
+    Some((sent, transport))
 }
 
 /// `nat`: rewrites both the error and the packet that it quotes (RFC 5508 §4.2, RFC 3022 §4.3).
-#[inline(always)]
-fn translate<P: Packet>(
+#[inline(never)]
+pub(crate) fn translate<P: Packet>(
     packet: &mut P,
     view: &View,
-    quote: &Quote,
-    flow: &Flow,
-    found: &Found<'_>,
+    flow: &Cell<Flow>,
+    backend: &Backend,
 ) -> Verdict {
     // Who sends the error is some router on the way, not the other end of the flow.
+    let Some(source) = sender(packet, view) else {
+        return Verdict::Drop(Cause::HeaderTruncated);
+    };
     let addresses = Sum::ZERO
-        .replace_address(&view.key.source, &flow.source, view.is_v4)
-        .replace_address(&view.key.destination, &flow.destination, view.is_v4);
+        .replace_address(&source, &field!(flow, source), view.is_v4)
+        .replace_address(&view.key.destination, &field!(flow, destination), view.is_v4);
     if let Err(cause) = nat::rewrite_ip(packet, view, flow, addresses.fold()) {
         return Verdict::Drop(cause);
     }
-    let Some(mut sum) = translate_quote(packet, view, quote, flow) else {
+    let Some(mut sum) = translate_quote(packet, view, flow) else {
         return Verdict::Drop(Cause::HeaderTruncated);
     };
     if !view.is_v4 {
-        sum = sum.replace_address(&view.key.source, &flow.source, false).replace_address(
-            &view.key.destination,
-            &flow.destination,
-            false,
-        );
+        sum = sum.u16(addresses.fold());
     }
     let Some(header) = packet.bytes_mut::<8>(view.transport) else {
         return Verdict::Drop(Cause::HeaderTruncated);
     };
     let checksum = updated(header.u16::<2>(), sum.fold());
     header.put::<2, 2>(checksum.to_ne_bytes());
-    nat::send_on(packet, view, flow, found)
+    nat::send_on(packet, view, flow, backend)
+}
+
+/// Who sent the packet, by its header.
+#[inline(always)]
+fn sender<P: Packet>(packet: &P, view: &View) -> Option<Address> {
+    if view.is_v4 {
+        return Some(v4_address(packet.bytes::<20>(P::LINK_BYTES)?.u32::<12>()));
+    }
+    let header = packet.bytes::<40>(P::LINK_BYTES)?;
+    Some(Address::from_words([header.u64::<8>(), header.u64::<16>()]))
 }
 
 /// Rewrites the quoted packet to what it was on the other side; gives what that adds to the
 /// checksum of the error.
 #[inline(always)]
-fn translate_quote<P: Packet>(
-    packet: &mut P,
-    view: &View,
-    quote: &Quote,
-    flow: &Flow,
-) -> Option<Sum> {
+fn translate_quote<P: Packet>(packet: &mut P, view: &View, flow: &Cell<Flow>) -> Option<Sum> {
     let at = view.transport + 8;
     let mut sum = Sum::ZERO;
     if view.is_v4 {
         let header = packet.bytes_mut::<20>(at)?;
-        let before = header.u16::<10>();
-        // The quoted packet goes the other way, and loses and gains the same addresses.
-        let after = updated(before, flow.addresses_delta);
-        header.put::<10, 2>(after.to_ne_bytes());
-        header.put::<12, 4>(flow.destination.v4_word().to_ne_bytes());
-        header.put::<16, 4>(flow.source.v4_word().to_ne_bytes());
-        sum = sum.replace(before, after).u16(flow.addresses_delta);
+        // The quoted packet goes the other way, and loses and gains the same addresses. With its
+        // checksum put right, the sum over its header stays what it was.
+        let checksum = updated(header.u16::<10>(), field!(flow, addresses_delta));
+        header.put::<10, 2>(checksum.to_ne_bytes());
+        header.put::<12, 4>(field!(flow, destination).v4_word().to_ne_bytes());
+        header.put::<16, 4>(field!(flow, source).v4_word().to_ne_bytes());
     } else {
         let header = packet.bytes_mut::<40>(at)?;
-        nat::put_v6::<8>(header, &flow.destination);
-        nat::put_v6::<24>(header, &flow.source);
-        sum = sum.u16(flow.addresses_delta);
+        nat::put_v6::<8>(header, &field!(flow, destination));
+        nat::put_v6::<24>(header, &field!(flow, source));
+        sum = sum.u16(field!(flow, addresses_delta));
     }
-    let key = &quote.key;
+    let key = &view.key;
     sum = sum
-        .replace(key.source_port, flow.source_port)
-        .replace(key.destination_port, flow.destination_port);
-    let header = packet.bytes_mut::<8>(quote.transport)?;
+        .replace(key.source_port, field!(flow, source_port))
+        .replace(key.destination_port, field!(flow, destination_port));
+    let header = packet.bytes_mut::<8>(view.quote)?;
     let kind = match key.protocol {
         protocol::TCP => Kind::Tcp,
         protocol::UDP => Kind::Udp,
         _ => Kind::Echo,
     };
     if kind == Kind::Echo {
-        header.put::<4, 2>((flow.source_port | flow.destination_port).to_ne_bytes());
+        header.put::<4, 2>(
+            (field!(flow, source_port) | field!(flow, destination_port)).to_ne_bytes(),
+        );
     } else {
-        header.put::<0, 2>(flow.destination_port.to_ne_bytes());
-        header.put::<2, 2>(flow.source_port.to_ne_bytes());
+        header.put::<0, 2>(field!(flow, destination_port).to_ne_bytes());
+        header.put::<2, 2>(field!(flow, source_port).to_ne_bytes());
     }
-    Some(sum_checksum(packet, view, quote, flow, kind, sum))
+    Some(sum_checksum(packet, view, flow, kind, sum))
 }
 
 /// Updates the quoted transport's checksum, where that was quoted at all.
@@ -210,18 +182,17 @@ fn translate_quote<P: Packet>(
 fn sum_checksum<P: Packet>(
     packet: &mut P,
     view: &View,
-    quote: &Quote,
-    flow: &Flow,
+    flow: &Cell<Flow>,
     kind: Kind,
     sum: Sum,
 ) -> Sum {
-    let at = quote.transport + crate::transport::checksum_at(kind);
+    let at = view.quote + crate::transport::checksum_at(kind);
     if at + 2 > P::LINK_BYTES + view.length {
         return sum;
     }
     let Some(field) = packet.bytes_mut::<2>(at) else { return sum };
     let before = field.u16::<0>();
-    let after = crate::transport::changed(before, flow.transport_delta, kind);
+    let after = crate::transport::changed(before, field!(flow, transport_delta), kind);
     *field = after.to_ne_bytes();
     sum.replace(before, after)
 }
@@ -231,7 +202,7 @@ fn sum_checksum<P: Packet>(
 /// It is sent whether or not the packet may be fragmented: we can't do that, and a sender that
 /// learns of it can. It comes from the VIP, as if from the host that the client talks to. It is
 /// much smaller than what it answers, so that nobody gains by forging the source.
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn too_big<P: Packet>(packet: &mut P, view: &View, room: usize) -> Verdict {
     // Never an error about an error (RFC 1122 §3.2.2).
     if view.kind == Kind::IcmpError {
@@ -260,15 +231,12 @@ pub(crate) fn too_big<P: Packet>(packet: &mut P, view: &View, room: usize) -> Ve
 #[inline(always)]
 fn answer_v4<P: Packet>(packet: &mut P, view: &View, room: usize) -> Option<()> {
     let at = P::LINK_BYTES + 20;
-    let icmp = packet.bytes_mut::<{ 8 + QUOTED_V4 }>(at)?;
+    let icmp = packet.bytes_mut::<8>(at)?;
     icmp.put::<0, 4>([3, 4, 0, 0]);
     icmp.put::<4, 2>([0, 0]);
     icmp.put::<6, 2>((room as u16).to_be_bytes());
-    let mut sum = Sum::ZERO;
-    for word in icmp.as_chunks::<4>().0 {
-        sum = sum.u32(u32::from_ne_bytes(*word));
-    }
-    icmp.put::<2, 2>(sum.checksum().to_ne_bytes());
+    let sum = Sum::ZERO.u16(packet.sum(at, 8 + QUOTED_V4)?);
+    packet.bytes_mut::<8>(at)?.put::<2, 2>(sum.checksum().to_ne_bytes());
     let header = packet.bytes_mut::<20>(P::LINK_BYTES)?;
     let length = (20 + 8 + QUOTED_V4) as u16;
     let (source, destination) = (view.key.destination.v4_word(), view.key.source.v4_word());
@@ -278,10 +246,12 @@ fn answer_v4<P: Packet>(packet: &mut P, view: &View, room: usize) -> Option<()> 
     header.put::<8, 4>([64, protocol::ICMP, 0, 0]);
     header.put::<12, 4>(source.to_ne_bytes());
     header.put::<16, 4>(destination.to_ne_bytes());
-    let mut sum = Sum::ZERO;
-    for word in header.as_chunks::<4>().0 {
-        sum = sum.u32(u32::from_ne_bytes(*word));
-    }
+    let sum = Sum::ZERO
+        .u32(header.u32::<0>())
+        .u32(header.u32::<4>())
+        .u32(header.u32::<8>())
+        .u32(header.u32::<12>())
+        .u32(header.u32::<16>());
     header.put::<10, 2>(sum.checksum().to_ne_bytes());
     Some(())
 }
@@ -291,15 +261,13 @@ fn answer_v4<P: Packet>(packet: &mut P, view: &View, room: usize) -> Option<()> 
 fn answer_v6<P: Packet>(packet: &mut P, view: &View, room: usize) -> Option<()> {
     let at = P::LINK_BYTES + 40;
     let length = (8 + QUOTED_V6) as u16;
-    let icmp = packet.bytes_mut::<{ 8 + QUOTED_V6 }>(at)?;
+    let icmp = packet.bytes_mut::<8>(at)?;
     icmp.put::<0, 4>([2, 0, 0, 0]);
     icmp.put::<4, 4>((room as u32).to_be_bytes());
     let (source, destination) = (&view.key.destination, &view.key.source);
-    let mut sum = pseudo(source, destination, false, protocol::ICMPV6, length);
-    for word in icmp.as_chunks::<4>().0 {
-        sum = sum.u32(u32::from_ne_bytes(*word));
-    }
-    icmp.put::<2, 2>(sum.checksum().to_ne_bytes());
+    let sum = pseudo(source, destination, false, protocol::ICMPV6, length);
+    let sum = sum.u16(packet.sum(at, usize::from(length))?);
+    packet.bytes_mut::<8>(at)?.put::<2, 2>(sum.checksum().to_ne_bytes());
     let header = packet.bytes_mut::<40>(P::LINK_BYTES)?;
     header.put::<0, 4>([0x60, 0, 0, 0]);
     header.put::<4, 2>(length.to_be_bytes());

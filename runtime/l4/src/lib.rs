@@ -49,7 +49,5 @@ pub use tables::{Count, Subject, Tables, Tenure};
 #[cfg(test)]
 mod tests;
 
-use handle::Account;
-
 /// Slots of a Maglev table; the same number as in `balance`, where they are filled.
 pub const MAGLEV_SLOTS: u32 = 65_537;

@@ -12,7 +12,7 @@ const OPTIONS_MAX: usize = 10;
 
 /// Lowers the MSS of a SYN to what a packet of `room` bytes can carry. An option that makes no
 /// sense ends the search: what is not understood is not changed.
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn clamp<P: Packet>(packet: &mut P, view: &View, room: usize) {
     if view.kind != Kind::Tcp || view.flags & flag::SYN == 0 {
         return;

@@ -15,60 +15,77 @@
 //!
 //! Ports of idle flows are taken over once they are past their timeout; nothing sweeps.
 
+use core::cell::Cell;
+
 use crate::checksum::{Sum, undone, updated};
 use crate::conntrack::{Found, Tick, field, first_state, look, promote, seen};
 use crate::packet::{Fields, Packet};
 use crate::parse::{ETHERTYPE_V4, ETHERTYPE_V6, Kind, View, protocol};
 use crate::place::Placement;
 use crate::tables::{Tables, Tenure};
-use crate::value::{Address, Flow, FlowKey, role};
+use crate::value::{Address, Backend, Flow, FlowKey, Pool, role};
 use crate::{Cause, Verdict, link, transport};
 
 /// How many ports are tried for a new flow. With half of a lane's ports in use towards a backend,
 /// all are taken for one new flow in 256.
 const PORT_TRIES: u32 = 8;
+/// How far the tries are apart, in an order that the number of ports then wraps.
+const PORT_STEP: u32 = 0x9e37;
 
 /// Makes the entries of a new flow in both directions.
 #[inline(always)]
-pub(crate) fn place<P: Packet, T: Tables>(
+pub(crate) fn enter<P: Packet, T: Tables>(
     packet: &P,
     tables: &T,
     view: &View,
     to: &Placement<'_>,
-    now: Tick,
 ) -> Result<(), Cause> {
     let settings = tables.settings();
     let pool = if view.is_v4 { &settings.pool_v4 } else { &settings.pool_v6 };
     if to.backend.address.is_v4() != view.is_v4 {
         return Err(Cause::NoBackend);
     }
-    let lane_ports = u32::from(pool.lane_ports);
-    if lane_ports == 0 || pool.address.is_unspecified() {
-        return Err(Cause::PortsExhausted);
-    }
-    let port_first =
-        u32::from(pool.port_first).wrapping_add(tables.lane().wrapping_mul(lane_ports));
-    let backend_port = match (view.kind, to.backend.port) {
-        (Kind::Echo, _) | (_, 0) => view.key.destination_port,
-        (_, port) => port,
-    };
     let mut back = FlowKey {
         source: to.backend.address,
         destination: pool.address,
-        source_port: backend_port,
+        source_port: match (view.kind, to.backend.port) {
+            (Kind::Echo, _) | (_, 0) => view.key.destination_port,
+            (_, port) => port,
+        },
         destination_port: 0,
         protocol: view.key.protocol,
         zero: [0; 3],
     };
+    if !choose_port(tables, &view.key, to, pool, &mut back) {
+        return Err(Cause::PortsExhausted);
+    }
+    put_pair(packet, tables, view, to, &back)
+}
+
+/// Finds a free port of this lane for the way back.
+#[inline(never)]
+fn choose_port<T: Tables>(
+    tables: &T,
+    client: &FlowKey,
+    to: &Placement<'_>,
+    pool: &Pool,
+    back: &mut FlowKey,
+) -> bool {
+    let lane_ports = u32::from(pool.lane_ports);
+    if lane_ports == 0 || pool.address.is_unspecified() {
+        return false;
+    }
+    let lane_first = tables.lane().wrapping_mul(lane_ports);
+    let port_first = u32::from(pool.port_first).wrapping_add(lane_first);
     for attempt in 0..PORT_TRIES {
-        // An odd step between tries: neighbours of a taken port are as likely taken.
-        let place = (to.hash as u32).wrapping_add(attempt.wrapping_mul(0x9e37)) % lane_ports;
+        // Not the next one: neighbours of a taken port are as likely taken.
+        let place = (to.hash as u32).wrapping_add(attempt.wrapping_mul(PORT_STEP)) % lane_ports;
         back.destination_port = (port_first.wrapping_add(place) as u16).to_be();
-        if is_free(tables, &back, &view.key, now) {
-            return enter(packet, tables, view, to, &back, now);
+        if is_free(tables, back, client, to.now) {
+            return true;
         }
     }
-    Err(Cause::PortsExhausted)
+    false
 }
 
 /// Whether nobody has the way back, or only the same client, or nobody who has used it lately.
@@ -76,7 +93,7 @@ pub(crate) fn place<P: Packet, T: Tables>(
 fn is_free<T: Tables>(tables: &T, back: &FlowKey, client: &FlowKey, now: Tick) -> bool {
     for tenure in [Tenure::Proven, Tenure::New] {
         if let Some(found) = look(tables, tenure, back, now)
-            && !leads_to(&found.flow.get(), client)
+            && !leads_to(found.flow, client)
         {
             return false;
         }
@@ -86,22 +103,21 @@ fn is_free<T: Tables>(tables: &T, back: &FlowKey, client: &FlowKey, now: Tick) -
 
 /// Whether the entry is the inverse of a packet with this key.
 #[inline(always)]
-fn leads_to(back: &Flow, key: &FlowKey) -> bool {
-    back.destination == key.source
-        && back.destination_port == key.source_port
-        && back.source == key.destination
-        && back.source_port == key.destination_port
+fn leads_to(back: &Cell<Flow>, key: &FlowKey) -> bool {
+    field!(back, destination) == key.source
+        && field!(back, destination_port) == key.source_port
+        && field!(back, source) == key.destination
+        && field!(back, source_port) == key.destination_port
 }
 
 /// Puts both entries in, the way back first: it is what takes the port.
-#[inline(always)]
-fn enter<P: Packet, T: Tables>(
+#[inline(never)]
+fn put_pair<P: Packet, T: Tables>(
     packet: &P,
     tables: &T,
     view: &View,
     to: &Placement<'_>,
     back: &FlowKey,
-    now: Tick,
 ) -> Result<(), Cause> {
     let key = &view.key;
     let (addresses_delta, transport_delta) = deltas(view.is_v4, back, key);
@@ -115,8 +131,8 @@ fn enter<P: Packet, T: Tables>(
         addresses_delta,
         transport_delta,
         backend: to.index,
-        seen: now.0,
-        paired: now.0,
+        seen: to.now.0,
+        paired: to.now.0,
         vip: to.number,
         vip_generation: to.vip.generation,
         backend_generation: to.backend.generation,
@@ -167,7 +183,7 @@ fn deltas(is_v4: bool, old: &FlowKey, new: &FlowKey) -> (u16, u16) {
 
 /// Keeps the other direction's entry alive and of the same state, making it anew when it was
 /// pushed out. False, and the entry at hand is gone, when another flow has taken its place.
-#[inline(always)]
+#[inline(never)]
 pub(crate) fn keep_pair<P: Packet, T: Tables>(
     packet: &P,
     tables: &T,
@@ -175,7 +191,7 @@ pub(crate) fn keep_pair<P: Packet, T: Tables>(
     view: &View,
     now: Tick,
 ) -> bool {
-    let key = pair_key(&found.flow.get(), view.key.protocol);
+    let key = pair_key(found.flow, view.key.protocol);
     let elsewhere = match found.tenure {
         Tenure::New => Tenure::Proven,
         Tenure::Proven => Tenure::New,
@@ -188,7 +204,7 @@ pub(crate) fn keep_pair<P: Packet, T: Tables>(
         invert(&mut flow, &view.key);
         return tables.put_flow(found.tenure, &key, &flow);
     };
-    if !leads_to(&pair.get(), &view.key) {
+    if !leads_to(pair, &view.key) {
         tables.remove_flow(found.tenure, &view.key);
         return false;
     }
@@ -204,12 +220,12 @@ pub(crate) fn keep_pair<P: Packet, T: Tables>(
 
 /// The key that the other direction's packets arrive with.
 #[inline(always)]
-fn pair_key(flow: &Flow, protocol: u8) -> FlowKey {
+fn pair_key(flow: &Cell<Flow>, protocol: u8) -> FlowKey {
     FlowKey {
-        source: flow.destination,
-        destination: flow.source,
-        source_port: flow.destination_port,
-        destination_port: flow.source_port,
+        source: field!(flow, destination),
+        destination: field!(flow, source),
+        source_port: field!(flow, destination_port),
+        destination_port: field!(flow, source_port),
         protocol,
         zero: [0; 3],
     }
@@ -218,7 +234,7 @@ fn pair_key(flow: &Flow, protocol: u8) -> FlowKey {
 /// Moves both directions to the table of the proven.
 #[inline(always)]
 pub(crate) fn promote_pair<T: Tables>(tables: &T, found: &Found<'_>, view: &View) {
-    let key = pair_key(&found.flow.get(), view.key.protocol);
+    let key = pair_key(found.flow, view.key.protocol);
     if let Some(pair) = tables.flow(Tenure::New, &key) {
         promote(tables, &key, pair);
     }
@@ -227,21 +243,25 @@ pub(crate) fn promote_pair<T: Tables>(tables: &T, found: &Found<'_>, view: &View
 
 /// Rewrites the packet as its entry says, and sends it.
 #[inline(always)]
-pub(crate) fn send<P: Packet>(packet: &mut P, view: &View, found: &Found<'_>) -> Verdict {
-    let flow = &found.flow.get();
+pub(crate) fn send<P: Packet>(
+    packet: &mut P,
+    view: &View,
+    flow: &Cell<Flow>,
+    backend: &Backend,
+) -> Verdict {
     let partial = transport::is_partial(packet, view);
-    if let Err(cause) = rewrite_ip(packet, view, flow, flow.addresses_delta) {
+    if let Err(cause) = rewrite_ip(packet, view, flow, field!(flow, addresses_delta)) {
         return Verdict::Drop(cause);
     }
     rewrite_transport(packet, view, flow);
     if partial {
         let mut now = *view;
-        (now.key.source, now.key.destination) = (flow.source, flow.destination);
+        (now.key.source, now.key.destination) = (field!(flow, source), field!(flow, destination));
         if let Err(cause) = transport::complete(packet, &now) {
             return Verdict::Drop(cause);
         }
     }
-    send_on(packet, view, flow, found)
+    send_on(packet, view, flow, backend)
 }
 
 /// Sends a rewritten packet: to the backend, or back to the client's router.
@@ -249,11 +269,12 @@ pub(crate) fn send<P: Packet>(packet: &mut P, view: &View, found: &Found<'_>) ->
 pub(crate) fn send_on<P: Packet>(
     packet: &mut P,
     view: &View,
-    flow: &Flow,
-    found: &Found<'_>,
+    flow: &Cell<Flow>,
+    backend: &Backend,
 ) -> Verdict {
-    let way = if flow.role == role::RETURN { &flow.link } else { &found.backend.link };
-    let way = link::or_back(packet, way);
+    let back = field!(flow, role) == role::RETURN;
+    let way = if back { field!(flow, link) } else { backend.link };
+    let way = link::or_back(packet, &way);
     link::address(packet, &way, if view.is_v4 { ETHERTYPE_V4 } else { ETHERTYPE_V6 })
 }
 
@@ -263,7 +284,7 @@ pub(crate) fn send_on<P: Packet>(
 pub(crate) fn rewrite_ip<P: Packet>(
     packet: &mut P,
     view: &View,
-    flow: &Flow,
+    flow: &Cell<Flow>,
     addresses_delta: u16,
 ) -> Result<(), Cause> {
     if view.is_v4 {
@@ -278,8 +299,8 @@ pub(crate) fn rewrite_ip<P: Packet>(
         header.put::<8, 1>([header.u8::<8>() - 1]);
         let hop = Sum::ZERO.replace(before, header.u16::<8>()).u16(addresses_delta).fold();
         header.put::<10, 2>(updated(header.u16::<10>(), hop).to_ne_bytes());
-        header.put::<12, 4>(flow.source.v4_word().to_ne_bytes());
-        header.put::<16, 4>(flow.destination.v4_word().to_ne_bytes());
+        header.put::<12, 4>(field!(flow, source).v4_word().to_ne_bytes());
+        header.put::<16, 4>(field!(flow, destination).v4_word().to_ne_bytes());
         return Ok(());
     }
     let Some(header) = packet.bytes_mut::<40>(P::LINK_BYTES) else {
@@ -289,31 +310,34 @@ pub(crate) fn rewrite_ip<P: Packet>(
         return Err(Cause::HopLimit);
     }
     header.put::<7, 1>([header.u8::<7>() - 1]);
-    put_v6::<8>(header, &flow.source);
-    put_v6::<24>(header, &flow.destination);
+    put_v6::<8>(header, &field!(flow, source));
+    put_v6::<24>(header, &field!(flow, destination));
     Ok(())
 }
 
 /// Writes ports, or an echo's identifier, and the checksum that covers them.
 #[inline(always)]
-fn rewrite_transport<P: Packet>(packet: &mut P, view: &View, flow: &Flow) {
+fn rewrite_transport<P: Packet>(packet: &mut P, view: &View, flow: &Cell<Flow>) {
     if view.kind == Kind::Tcp {
         if let Some(header) = packet.bytes_mut::<20>(view.transport) {
-            header.put::<0, 2>(flow.source_port.to_ne_bytes());
-            header.put::<2, 2>(flow.destination_port.to_ne_bytes());
-            let checksum = updated(header.u16::<16>(), flow.transport_delta);
+            header.put::<0, 2>(field!(flow, source_port).to_ne_bytes());
+            header.put::<2, 2>(field!(flow, destination_port).to_ne_bytes());
+            let checksum = updated(header.u16::<16>(), field!(flow, transport_delta));
             header.put::<16, 2>(checksum.to_ne_bytes());
         }
     } else if let Some(header) = packet.bytes_mut::<8>(view.transport) {
         if view.kind == Kind::Udp {
-            header.put::<0, 2>(flow.source_port.to_ne_bytes());
-            header.put::<2, 2>(flow.destination_port.to_ne_bytes());
-            let checksum = transport::changed(header.u16::<6>(), flow.transport_delta, Kind::Udp);
+            header.put::<0, 2>(field!(flow, source_port).to_ne_bytes());
+            header.put::<2, 2>(field!(flow, destination_port).to_ne_bytes());
+            let checksum =
+                transport::changed(header.u16::<6>(), field!(flow, transport_delta), Kind::Udp);
             header.put::<6, 2>(checksum.to_ne_bytes());
         } else {
             // One of both is the identifier, the other is 0.
-            header.put::<4, 2>((flow.source_port | flow.destination_port).to_ne_bytes());
-            let checksum = updated(header.u16::<2>(), flow.transport_delta);
+            header.put::<4, 2>(
+                (field!(flow, source_port) | field!(flow, destination_port)).to_ne_bytes(),
+            );
+            let checksum = updated(header.u16::<2>(), field!(flow, transport_delta));
             header.put::<2, 2>(checksum.to_ne_bytes());
         }
     }

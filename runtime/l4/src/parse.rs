@@ -37,6 +37,8 @@ pub(crate) struct View {
     pub(crate) transport: usize,
     /// Bytes of the IP packet, without what follows it in the frame.
     pub(crate) length: usize,
+    /// Where the header of the transport begins that an ICMP error quotes, once it was looked at.
+    pub(crate) quote: usize,
 }
 
 /// Protocols by number (IANA).
@@ -129,6 +131,7 @@ fn parse_v4<P: Packet>(packet: &P) -> Result<View, Verdict> {
         class: header.u8::<1>(),
         transport: P::LINK_BYTES + header_length,
         length,
+        quote: 0,
     };
     let fragment = u16::from_be(header.u16::<6>());
     if header_length > 20 {
@@ -182,6 +185,7 @@ fn parse_v6<P: Packet>(packet: &P) -> Result<View, Verdict> {
         class: (u16::from_be(header.u16::<0>()) >> 4) as u8,
         transport: P::LINK_BYTES + 40,
         length,
+        quote: 0,
     };
     // RFC 6890: never on the wire. Here it would be taken for the IPv4 address that it stands for.
     if view.key.source.is_v4() || view.key.destination.is_v4() {

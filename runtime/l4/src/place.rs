@@ -3,13 +3,12 @@
 //! A flow whose first packet another appliance has seen is placed in the same way, and so goes on
 //! to the same backend. The tables themselves are built in `balance`.
 
-use crate::conntrack::{Tick, first_state};
+use crate::Cause;
+use crate::conntrack::Tick;
 use crate::hash::flow_hash;
-use crate::packet::Packet;
 use crate::parse::{Kind, View, flag};
-use crate::tables::{Tables, Tenure, slot_of};
-use crate::value::{Address, Backend, Flow, FlowKey, Vip, mode, role, state};
-use crate::{Cause, link, nat};
+use crate::tables::{Tables, slot_of};
+use crate::value::{Address, Backend, FlowKey, Vip, state};
 
 /// Where a new flow goes.
 pub(crate) struct Placement<'t> {
@@ -19,6 +18,8 @@ pub(crate) struct Placement<'t> {
     pub(crate) backend: &'t Backend,
     /// The flow's hash.
     pub(crate) hash: u64,
+    /// When it began.
+    pub(crate) now: Tick,
 }
 
 /// The backend that the table names for a flow from a client.
@@ -27,6 +28,7 @@ pub(crate) fn choose<'t, T: Tables>(
     tables: &'t T,
     key: &FlowKey,
     number: u16,
+    now: Tick,
 ) -> Result<Placement<'t>, Cause> {
     let Some(vip) = tables.vip(number) else { return Err(Cause::NoBackend) };
     let hash = flow_hash(&tables.settings().hash_key, key);
@@ -35,44 +37,7 @@ pub(crate) fn choose<'t, T: Tables>(
     if backend.state != state::UP && backend.state != state::DRAINING {
         return Err(Cause::NoBackend);
     }
-    Ok(Placement { number, vip, index, backend, hash })
-}
-
-/// Enters a new flow into the table.
-#[inline(always)]
-pub(crate) fn enter<P: Packet, T: Tables>(
-    packet: &P,
-    tables: &T,
-    view: &View,
-    to: &Placement<'_>,
-    now: Tick,
-) -> Result<(), Cause> {
-    if to.vip.mode == mode::NAT {
-        return nat::place(packet, tables, view, to, now);
-    }
-    let none = Address::from_words([0; 2]);
-    let flow = Flow {
-        source: none,
-        destination: none,
-        link: link::arrival(packet),
-        bytes: packet.length() as u64,
-        source_port: 0,
-        destination_port: 0,
-        addresses_delta: 0,
-        transport_delta: 0,
-        backend: to.index,
-        seen: now.0,
-        paired: now.0,
-        vip: to.number,
-        vip_generation: to.vip.generation,
-        backend_generation: to.backend.generation,
-        state: first_state(view),
-        role: role::TUNNEL,
-        zero: [0; 4],
-    };
-    // An entry that is too old would hide the new one.
-    tables.remove_flow(Tenure::Proven, &view.key);
-    if tables.put_flow(Tenure::New, &view.key, &flow) { Ok(()) } else { Err(Cause::TableFull) }
+    Ok(Placement { number, vip, index, backend, hash, now })
 }
 
 /// What a flow must not begin with.

@@ -5,6 +5,7 @@
 //! a /64 of IPv6 has as many buckets as the table holds, so such a prefix is better denied.
 
 use crate::conntrack::Tick;
+use crate::parse::{Kind, View};
 use crate::tables::Tables;
 use crate::value::{Address, Bucket, SourceRule, action};
 
@@ -28,17 +29,19 @@ pub(crate) fn is_denied(rule: Option<&SourceRule>) -> bool {
 pub(crate) fn admits<T: Tables>(
     tables: &T,
     rule: Option<&SourceRule>,
-    source: &Address,
+    view: &View,
     now: Tick,
 ) -> bool {
     let Some(rule) = rule else { return true };
-    if rule.action != action::RATE {
+    // An ICMP error has the key of its flow, not of who sends it.
+    if rule.action != action::RATE || view.kind == Kind::IcmpError {
         return true;
     }
     // At most 2^20 packets of 2^10 units fit into a word.
     let full = u64::from(rule.burst.min(BURST_MAX)) * PACKET;
     let full = full.min(u64::from(u32::MAX));
-    let Some(cell) = tables.bucket(source, Bucket { tokens: full as u32, filled: now.0 }) else {
+    let Some(cell) = tables.bucket(&view.key.source, Bucket { tokens: full as u32, filled: now.0 })
+    else {
         // No room to count in: not the source's fault.
         return true;
     };
