@@ -10,6 +10,7 @@ use std::time::Duration;
 use io_uring::{opcode, squeue, types};
 use penstock_env::{Rng, Time, Unix};
 
+use crate::ahead::TaskPlace;
 use crate::buffers::{Buffers, GROUP};
 use crate::clock;
 use crate::ring::{Op, Ring};
@@ -35,6 +36,8 @@ pub struct Core {
     pub(crate) counters: Arc<Counters>,
     /// Polls of our tasks so far: the pump may sleep only when a whole turn polled none.
     pub(crate) polls: Cell<u64>,
+    /// The task that is being polled.
+    pub(crate) polled: Cell<TaskPlace>,
     /// Whether few enough things happen at a time that a send by system call is cheaper.
     pub(crate) direct: Cell<bool>,
     pub(crate) draining: Cell<bool>,
@@ -83,6 +86,7 @@ impl Core {
             starved: RefCell::default(),
             counters,
             polls: Cell::new(0),
+            polled: Cell::default(),
             direct: Cell::new(true),
             draining: Cell::new(false),
             pool: RefCell::default(),
@@ -97,8 +101,15 @@ impl Core {
         self.now.get()
     }
 
-    /// Notes that a task of ours was polled or made.
-    pub(crate) fn note_poll(&self) {
+    /// Notes that a task of ours is being polled.
+    #[inline]
+    pub(crate) fn note_poll(&self, place: TaskPlace) {
+        self.polls.set(self.polls.get() + 1);
+        self.polled.set(place);
+    }
+
+    /// Notes that a task of ours was made.
+    pub(crate) fn note_task(&self) {
         self.polls.set(self.polls.get() + 1);
     }
 

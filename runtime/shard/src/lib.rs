@@ -5,6 +5,7 @@
 //! glommio's own.
 
 mod address;
+mod ahead;
 mod buffers;
 mod clock;
 mod core;

@@ -90,6 +90,7 @@ impl<S: Service> Pump<S> {
             self.core.ring.borrow_mut().reap(&mut completions);
             add(&self.core.counters.passes, 1);
             self.core.direct.set(completions.len() <= DIRECT_BELOW);
+            self.core.prefetch(&completions);
             for completion in completions.drain(..) {
                 self.dispatch(&completion);
             }

@@ -6,6 +6,8 @@
 //! no send or connect is under way and the close is done; and each use of a place has a
 //! generation of its own, which a completion must name.
 
+use crate::ahead::prefetch_value;
+
 /// A socket's place and the generation that makes the name unique.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SlotKey {
@@ -113,6 +115,14 @@ impl<T> Slots<T> {
             return None;
         }
         slot.value.as_mut().map(|value| (value, &mut slot.life))
+    }
+
+    /// Asks the cache for a place that [`Slots::find`] will look at.
+    #[inline]
+    pub(crate) fn prefetch(&self, key: SlotKey) {
+        if let Some(slot) = self.slots.get(key.index as usize) {
+            prefetch_value(slot);
+        }
     }
 
     /// Gives the place back if the kernel is done with it; the value when it was.

@@ -8,6 +8,7 @@ use io_uring::{opcode, types};
 use penstock_env::{SendBuf, Wake};
 
 use crate::address::RawAddress;
+use crate::ahead::{TaskPlace, prefetch};
 use crate::buffers::Lent;
 use crate::core::{Core, add};
 use crate::gather::Gather;
@@ -25,6 +26,8 @@ pub struct Socket {
     pub(crate) fd: i32,
     pub(crate) inbox: VecDeque<Lent>,
     pub(crate) recv_waker: Option<Waker>,
+    /// Where the task that waits to receive has its state.
+    pub(crate) reader: TaskPlace,
     pub(crate) send_waker: Option<Waker>,
     /// Errno that ended receiving.
     pub(crate) recv_error: i32,
@@ -56,6 +59,7 @@ impl Socket {
             fd,
             inbox: VecDeque::new(),
             recv_waker: None,
+            reader: TaskPlace::default(),
             send_waker: None,
             recv_error: 0,
             send_error: 0,
@@ -101,6 +105,24 @@ pub(crate) fn set_option<T>(fd: i32, level: i32, name: i32, value: &T) {
 }
 
 impl Core {
+    /// Asks the cache for the sockets of a pass, then for the tasks that wait on them.
+    pub(crate) fn prefetch(&self, completions: &[Completion]) {
+        if completions.len() < 2 {
+            return;
+        }
+        let mut sockets = self.sockets.borrow_mut();
+        for completion in completions {
+            sockets.prefetch(completion.key);
+        }
+        for completion in completions.iter().filter(|completion| completion.op == Op::Recv) {
+            let Some((socket, _)) = sockets.find(completion.key) else { continue };
+            if let Some(waker) = &socket.recv_waker {
+                prefetch(waker.data().cast());
+                socket.reader.prefetch();
+            }
+        }
+    }
+
     /// Starts a send: by system call when little is going on, else (or with what the socket did
     /// not take) through the ring.
     pub(crate) fn start_send(&self, key: SlotKey, data: SendBuf<Lent>) {

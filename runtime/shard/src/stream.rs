@@ -65,6 +65,7 @@ impl Stream for ShardStream {
             return Poll::Ready(outcome(socket.recv_error).map(|()| None));
         }
         wait(&mut socket.recv_waker, context.waker());
+        socket.reader = self.core.polled.get();
         if !life.receiving && !socket.starved {
             life.receiving = true;
             self.core.arm_recv(socket.fd, self.key);

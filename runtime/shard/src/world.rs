@@ -3,7 +3,6 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -11,6 +10,7 @@ use io_uring::{opcode, types};
 use penstock_env::{Address, Env, Time, Unix, Wake};
 
 use crate::address::{self, RawAddress};
+use crate::ahead::TaskPlace;
 use crate::core::{Core, add};
 use crate::ring::Op;
 use crate::slots::SlotKey;
@@ -81,25 +81,24 @@ impl Env for ShardEnv {
 
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         let core = Rc::clone(&self.core);
-        let guarded = async move {
-            let mut task = pin!(task);
-            poll_fn(|context| {
-                core.note_poll();
-                // After a panic the task is never polled again, only dropped.
-                match catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(context))) {
-                    Ok(poll) => poll,
-                    Err(_) => {
-                        add(&core.counters.panics, 1);
-                        tracing::error!("a connection's task panicked; its connection is closed");
-                        Poll::Ready(())
-                    }
+        // In a box of its own: moved once, and at a place that can be told.
+        let mut task = Box::pin(task);
+        let place = TaskPlace::of(&*task);
+        let guarded = poll_fn(move |context| {
+            core.note_poll(place);
+            // After a panic the task is never polled again, only dropped.
+            match catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(context))) {
+                Ok(poll) => poll,
+                Err(_) => {
+                    add(&core.counters.panics, 1);
+                    tracing::error!("a connection's task panicked; its connection is closed");
+                    Poll::Ready(())
                 }
-            })
-            .await;
-        };
+            }
+        });
         glommio::spawn_local(guarded).detach();
         // The new task stands behind the pump in the queue: one more turn before sleeping.
-        self.core.note_poll();
+        self.core.note_task();
     }
 
     async fn connect(&self, address: &Address) -> io::Result<ShardStream> {

@@ -79,27 +79,27 @@ fn park<E: Env>(worker: &Worker<E>, stream: E::Stream, life: Life<E>, until: Tim
 
 async fn run<E: Env>(worker: &Worker<E>, mut down: Downstream<E>) {
     loop {
-        let mut scratch = worker.scratch();
         let plan = worker.plan();
         let listener = &plan.snapshot.listeners[down.life.listener];
         if listener.removed {
-            worker.put_scratch(scratch);
             return close(worker, down, listener.config.timeouts.write_stall).await;
         }
         let wait = if down.life.requests == 0 { Duration::ZERO } else { BUSY };
-        let after = match head::read(worker, &plan, &down, &mut scratch, wait).await {
+        let Some(first) = head::begin(worker, &down, wait).await else {
+            let timeouts = &plan.snapshot.listeners[down.life.listener].config.timeouts;
+            let Downstream { stream, life, .. } = down;
+            let idle_since = worker.env().now() - BUSY;
+            return park(worker, stream, life, idle_since + timeouts.keep_alive);
+        };
+        // Not before there is something to do: the scratch that the last exchange gave back is
+        // still in the cache, and who waits holds none.
+        let mut scratch = worker.scratch();
+        let after = match head::read(worker, &plan, &down, &mut scratch, first).await {
             Head::Complete(arrival) => {
                 down.life.requests += 1;
                 // The snapshot of now: waiting for the request may have taken a while.
                 let plan = plan_of_now(worker, &plan, down.life.listener);
                 exchange::run(worker, &plan, &down, &mut scratch, arrival).await
-            }
-            Head::Idle => {
-                worker.put_scratch(scratch);
-                let timeouts = &plan.snapshot.listeners[down.life.listener].config.timeouts;
-                let Downstream { stream, life, .. } = down;
-                let idle_since = worker.env().now() - BUSY;
-                return park(worker, stream, life, idle_since + timeouts.keep_alive);
             }
             Head::Ended => After::Close,
             Head::Refused(cause, arrival) => {

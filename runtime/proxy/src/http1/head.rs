@@ -1,5 +1,6 @@
 //! Reads a request's head: in place when it came in one piece, collected when it did not.
 
+use std::io;
 use std::time::Duration;
 
 use penstock_env::{Chunk, Env, Stream, StreamExt, Time, Timer, TimerExt, Unix};
@@ -14,8 +15,6 @@ use crate::worker::{Plan, Worker};
 pub(crate) enum Head {
     /// A request is in the scratch's head.
     Complete(Arrival),
-    /// Nothing came for a while.
-    Idle,
     /// The peer is done, between requests.
     Ended,
     /// What came is no request.
@@ -35,21 +34,29 @@ pub(crate) struct Arrival {
     pub(crate) bytes: usize,
 }
 
-/// Waits up to `idle` for a request to begin, then for its head to be complete.
+/// What a peer said, or that it broke or ended.
+pub(crate) type Received<E> = io::Result<Option<<<E as Env>::Stream as Stream>::Chunk>>;
+
+/// Waits up to `idle` for a request to begin; `None` when none did.
+pub(crate) async fn begin<E: Env>(
+    worker: &Worker<E>,
+    down: &Downstream<E>,
+    idle: Duration,
+) -> Option<Received<E>> {
+    down.timer.set(worker.env().now() + idle);
+    down.timer.race(down.stream.recv()).await
+}
+
+/// Waits for the head that begins with `first` to be complete.
 pub(crate) async fn read<E: Env>(
     worker: &Worker<E>,
     plan: &Plan<E>,
     down: &Downstream<E>,
     scratch: &mut Scratch,
-    idle: Duration,
+    first: Received<E>,
 ) -> Head {
+    let Ok(Some(mut chunk)) = first else { return Head::Ended };
     let env = worker.env();
-    down.timer.set(env.now() + idle);
-    let mut chunk = match down.timer.race(down.stream.recv()).await {
-        Some(Ok(Some(chunk))) => chunk,
-        Some(_) => return Head::Ended,
-        None => return Head::Idle,
-    };
     let listener = &plan.snapshot.listeners[down.life.listener];
     let mut arrival =
         Arrival { first: env.now(), unix: env.unix(), complete: env.now(), bytes: chunk.len() };
