@@ -82,6 +82,9 @@ impl HeaderMap for Fields {
     }
 
     fn remove(&mut self, name: &[u8]) -> Result<(), BadField> {
+        if same(name, b"connection") {
+            return Err(BadField::Fixed);
+        }
         self.fields.retain(|(other, _)| !same(other, name));
         Ok(())
     }
@@ -104,6 +107,10 @@ fn check(name: &[u8], value: &[u8]) -> Result<(), BadField> {
     let bare = name.strip_prefix(b":").unwrap_or(name);
     if bare.is_empty() || !bare.iter().all(token) {
         return Err(BadField::Name);
+    }
+    // RFC 9110 §7.6.1: what speaks of the connection is the proxy's.
+    if same(name, b"connection") {
+        return Err(BadField::Fixed);
     }
     match value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
         true => Err(BadField::Value),

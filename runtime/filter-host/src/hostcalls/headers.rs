@@ -4,7 +4,7 @@ use crate::PairList;
 use crate::abi::pairs::{Pairs, Writer, list_bytes};
 use crate::abi::{MapType, Status, Version};
 use crate::guest::{Answer, Guest, slice};
-use crate::session::HeaderMap;
+use crate::session::{BadField, HeaderMap};
 use crate::state::Call;
 
 /// A map to read: the session's, or a list that the host holds.
@@ -87,8 +87,7 @@ pub(super) fn set_pairs(guest: &mut Guest<'_>, map: u32, value: u32, bytes: u32)
     let list = slice(memory, value, bytes)?;
     let fields = Pairs::parse(list, PAIRS_MAX).map_err(|_| Status::BadArgument)?;
     let map = writable(&mut state.call, map)?;
-    map.replace_all(fields).map_err(|_| Status::BadArgument)?;
-    Ok(())
+    edited(map.replace_all(fields))
 }
 
 /// `proxy_get_header_map_value`: the first value of the name, as in Envoy.
@@ -129,8 +128,7 @@ pub(super) fn add(
     let (memory, state) = guest.split()?;
     let name = slice(memory, name, name_bytes)?;
     let value = slice(memory, value, bytes)?;
-    writable(&mut state.call, map)?.add(name, value).map_err(|_| Status::BadArgument)?;
-    Ok(())
+    edited(writable(&mut state.call, map)?.add(name, value))
 }
 
 /// `proxy_replace_header_map_value`.
@@ -145,16 +143,26 @@ pub(super) fn replace(
     let (memory, state) = guest.split()?;
     let name = slice(memory, name, name_bytes)?;
     let value = slice(memory, value, bytes)?;
-    writable(&mut state.call, map)?.replace(name, value).map_err(|_| Status::BadArgument)?;
-    Ok(())
+    edited(writable(&mut state.call, map)?.replace(name, value))
 }
 
 /// `proxy_remove_header_map_value`.
 pub(super) fn remove(guest: &mut Guest<'_>, map: u32, name: u32, name_bytes: u32) -> Answer {
     let (memory, state) = guest.split()?;
     let name = slice(memory, name, name_bytes)?;
-    writable(&mut state.call, map)?.remove(name).map_err(|_| Status::BadArgument)?;
-    Ok(())
+    edited(writable(&mut state.call, map)?.remove(name))
+}
+
+/// What an edit answers. One of a field that is not the filter's to change is accepted and has no
+/// effect: Envoy accepts it, filters take away `content-length` before they change a body, and
+/// the public Rust SDK panics where anything but success is answered.
+fn edited(result: Result<(), BadField>) -> Answer {
+    match result {
+        Ok(()) | Err(BadField::Fixed) => Ok(()),
+        Err(BadField::Name | BadField::Value | BadField::OverLimit) => {
+            Err(Status::BadArgument.into())
+        }
+    }
 }
 
 /// Bytes of names and values together.

@@ -6,7 +6,7 @@ use crate::abi::hostcalls::HOSTCALLS;
 use crate::abi::{Capability, Errno, MetricType, Module, Status, Version};
 use crate::property::{Probe, filter_hostcalls};
 use crate::testing::Fields;
-use crate::{Capabilities, FilterSettings, PairList, PluginSettings};
+use crate::{Capabilities, FilterSettings, HeaderMap, PairList, PluginSettings};
 
 /// Where the tests put arguments, and where they let answers be written.
 const IN: u64 = 1_024;
@@ -113,6 +113,13 @@ fn fields_answer_as_in_envoy() {
     let arguments = [&[0], &name[..], &[IN, 1]].concat();
     check(&mut p, "proxy_add_header_map_value", &arguments, Status::BadArgument);
     check(&mut p, "proxy_replace_header_map_value", &arguments, Status::BadArgument);
+    // What is the proxy's to set: accepted, and without effect.
+    let name = text(&mut p, b"Connection");
+    let arguments = [&[0], &name[..], &[IN, 1]].concat();
+    check(&mut p, "proxy_add_header_map_value", &arguments, Status::Ok);
+    check(&mut p, "proxy_replace_header_map_value", &arguments, Status::Ok);
+    check(&mut p, "proxy_remove_header_map_value", &[&[0], &name[..]].concat(), Status::Ok);
+    assert_eq!(p.session.request.value(b"connection"), None);
     let list = PairList::new([(b"x" as &[u8], b"y" as &[u8])].into_iter());
     let list = text(&mut p, list.encoded());
     let arguments = [&[0], &list[..]].concat();

@@ -234,7 +234,7 @@ impl HeaderMap for TrailerMap<'_> {
 }
 
 /// Takes every field away that may go, then adds those given. Fields that are ours to set
-/// (`content-length` and its like) stay as they are when they come back unchanged.
+/// (`content-length` and its like) stay as they are, whatever comes back.
 fn replace_each(map: &mut dyn HeaderMap, fields: Pairs<'_>) -> Result<(), BadField> {
     let mut names: Vec<Vec<u8>> = Vec::new();
     map.for_each(&mut |name, _| names.push(name.to_vec()));
@@ -245,8 +245,9 @@ fn replace_each(map: &mut dyn HeaderMap, fields: Pairs<'_>) -> Result<(), BadFie
         }
     }
     for (name, value) in fields.iter() {
-        if map.value(name) != Some(value) {
-            map.add(name, value)?;
+        match map.add(name, value) {
+            Ok(()) | Err(BadField::Fixed) => {}
+            Err(error) => return Err(error),
         }
     }
     Ok(())
@@ -306,4 +307,35 @@ fn status_text(status: u16) -> &'static [u8] {
     static TABLE: [[u8; 3]; 900] = DIGITS;
     let index = usize::from(status).saturating_sub(100);
     TABLE.get(index).map_or(b"000", |digits| digits)
+}
+
+#[cfg(test)]
+mod tests {
+    use penstock_filter_host::HeaderMap;
+    use penstock_filter_host::PairList;
+    use penstock_wire::http1::ResponseHead;
+
+    use super::ResponseMap;
+
+    #[test]
+    fn all_fields_are_replaced_but_those_that_frame_the_message() {
+        let mut head = ResponseHead::new();
+        head.start(200).unwrap();
+        head.fields_mut().append(b"gone", b"1").unwrap();
+        let fields: [(&[u8], &[u8]); 5] = [
+            (b":status", b"201"),
+            (b"set-cookie", b"a"),
+            (b"set-cookie", b"b"),
+            (b"set-cookie", b"a"),
+            (b"content-length", b"7"),
+        ];
+        let list = PairList::new(fields.into_iter());
+        let mut map = ResponseMap::Open(&mut head);
+        map.replace_all(list.pairs()).unwrap();
+        let mut seen = Vec::new();
+        map.for_each(&mut |name, value| seen.push((name.to_vec(), value.to_vec())));
+        let expected: Vec<_> =
+            fields[..4].iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
+        assert_eq!(seen, expected);
+    }
 }
