@@ -240,11 +240,23 @@ impl<'a, E: Env> Filtered<'a, E> {
         self.response.borrow_mut().take()
     }
 
-    /// Shows filters an answer of our own on its way down; they may change it, not hold it.
-    pub(crate) fn local_response(&self, heads: Heads<'_>) {
-        let flow = self.with(heads, None, |chain, session| chain.response_headers(session, false));
+    /// Shows filters an answer of our own on its way down, `body` included unless it is not sent:
+    /// they may change it, not hold it. As in Envoy.
+    pub(crate) fn local_response(&self, mut heads: Heads<'_>, body: &mut Vec<u8>, bodiless: bool) {
+        let end = bodiless || body.is_empty();
+        let shown =
+            |chain: &mut Chain, session: &mut HttpSession<'_>| chain.response_headers(session, end);
+        let flow = self.with(heads.reborrow(), None, shown);
         // A pause, or another answer, would keep the downstream from its only one.
-        drop(flow);
+        if end || !matches!(flow, Flow::Continue) || !self.wants_body(Way::Response) {
+            return;
+        }
+        let mut changed = body.clone();
+        let flow = self
+            .with(heads, None, |chain, session| chain.response_body(session, &mut changed, true));
+        if matches!(flow, Flow::Continue) {
+            *body = changed;
+        }
     }
 
     /// Ends the exchange for its filters; the chain's room can be used again.

@@ -1,5 +1,8 @@
 //! Answers of our own: failures, fixed responses, redirects.
 
+use std::borrow::Cow;
+use std::rc::Rc;
+
 use penstock_config::{FixedResponse, Redirect, TemplatePart};
 use penstock_env::{Env, SendBuf, Stream, StreamExt, Timer, TimerExt};
 use penstock_wire::http1::{
@@ -16,8 +19,6 @@ use super::head::Arrival;
 use super::record::Record;
 use crate::failure::{Cause, Next};
 use crate::worker::{Plan, Worker};
-
-use std::rc::Rc;
 
 /// Answers bytes that are no request, counts them, and logs them.
 pub(crate) async fn refuse<E: Env>(
@@ -52,8 +53,15 @@ pub(crate) async fn stopped<E: Env>(
     if !accepted {
         exchange.fail(cause);
     }
-    let fields: Vec<(&[u8], &[u8])> =
+    let mut fields: Vec<(&[u8], &[u8])> =
         response.headers.iter().filter(|(name, _)| !name.starts_with(b":")).collect();
+    if !fields.iter().any(|(name, _)| Known::of(name) == Known::ContentType) {
+        // In which encoding its text is, the filter alone knows. As in Envoy.
+        fields.extend(
+            (!response.body.is_empty())
+                .then_some((b"Content-Type" as &[u8], b"text/plain" as &[u8])),
+        );
+    }
     let answer = Answer { status: response.status, fields: &fields, body: &response.body };
     send(exchange, scratch, Some(filtered), &answer, false).await
 }
@@ -163,16 +171,19 @@ async fn send<E: Env>(
         let started = scratch.response.start(500);
         debug_assert!(started.is_ok(), "500 is a status");
     }
+    let (mut body, to_head) =
+        (Cow::Borrowed(answer.body), scratch.request.method() == Method::Head);
     if let Some(filtered) = filtered {
         let Scratch { request, response, .. } = &mut *scratch;
-        filtered.local_response(Heads::of_response(request, response));
+        let heads = Heads::of_response(request, response);
+        filtered.local_response(heads, body.to_mut(), to_head);
     }
     let status = scratch.response.status();
     let unread = !scratch.upload.decoder.is_done();
     let keeps_alive = !closes && !unread && exchange.keeps_alive(scratch);
     let framing = match status {
         204 | 304 => Framing::None,
-        _ => Framing::Length(answer.body.len() as u64),
+        _ => Framing::Length(body.len() as u64),
     };
     let stamp = date::http_date(exchange.worker.env().unix().us / 1_000_000);
     let cause =
@@ -187,8 +198,8 @@ async fn send<E: Env>(
     let mut out = SendBuf::new(exchange.worker.env().buffer());
     out.write(|buffer| write_response(&scratch.response, &outbound, buffer));
     // RFC 9110 §9.3.2, §15.3.5, §15.4.5: answers that have no content.
-    if scratch.request.method() != Method::Head && framing != Framing::None {
-        out.push(answer.body);
+    if !to_head && framing != Framing::None {
+        out.push(&body);
     }
     // Something may still be on its way: an interim answer, or the answer before this one.
     let (down, env) = (exchange.down, exchange.worker.env());
