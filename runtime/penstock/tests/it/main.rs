@@ -7,6 +7,7 @@ mod admin;
 mod check;
 mod demo;
 mod drain;
+mod envoy;
 mod harness;
 mod nginx;
 mod reload;

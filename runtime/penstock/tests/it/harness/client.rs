@@ -27,6 +27,11 @@ impl Client {
         Client { stream: BufReader::new(stream) }
     }
 
+    /// Its own end, as the other end sees it.
+    pub fn source(&self) -> SocketAddr {
+        self.stream.get_ref().local_addr().expect("an address")
+    }
+
     /// Sends bytes.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         self.stream.get_mut().write_all(bytes.as_ref())
