@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 
 use penstock_env::Time;
 
-#[cfg(any(test, feature = "testing"))]
+#[cfg(any(test, feature = "testing", feature = "property"))]
 use crate::error::{TrapCause, Trapped};
 use crate::filter::Filter;
 use crate::instance::Instance;
@@ -158,7 +158,7 @@ impl Filters {
     }
 
     /// Takes a filter's instance as a trap would.
-    #[cfg(any(test, feature = "testing"))]
+    #[cfg(any(test, feature = "testing", feature = "property"))]
     pub(crate) fn fail(&self, index: usize) {
         let running = self.live(index).and_then(|live| live.current.borrow().clone());
         if let Some(running) = running {
