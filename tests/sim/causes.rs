@@ -21,8 +21,12 @@ struct Case {
     then: Then,
     /// How connects to it fare.
     path: Path,
+    /// The listener's filters.
+    filters: &'static str,
     /// More of the config, for the listener.
     listener: &'static str,
+    /// No endpoint may be asked.
+    deserted: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -39,8 +43,15 @@ const UPGRADE: &str = "GET /a HTTP/1.1\r\nHost: sim.test\r\nConnection: upgrade\
     Upgrade: sim-echo\r\n\r\n";
 const MARKED: &str = "GET /a HTTP/1.1\r\nHost: sim.test\r\nConnection: close\r\n";
 
-const PLAIN: Case =
-    Case { request: GET, says: b"", then: Then::Wait, path: Path::Open, listener: "" };
+const PLAIN: Case = Case {
+    request: GET,
+    says: b"",
+    then: Then::Wait,
+    path: Path::Open,
+    filters: "[\"gate\"]",
+    listener: "",
+    deserted: false,
+};
 
 type Failures = Vec<(Cause, u64)>;
 
@@ -76,9 +87,12 @@ fn run(world: &World, case: &Case) -> (String, Failures) {
     });
     world.set_path(&address, case.path);
     let auth = format!("[cluster.auth]\nendpoints = [\"{address}\"]\n");
-    let listener = format!("filters = [\"gate\"]\n{}", case.listener);
+    let listener = format!("filters = {}\n{}", case.filters, case.listener);
     let text = config(std::slice::from_ref(&address), &listener, &(blocks("deny", 0) + &auth));
     let proxy = Proxy::serve(world, &text);
+    if case.deserted {
+        proxy.take_endpoints_away();
+    }
     let heard = Rc::new(RefCell::new(None));
     client.spawn(ask(client.clone(), proxy.clone(), case.request, heard.clone()));
     let done = world.run_until(Duration::from_secs(600), || heard.borrow().is_some());
@@ -122,6 +136,21 @@ async fn misbehave(env: SimEnv, stream: SimStream, says: &'static [u8], then: Th
 fn an_endpoint_that_cannot_be_reached() {
     check(Cause::ConnectRefused, 502, &Case { path: Path::Refused, ..PLAIN });
     check(Cause::ConnectTimeout, 504, &Case { path: Path::Hole, ..PLAIN });
+    check(Cause::NoEndpoint, 503, &Case { deserted: true, ..PLAIN });
+}
+
+#[test]
+fn a_connect_that_does_not_leave_the_machine() {
+    const EMFILE: i32 = 24;
+    const EADDRNOTAVAIL: i32 = 99;
+    const ENETUNREACH: i32 = 101;
+    for (error, cause, status) in [
+        (EMFILE, Cause::ConnectExhausted, 503),
+        (EADDRNOTAVAIL, Cause::ConnectExhausted, 503),
+        (ENETUNREACH, Cause::ConnectFailed, 502),
+    ] {
+        check(cause, status, &Case { path: Path::Fails(error), ..PLAIN });
+    }
 }
 
 #[test]
@@ -188,7 +217,27 @@ fn what_routes_and_filters_say() {
         ("loop", Cause::FilterFailed, 503),
         ("answer", Cause::FilterResponds, 403),
     ] {
-        let request = Box::leak(format!("{MARKED}X-Mark: {mark}\r\n\r\n").into());
-        check(cause, status, &Case { request, ..PLAIN });
+        check(cause, status, &Case { request: marked(mark), ..PLAIN });
     }
+}
+
+/// A request with this mark.
+fn marked(mark: &str) -> &'static str {
+    Box::leak(format!("{MARKED}X-Mark: {mark}\r\n\r\n").into())
+}
+
+#[test]
+fn a_filter_that_lets_nothing_through() {
+    check(Cause::FilterStalled, 503, &Case { request: marked("stall"), ..PLAIN });
+    check_cut(Cause::FilterCloses, &Case { request: marked("close"), ..PLAIN });
+}
+
+#[test]
+fn a_body_that_is_more_than_a_filter_may_hold() {
+    let body = "b".repeat(20_000);
+    let head = "POST /a HTTP/1.1\r\nHost: sim.test\r\nConnection: close\r\nX-Mark: whole\r\n";
+    let text = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
+    let filters = "[\"small\"]";
+    let request: &'static str = Box::leak(text.into());
+    check(Cause::BodyTooLarge, 413, &Case { request, filters, ..PLAIN });
 }

@@ -12,5 +12,6 @@ mod planted;
 mod proxy;
 mod relay;
 mod reload;
+mod roots;
 mod slots;
 mod strict;

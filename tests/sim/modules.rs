@@ -77,6 +77,7 @@ pub(crate) fn blocks(on_error: &str, turn: u32) -> String {
         block("ask", "http_calls = [\"auth\"]\n"),
         block("late", &(on_error + "isolation = \"request\"\n")),
         block("look", ""),
+        "[filter.small]\nwasm = \"/look.wasm\"\nbody_buffer_max = \"8KiB\"\n".to_owned(),
     ]
     .concat()
 }
@@ -91,8 +92,8 @@ pub(crate) struct Loader {
 }
 
 impl Loader {
-    pub(crate) fn new(env: &SimEnv) -> Loader {
-        let host = FilterHost::new(MODULES.engine.clone(), None, 1, 7);
+    pub(crate) fn new(env: &SimEnv, shards: usize) -> Loader {
+        let host = FilterHost::new(MODULES.engine.clone(), None, shards, 7);
         Loader { host, world: Rc::new(EnvWorld::new(env.clone(), || 0)) }
     }
 
@@ -137,6 +138,7 @@ static MODULES: LazyLock<Modules> = LazyLock::new(|| {
         ("/ask.wasm", ASK),
         ("/late.wasm", LATE),
         ("/look.wasm", LOOK),
+        ("/root.wasm", ROOT),
     ];
     let by_path = texts.map(compile).into();
     Modules { engine, by_path }
@@ -156,9 +158,16 @@ fn module(body: &str) -> String {
         (import "env" "proxy_send_local_response"
             (func $respond (param i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
         (import "env" "proxy_continue_stream" (func $continue (param i32) (result i32)))
+        (import "env" "proxy_close_stream" (func $close (param i32) (result i32)))
         (import "env" "proxy_set_effective_context" (func $effective (param i32) (result i32)))
         (import "env" "proxy_http_call"
             (func $call (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+        (import "env" "proxy_set_tick_period_milliseconds"
+            (func $tick (param i32) (result i32)))
+        (import "env" "proxy_get_shared_data"
+            (func $get_shared (param i32 i32 i32 i32 i32) (result i32)))
+        (import "env" "proxy_set_shared_data"
+            (func $set_shared (param i32 i32 i32 i32 i32) (result i32)))
         (memory (export "memory") 2)
         (func (export "proxy_abi_version_0_2_1"))
         (func (export "proxy_on_memory_allocate") (param i32) (result i32) (i32.const 65536))
@@ -167,6 +176,7 @@ fn module(body: &str) -> String {
         (data (i32.const 24) "other")
         (data (i32.const 32) "x-mark")
         (data (i32.const 48) "auth")
+        (data (i32.const 56) "x-count")
         (data (i32.const 80)
             "\03\00\00\00\07\00\00\00\03\00\00\00\05\00\00\00\01\00\00\00"
             "\0a\00\00\00\01\00\00\00:method\00GET\00:path\00/\00:authority\00a\00")
@@ -206,12 +216,14 @@ const OTHER: &str = r#"
     (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
         (call $note (i32.const 2)))"#;
 
-/// 116 is `t`, 108 `l`, 97 `a`.
+/// 116 is `t`, 108 `l`, 97 `a`, 115 `s`, 99 `c`.
 const GATE: &str = r#"
     (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
         (if (call $is (i32.const 116)) (then unreachable))
         (if (call $is (i32.const 108)) (then (loop $on (br $on))))
         (if (call $is (i32.const 97)) (then (call $deny)))
+        (if (call $is (i32.const 115)) (then (return (i32.const 1))))
+        (if (call $is (i32.const 99)) (then (drop (call $close (i32.const 0)))))
         (i32.const 0))"#;
 
 /// 113 is `q`. The call's token is kept with its context: the answer comes in the root's name.
@@ -253,3 +265,30 @@ const LOOK: &str = r#"
         (call $whole (local.get $end)))
     (func (export "proxy_on_response_body") (param i32 i32) (param $end i32) (result i32)
         (call $whole (local.get $end)))"#;
+
+/// Asks the cluster `auth` each second, counts the answers in shared data (as the letters behind
+/// `0`), and shows the count in responses.
+const ROOT: &str = r#"
+    (func (export "proxy_on_configure") (param i32 i32) (result i32)
+        (i32.eqz (call $tick (i32.const 1000))))
+    (func (export "proxy_on_tick") (param i32)
+        (if (call $call (i32.const 48) (i32.const 4) (i32.const 80) (i32.const 61) (i32.const 16)
+                (i32.const 3) (i32.const 0) (i32.const 0) (i32.const 1500) (i32.const 1024))
+            (then unreachable)))
+    ;; The count's letter, 0 before the first; its version is at 1036 then.
+    (func $count (result i32)
+        (i32.store (i32.const 1036) (i32.const 0))
+        (if (call $get_shared (i32.const 56) (i32.const 7) (i32.const 1028) (i32.const 1032)
+                (i32.const 1036))
+            (then (return (i32.const 48))))
+        (i32.load8_u (i32.load (i32.const 1028))))
+    (func (export "proxy_on_http_call_response") (param i32 i32) (param $fields i32) (param i32 i32)
+        (if (local.get $fields)
+            (then (loop $again
+                (i32.store8 (i32.const 1040) (i32.add (call $count) (i32.const 1)))
+                (br_if $again (call $set_shared (i32.const 56) (i32.const 7) (i32.const 1040)
+                    (i32.const 1) (i32.load (i32.const 1036))))))))
+    (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
+        (i32.store8 (i32.const 1040) (call $count))
+        (drop (call $add (i32.const 2) (i32.const 56) (i32.const 7) (i32.const 1040) (i32.const 1)))
+        (i32.const 0))"#;

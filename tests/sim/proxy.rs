@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use penstock_balance::UsableSet;
 use penstock_config::{Config, UncheckedFiles};
 use penstock_env::Address;
 use penstock_proxy::{Cause, Schemas, Snapshot, Worker};
@@ -92,7 +93,8 @@ pub(crate) struct Proxy {
 }
 
 struct Inner {
-    worker: Worker<SimEnv>,
+    /// One per shard: connections come to them in turn.
+    workers: Vec<Worker<SimEnv>>,
     /// Those after the first are applied one after the other, then the first again.
     texts: Vec<String>,
     schemas: Arc<Schemas>,
@@ -116,19 +118,29 @@ impl Proxy {
 
     /// [`Proxy::serve`], with configs to be applied in turn.
     pub(crate) fn serve_in_turn(world: &World, texts: &[String]) -> Proxy {
+        Proxy::serve_on(world, texts, 1)
+    }
+
+    /// [`Proxy::serve_in_turn`], on several shards.
+    pub(crate) fn serve_on(world: &World, texts: &[String], shards: usize) -> Proxy {
         let env = world.node("proxy", Limits::tight(&mut world.rng()));
         let front = env.address(80);
         let texts = texts.iter().map(|text| text.replace("FRONT", &front.to_string()));
         let texts: Vec<_> = texts.collect();
-        let mut registry = Registry::new(1, RegistryLimits::default());
+        let mut registry = Registry::new(shards, RegistryLimits::default());
         let schemas = Arc::new(Schemas::declare(&mut registry));
-        let loader = Loader::new(&env);
+        let loader = Loader::new(&env, shards);
         let snapshot = build(&texts[0], &loader, None, &schemas, &mut registry);
-        let worker = Worker::new(env.clone(), 0, schemas.clone(), snapshot.clone(), None, || 0);
-        let accepting = worker.clone();
-        env.listen(&front, move |stream| accepting.accept(0, stream));
+        let worker = |shard: usize| {
+            Worker::new(env.clone(), shard, schemas.clone(), snapshot.clone(), None, || 0)
+        };
+        let workers: Vec<_> = (0..shards).map(worker).collect();
+        let (accepting, mut turn) = (workers.clone(), (0..shards).cycle());
+        env.listen(&front, move |stream| {
+            accepting[turn.next().unwrap_or_default()].accept(0, stream);
+        });
         let inner = Inner {
-            worker,
+            workers,
             texts,
             schemas,
             registry: RefCell::new(registry),
@@ -146,22 +158,37 @@ impl Proxy {
         let registry = &mut inner.registry.borrow_mut();
         let text = &inner.texts[snapshots.len() % inner.texts.len()];
         let next = build(text, &inner.loader, previous, &inner.schemas, registry);
-        inner.worker.apply(next.clone());
+        inner.workers.iter().for_each(|worker| worker.apply(next.clone()));
         snapshots.push(next);
         self.env.note("reload", snapshots.len() as u64);
     }
 
+    /// Puts every endpoint out of use, as those do who watch over endpoints.
+    pub(crate) fn take_endpoints_away(&self) {
+        let (inner, mut snapshots) = (&self.inner, self.inner.snapshots.borrow_mut());
+        let previous = snapshots.last().map(|snapshot| &**snapshot);
+        let registry = &mut inner.registry.borrow_mut();
+        let mut next = build(&inner.texts[0], &inner.loader, previous, &inner.schemas, registry);
+        for cluster in &mut Arc::get_mut(&mut next).expect("nobody has it yet").clusters {
+            cluster.usable = UsableSet::none(cluster.usable.len());
+        }
+        inner.workers.iter().for_each(|worker| worker.apply(next.clone()));
+        snapshots.push(next);
+    }
+
     /// Unused connections to endpoints.
     pub(crate) fn pooled_count(&self) -> usize {
-        self.inner.worker.pooled_count()
+        self.inner.workers.iter().map(Worker::pooled_count).sum()
     }
 
     /// Failures so far: each cause that was counted, and how often.
     pub(crate) fn failures(&self) -> Vec<(Cause, u64)> {
         let (inner, snapshots) = (&self.inner, self.inner.snapshots.borrow());
-        let counters = snapshots.last().expect("it serves one").process.shard(0);
-        let count =
-            |cause: Cause| counters.counter(inner.schemas.process.failures.at(cause.index()));
+        let process = &snapshots.last().expect("it serves one").process;
+        let count = |cause: Cause| {
+            let counter = inner.schemas.process.failures.at(cause.index());
+            (0..inner.workers.len()).map(|shard| process.shard(shard).counter(counter)).sum()
+        };
         let counts = Cause::ALL.iter().map(|&cause| (cause, count(cause)));
         counts.filter(|&(_, count)| count > 0).collect()
     }
@@ -169,20 +196,20 @@ impl Proxy {
     /// Drains it, and finds nothing left.
     pub(crate) fn end(self, world: &World) {
         self.env.unlisten(&self.front);
-        self.inner.worker.drain();
+        let workers = self.inner.workers.clone();
+        workers.iter().for_each(Worker::drain);
         self.env.drain();
-        let worker = self.inner.worker.clone();
-        let idle = || worker.connection_count() == 0 && worker.request_count() == 0;
+        let sum = |count: fn(&Worker<SimEnv>) -> usize| workers.iter().map(count).sum::<usize>();
+        let left = || (sum(Worker::connection_count), sum(Worker::request_count));
         assert!(
-            world.run_until(Duration::from_secs(600), idle),
-            "{} connections and {} requests are still there: {:#?}",
-            worker.connection_count(),
-            worker.request_count(),
+            world.run_until(Duration::from_secs(600), || left() == (0, 0)),
+            "(connections, requests) are still there: {:?} {:#?}",
+            left(),
             world.leaks()
         );
         // Calls that filters made go on for as long as they may.
         world.run(Duration::from_secs(2));
-        assert_eq!(worker.filter_streams_count(), 0, "contexts of exchanges that ended");
+        assert_eq!(sum(Worker::filter_streams_count), 0, "contexts of exchanges that ended");
         for snapshot in &*self.inner.snapshots.borrow() {
             for listener in &snapshot.listeners {
                 assert_eq!(listener.metrics.gauge(self.inner.schemas.listener.active), 0);
@@ -191,13 +218,13 @@ impl Proxy {
                 assert_eq!(endpoint.load().in_flight(), 0, "{:?}", endpoint.address());
             }
         }
-        worker.clear_pools();
-        assert_eq!(worker.pooled_count(), 0);
+        workers.iter().for_each(Worker::clear_pools);
+        assert_eq!(sum(Worker::pooled_count), 0);
         for cluster in self.inner.snapshots.borrow().iter().flat_map(|old| &old.clusters) {
             let (requests, connections) = (cluster.in_use.requests(), cluster.in_use.connections());
             assert_eq!((requests, connections), (0, 0), "{}", cluster.config.name);
         }
-        drop((worker, self));
+        drop((workers, self));
         world.finish(Duration::from_secs(600));
     }
 }

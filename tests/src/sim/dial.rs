@@ -19,6 +19,14 @@ use super::trace::Event;
 use super::world::Path;
 
 impl Shared {
+    /// Why a connect to this address does not even leave the machine.
+    pub(super) fn local_error(&self, to: &Address) -> Option<io::Error> {
+        match self.net.borrow().paths.get(to) {
+            Some(&Path::Fails(number)) => Some(io::Error::from_raw_os_error(number)),
+            _ => None,
+        }
+    }
+
     /// Begins a connect; the stream is not for use before [`Shared::poll_connected`] is ready.
     pub(super) fn dial(self: &Rc<Shared>, node: &Rc<Node>, to: &Address) -> SimStream {
         let id = self.id();

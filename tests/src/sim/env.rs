@@ -108,6 +108,9 @@ impl Env for SimEnv {
         if !self.node.alive() {
             return Err(io::ErrorKind::NetworkDown.into());
         }
+        if let Some(error) = self.shared.local_error(address) {
+            return Err(error);
+        }
         let stream = self.shared.dial(&self.node, address);
         poll_fn(|context| self.shared.poll_connected(stream.id(), context)).await?;
         Ok(stream)

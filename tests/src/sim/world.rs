@@ -26,6 +26,8 @@ pub enum Path {
     Hole,
     /// Connects take this much longer.
     Slow(Duration),
+    /// Connects fail at once with this error of the own kernel: no port left, no route.
+    Fails(i32),
 }
 
 /// A deterministic world. Dropping it ends everything in it.
