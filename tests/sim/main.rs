@@ -15,3 +15,4 @@ mod reload;
 mod roots;
 mod slots;
 mod strict;
+mod waiting;

@@ -26,6 +26,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 pub struct InUse {
     requests: AtomicU32,
     connections: AtomicU32,
+    /// Requests that wait for a connection.
+    wanting: AtomicU32,
 }
 
 impl InUse {
@@ -37,6 +39,17 @@ impl InUse {
     /// Upstream connections, used and unused.
     pub fn connections(&self) -> u32 {
         self.connections.load(Relaxed)
+    }
+
+    /// Whether requests wait for a connection, on whichever shard: none is kept unused then.
+    pub(crate) fn is_wanted(&self) -> bool {
+        self.wanting.load(Relaxed) > 0
+    }
+
+    /// Says to all shards that a connection is wanted, until it is dropped.
+    pub(crate) fn want(&self) -> Wanting<'_> {
+        self.wanting.fetch_add(1, Relaxed);
+        Wanting { in_use: self }
     }
 
     /// A connection's place among at most `max`.
@@ -51,6 +64,18 @@ fn take(counter: &AtomicU32, max: u32) -> bool {
     }
     counter.fetch_sub(1, Relaxed);
     false
+}
+
+/// A request that waits for a connection.
+pub(crate) struct Wanting<'a> {
+    in_use: &'a InUse,
+}
+
+impl Drop for Wanting<'_> {
+    fn drop(&mut self) {
+        let before = self.in_use.wanting.fetch_sub(1, Relaxed);
+        assert!(before > 0, "more requests stopped waiting than began");
+    }
 }
 
 /// An upstream connection in its cluster's count, until it is dropped.
@@ -167,6 +192,11 @@ impl Queue {
             }
             timer.set((env.now() + LOOK_EVERY).min(until));
         }
+    }
+
+    /// Whether nobody waits.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.waiting.borrow().is_empty()
     }
 
     /// Tells the longest waiting that something became free.

@@ -57,6 +57,19 @@ impl<S: Stream> Pool<S> {
         idle.len()
     }
 
+    /// Since when the oldest one has been unused.
+    pub(crate) fn oldest(&self) -> Option<Time> {
+        self.idle.borrow().first().map(|idle| idle.since)
+    }
+
+    /// Drops the oldest one.
+    pub(crate) fn drop_oldest(&self) {
+        let mut idle = self.idle.borrow_mut();
+        if !idle.is_empty() {
+            idle.remove(0);
+        }
+    }
+
     /// All of them, for the pool of the next snapshot.
     pub(crate) fn move_to(&self, other: &Pool<S>) {
         other.idle.borrow_mut().append(&mut self.idle.borrow_mut());

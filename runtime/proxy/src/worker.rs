@@ -11,7 +11,7 @@ use penstock_env::{Env, Map, MapSeed, Rng, Stream, Time};
 use penstock_filter_host::{EnvWorld, Filters};
 use penstock_telemetry::access::AccessRecord;
 
-use crate::admission::{Queue, Upstream};
+use crate::admission::{ConnectionPlace, Queue, Upstream};
 use crate::failure::Cause;
 use crate::housekeeping;
 use crate::http1::Scratch;
@@ -136,10 +136,28 @@ impl<E: Env> Plan<E> {
         }
     }
 
+    /// A place for another connection of a cluster: a free one, or that of the connection which
+    /// this shard has had unused for longest.
+    pub(crate) fn connection_place(&self, cluster: ClusterId) -> Option<ConnectionPlace> {
+        let ready = self.cluster(cluster);
+        let max = ready.config.limits.connections_max;
+        ready.in_use.connect(max).or_else(|| {
+            let pools = self.clusters[cluster.index()].pools.iter();
+            let unused = pools.filter_map(|pool| Some((pool.oldest()?, pool)));
+            unused.min_by_key(|(since, _)| *since)?.1.drop_oldest();
+            ready.in_use.connect(max)
+        })
+    }
+
+    /// Drops unused connections that are too old or were closed, and all those of clusters in
+    /// which another shard waits for their places.
     fn sweep(&self, now: Time) {
         for (cluster, state) in self.snapshot.clusters.iter().zip(&self.clusters) {
             for pool in &state.pools {
                 pool.sweep(now, cluster.config.timeouts.keep_alive);
+                if cluster.in_use.is_wanted() {
+                    pool.clear();
+                }
             }
         }
     }
@@ -326,9 +344,16 @@ impl<E: Env> Worker<E> {
         up: Upstream<E::Stream>,
     ) {
         let (now, current) = (self.inner.env.now(), self.inner.plan.borrow());
-        if Rc::ptr_eq(plan, &current) {
+        let (queue, is_current) = (plan.queue(cluster), Rc::ptr_eq(plan, &current));
+        let is_found_here = is_current && !queue.is_empty();
+        if !is_found_here && plan.cluster(cluster).in_use.is_wanted() {
+            // Somebody waits who would not find it: on another shard, or in another plan. Its
+            // place is found.
+            return;
+        }
+        if is_current {
             plan.pool(cluster, endpoint).put(up, now);
-            plan.queue(cluster).wake_one();
+            queue.wake_one();
         } else if let Some(pool) = current.successor(plan, cluster, endpoint) {
             pool.put(up, now);
         }

@@ -83,7 +83,7 @@ pub(crate) async fn until_answered<E: Env>(
     let (shard, ids) = (exchange.worker.shard(), &exchange.worker.schemas().cluster);
     let counters = plan.cluster(cluster).metrics.shard(shard);
     let (mut tried, mut last, mut fresh) = (TriedSet::default(), None, false);
-    let _place = match enter(exchange, cluster).await {
+    let _place = match enter(exchange, cluster, ask.deadlines).await {
         Ok(place) => place,
         Err(cause) => return Outcome::Failed(cause),
     };
@@ -91,10 +91,13 @@ pub(crate) async fn until_answered<E: Env>(
         let endpoint = match pick(exchange, cluster, key, &tried) {
             Picked::Endpoint(endpoint) => endpoint,
             Picked::None => return Outcome::Failed(last.unwrap_or(Cause::NoEndpoint)),
-            Picked::Full => match Box::pin(wait_for_one(exchange, cluster, key, &tried)).await {
-                Ok(endpoint) => endpoint,
-                Err(cause) => return Outcome::Failed(cause),
-            },
+            Picked::Full => {
+                let waiting = wait_for_one(exchange, cluster, key, &tried, ask.deadlines);
+                match Box::pin(waiting).await {
+                    Ok(endpoint) => endpoint,
+                    Err(cause) => return Outcome::Failed(cause),
+                }
+            }
         };
         // A retry that saved the request is still seen: as an attempt, and by its cause.
         if let Some(cause) = last {
@@ -181,10 +184,9 @@ async fn connect<E: Env>(
     deadlines: &Deadlines,
 ) -> Result<Upstream<E::Stream>, Cause> {
     let (worker, ready) = (exchange.worker, exchange.plan.cluster(cluster));
-    let max = ready.config.limits.connections_max;
-    let _place = match ready.in_use.connect(max) {
+    let _place = match exchange.plan.connection_place(cluster) {
         Some(place) => place,
-        None => match wait_to_connect(exchange, cluster, endpoint).await? {
+        None => match wait_to_connect(exchange, cluster, endpoint, deadlines).await? {
             Found::Unused(up) => return Ok(up),
             Found::Place(place) => place,
         },

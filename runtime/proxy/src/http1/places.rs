@@ -1,9 +1,17 @@
 //! A request's places: among its cluster's requests, at an endpoint, on a connection.
+//!
+//! Whoever waits for one is watched like any exchange: a downstream that is gone, or a route's
+//! time that is over, ends the wait and gives the turn to the next.
+
+use std::future::Future;
+use std::pin::pin;
 
 use penstock_balance::{EndpointId, TriedSet};
 use penstock_config::ClusterId;
 use penstock_env::Env;
 
+use super::attempt::{Progress, drive};
+use super::deadlines::Deadlines;
 use super::exchange::Exchange;
 use crate::admission::{ConnectionPlace, RequestPlace, Upstream};
 use crate::failure::Cause;
@@ -12,6 +20,7 @@ use crate::failure::Cause;
 pub(crate) async fn enter<E: Env>(
     exchange: &mut Exchange<'_, E>,
     cluster: ClusterId,
+    deadlines: &Deadlines,
 ) -> Result<RequestPlace, Cause> {
     let (plan, env) = (exchange.plan, exchange.worker.env());
     let (ready, queue) = (plan.cluster(cluster), plan.queue(cluster));
@@ -19,11 +28,26 @@ pub(crate) async fn enter<E: Env>(
     if let Some(place) = queue.enter(&ready.in_use, limits.requests_max) {
         return Ok(place);
     }
-    let (begun, maxima) = (env.now(), (limits.requests_max, limits.queued_max));
-    let until = begun + ready.config.timeouts.queue;
-    let place = Box::pin(queue.wait_to_enter(env, &ready.in_use, maxima, until)).await;
+    let maxima = (limits.requests_max, limits.queued_max);
+    let until = env.now() + ready.config.timeouts.queue;
+    let begun = env.now();
+    // Boxed: few requests wait, and none shall carry the room for it.
+    let waiting = queue.wait_to_enter(env, &ready.in_use, maxima, until);
+    let place = Box::pin(watched(exchange, deadlines, waiting)).await;
     exchange.record.queue += env.now().since(begun);
     place
+}
+
+/// Waits while the downstream is there and the route's time lasts.
+async fn watched<E: Env, T>(
+    exchange: &Exchange<'_, E>,
+    deadlines: &Deadlines,
+    waiting: impl Future<Output = Result<T, Cause>>,
+) -> Result<T, Cause> {
+    let (env, down) = (exchange.worker.env(), exchange.down);
+    // What an attempt before this one waited for is over.
+    deadlines.suspend_download();
+    drive(down, env, deadlines, &Progress::default(), None, pin!(waiting)).await
 }
 
 pub(crate) enum Picked {
@@ -63,17 +87,18 @@ pub(crate) async fn wait_for_one<E: Env>(
     cluster: ClusterId,
     key: Option<u64>,
     tried: &TriedSet,
+    deadlines: &Deadlines,
 ) -> Result<EndpointId, Cause> {
     let (plan, env) = (exchange.plan, exchange.worker.env());
     let (config, begun) = (&plan.cluster(cluster).config, env.now());
     let (queued_max, until) = (config.limits.queued_max, begun + config.timeouts.queue);
-    let found = plan.queue(cluster).wait_for(env, queued_max, until, || {
+    let waiting = plan.queue(cluster).wait_for(env, queued_max, until, || {
         match pick(exchange, cluster, key, tried) {
             Picked::Endpoint(endpoint) => Some(endpoint),
             Picked::Full | Picked::None => None,
         }
     });
-    let found = found.await;
+    let found = watched(exchange, deadlines, waiting).await;
     exchange.record.queue += env.now().since(begun);
     found
 }
@@ -89,17 +114,19 @@ pub(crate) async fn wait_to_connect<E: Env>(
     exchange: &mut Exchange<'_, E>,
     cluster: ClusterId,
     endpoint: EndpointId,
+    deadlines: &Deadlines,
 ) -> Result<Found<E::Stream>, Cause> {
     let (plan, env) = (exchange.plan, exchange.worker.env());
     let (ready, begun) = (plan.cluster(cluster), env.now());
     let (limits, timeouts) = (&ready.config.limits, &ready.config.timeouts);
-    let found =
+    let _wanting = ready.in_use.want();
+    let waiting =
         plan.queue(cluster).wait_for(env, limits.queued_max, begun + timeouts.queue, || {
             let unused = plan.pool(cluster, endpoint).take(env.now(), timeouts.keep_alive);
-            let place = || ready.in_use.connect(limits.connections_max).map(Found::Place);
+            let place = || plan.connection_place(cluster).map(Found::Place);
             unused.map(Found::Unused).or_else(place)
         });
-    let found = found.await;
+    let found = watched(exchange, deadlines, waiting).await;
     exchange.record.queue += env.now().since(begun);
     found
 }
