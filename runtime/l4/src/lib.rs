@@ -10,6 +10,8 @@
 //! taken once as an array, no value is zeroed by a call to `memset`.
 
 #![cfg_attr(not(any(feature = "std", test)), no_std)]
+// For `word` alone; the compiler of the eBPF program is told to allow it.
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 #[cfg(any(feature = "std", test))]
 mod buffer;
@@ -34,6 +36,7 @@ mod tables;
 pub mod testing;
 mod transport;
 pub mod value;
+mod word;
 
 #[cfg(any(feature = "std", test))]
 pub use buffer::{Buffer, HEADROOM_BYTES};

@@ -3,6 +3,8 @@
 //! Not for what the bytes mean (`parse`), nor for where they come from: the eBPF program implements
 //! [`Packet`] over the driver's page, userland over a buffer.
 
+use crate::word;
+
 /// A packet under way, from its link header (if it has one) to its end.
 ///
 /// A length is checked once, where a header is taken as an array; fields are then read at
@@ -66,17 +68,23 @@ impl<const N: usize> Fields for [u8; N] {
 
     #[inline(always)]
     fn u16<const AT: usize>(&self) -> u16 {
-        u16::from_ne_bytes(self.part::<AT, 2>())
+        const { assert!(AT + 2 <= N) }
+        // SAFETY: AT + 2 <= N was asserted when this was compiled.
+        unsafe { word::load_u16(self.as_ptr().add(AT)) }
     }
 
     #[inline(always)]
     fn u32<const AT: usize>(&self) -> u32 {
-        u32::from_ne_bytes(self.part::<AT, 4>())
+        const { assert!(AT + 4 <= N) }
+        // SAFETY: AT + 4 <= N was asserted when this was compiled.
+        unsafe { word::load_u32(self.as_ptr().add(AT)) }
     }
 
     #[inline(always)]
     fn u64<const AT: usize>(&self) -> u64 {
-        u64::from_ne_bytes(self.part::<AT, 8>())
+        const { assert!(AT + 8 <= N) }
+        // SAFETY: AT + 8 <= N was asserted when this was compiled.
+        unsafe { word::load_u64(self.as_ptr().add(AT)) }
     }
 
     #[inline(always)]
@@ -89,7 +97,15 @@ impl<const N: usize> Fields for [u8; N] {
     #[inline(always)]
     fn put<const AT: usize, const M: usize>(&mut self, bytes: [u8; M]) {
         const { assert!(AT + M <= N) }
-        // SAFETY: AT + M <= N was asserted when this was compiled, and bytes have no alignment.
-        unsafe { self.as_mut_ptr().add(AT).cast::<[u8; M]>().write(bytes) }
+        // SAFETY: AT + M <= N was asserted when this was compiled, and M is what the arm says.
+        unsafe {
+            let (to, from) = (self.as_mut_ptr().add(AT), bytes.as_ptr());
+            match M {
+                2 => word::store_u16(to, from.cast::<u16>().read_unaligned()),
+                4 => word::store_u32(to, from.cast::<u32>().read_unaligned()),
+                8 => word::store_u64(to, from.cast::<u64>().read_unaligned()),
+                _ => to.cast::<[u8; M]>().write(bytes),
+            }
+        }
     }
 }
