@@ -2,7 +2,7 @@
 
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use rustix::process::Signal;
 
@@ -11,24 +11,29 @@ use crate::harness::{Client, Origin, Penstock, until};
 #[test]
 fn reloads_under_load_fail_no_request_and_close_no_connection() {
     const CLIENTS: usize = 16;
+    /// A machine that does other things meanwhile may answer few during one reload.
+    const REQUESTS_PER_ROUND: usize = 16;
     let (one, other) = (Origin::named("one"), Origin::named("other"));
     let penstock = Penstock::start(&one.config());
     let (address, going) = (penstock.address("web"), Arc::new(AtomicBool::new(true)));
+    let answered = Arc::new(AtomicUsize::new(0));
     let threads: Vec<_> = (0..CLIENTS)
         .map(|_| {
-            let going = Arc::clone(&going);
+            let (going, answered) = (Arc::clone(&going), Arc::clone(&answered));
             std::thread::spawn(move || {
-                let (mut client, mut count) = (Client::connect(address), 0);
+                let mut client = Client::connect(address);
                 while going.load(Relaxed) {
                     let reply = client.get("/").expect("the same connection answers");
                     assert_eq!(reply.status, 200, "{}", reply.head);
-                    count += 1;
+                    answered.fetch_add(1, Relaxed);
                 }
-                count
             })
         })
         .collect();
     for round in 0..20 {
+        until("requests are answered", || {
+            (answered.load(Relaxed) > round * REQUESTS_PER_ROUND).then_some(())
+        });
         penstock.write(&[&one, &other][round % 2].config());
         if round < 15 {
             let (status, body) = penstock.reload();
@@ -42,8 +47,9 @@ fn reloads_under_load_fail_no_request_and_close_no_connection() {
         }
     }
     going.store(false, Relaxed);
-    let count: usize = threads.into_iter().map(|thread| thread.join().expect("no failure")).sum();
-    assert!(count > 100, "{count} requests prove little");
+    for thread in threads {
+        thread.join().expect("no failure");
+    }
     assert_eq!(penstock.metric("penstock_listener_connections_total{listener=\"web\"}"), 16.0);
 }
 
