@@ -127,7 +127,8 @@ section! {
     pub struct ListenerLimits("limits") = default {
         /// Connections to this listener.
         connections_max as "connections": u32 = 1_000_000, in 1..=10_000_000;
-        /// Connections from one source address, as each shard counts its own.
+        /// Connections from one source address, to this or any other listener. Counted in a table
+        /// of fixed size: an address that shares its places there with busy ones may get fewer.
         source_connections_max as "connections_per_source": u32 = 1_024, in 1..=10_000_000;
         /// Requests on one connection.
         connection_requests_max as "requests_per_connection": u32 = 10_000, in 1..=1_000_000_000;

@@ -61,8 +61,10 @@ section! {
         drain_max: Duration = Duration::from_secs(300);
         /// Receive buffers of 4 KiB that the connections of a shard share. A power of two.
         receive_buffers: u32 = 1_024, in 16..=32_768;
-        /// Connections, downstream and upstream together; over it, new ones are not accepted.
-        /// "auto" is 80 % of the smaller of the descriptors and the memory divided by 16 KiB.
+        /// Connections, downstream and upstream together. Over it, unused upstream connections are
+        /// closed, and where there are none new downstream connections are: what was accepted is
+        /// always served. "auto" is 80 % of the smaller of the descriptors and the memory divided
+        /// by 16 KiB.
         connections_max: Count = Count::Auto;
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! A failure prints `PENSTOCK_SEED=...`; set that to see the same run again.
 
+mod capacity;
 mod causes;
 mod filters;
 mod http;

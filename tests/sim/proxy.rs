@@ -12,7 +12,7 @@ use std::time::Duration;
 use penstock_balance::UsableSet;
 use penstock_config::{Config, UncheckedFiles};
 use penstock_env::Address;
-use penstock_proxy::{Cause, Schemas, Snapshot, Worker};
+use penstock_proxy::{Capacity, Cause, Schemas, Snapshot, Worker};
 use penstock_telemetry::metrics::{Registry, RegistryLimits};
 use penstock_tests::sim::{
     Death, Faults, Limits, SimEnv, World, check_few_seeds, check_some_seeds,
@@ -84,6 +84,9 @@ pub(crate) fn perform(world: &World, stage: &mut Stage, proxy: Proxy) {
     proxy.end(world);
 }
 
+/// Where a scene says nothing of `connections_max`: more than any needs.
+const CONNECTIONS_AUTO: u32 = 100_000;
+
 /// The proxy on its node.
 #[derive(Clone)]
 pub(crate) struct Proxy {
@@ -100,6 +103,7 @@ struct Inner {
     schemas: Arc<Schemas>,
     registry: RefCell<Registry>,
     loader: Loader,
+    capacity: Arc<Capacity>,
     snapshots: RefCell<Vec<Arc<Snapshot>>>,
 }
 
@@ -130,7 +134,8 @@ impl Proxy {
         let mut registry = Registry::new(shards, RegistryLimits::default());
         let schemas = Arc::new(Schemas::declare(&mut registry));
         let loader = Loader::new(&env, shards);
-        let snapshot = build(&texts[0], &loader, None, &schemas, &mut registry);
+        let capacity = Capacity::new(CONNECTIONS_AUTO, 7);
+        let snapshot = build(&texts[0], &loader, None, &schemas, &mut registry, &capacity);
         let worker = |shard: usize| {
             Worker::new(env.clone(), shard, schemas.clone(), snapshot.clone(), None, || 0)
         };
@@ -145,6 +150,7 @@ impl Proxy {
             schemas,
             registry: RefCell::new(registry),
             loader,
+            capacity,
             snapshots: RefCell::new(vec![snapshot]),
         };
         Proxy { env, front, inner: Rc::new(inner) }
@@ -157,7 +163,7 @@ impl Proxy {
         let previous = snapshots.last().map(|snapshot| &**snapshot);
         let registry = &mut inner.registry.borrow_mut();
         let text = &inner.texts[snapshots.len() % inner.texts.len()];
-        let next = build(text, &inner.loader, previous, &inner.schemas, registry);
+        let next = build(text, &inner.loader, previous, &inner.schemas, registry, &inner.capacity);
         inner.workers.iter().for_each(|worker| worker.apply(next.clone()));
         snapshots.push(next);
         self.env.note("reload", snapshots.len() as u64);
@@ -168,7 +174,14 @@ impl Proxy {
         let (inner, mut snapshots) = (&self.inner, self.inner.snapshots.borrow_mut());
         let previous = snapshots.last().map(|snapshot| &**snapshot);
         let registry = &mut inner.registry.borrow_mut();
-        let mut next = build(&inner.texts[0], &inner.loader, previous, &inner.schemas, registry);
+        let mut next = build(
+            &inner.texts[0],
+            &inner.loader,
+            previous,
+            &inner.schemas,
+            registry,
+            &inner.capacity,
+        );
         for cluster in &mut Arc::get_mut(&mut next).expect("nobody has it yet").clusters {
             cluster.usable = UsableSet::none(cluster.usable.len());
         }
@@ -210,10 +223,12 @@ impl Proxy {
         // Calls that filters made go on for as long as they may.
         world.run(Duration::from_secs(2));
         assert_eq!(sum(Worker::filter_streams_count), 0, "contexts of exchanges that ended");
+        let pooled = sum(Worker::pooled_count) as i64;
         for snapshot in &*self.inner.snapshots.borrow() {
             for listener in &snapshot.listeners {
                 assert_eq!(listener.metrics.gauge(self.inner.schemas.listener.active), 0);
             }
+            assert_eq!(snapshot.process.gauge(self.inner.schemas.process.connections), pooled);
             for endpoint in snapshot.clusters.iter().flat_map(|c| c.balancer.endpoints()) {
                 assert_eq!(endpoint.load().in_flight(), 0, "{:?}", endpoint.address());
             }
@@ -249,11 +264,12 @@ fn build(
     previous: Option<&Snapshot>,
     schemas: &Schemas,
     registry: &mut Registry,
+    capacity: &Arc<Capacity>,
 ) -> Arc<Snapshot> {
     let config = Config::parse("sim.toml", text.as_bytes(), &UncheckedFiles)
         .unwrap_or_else(|findings| panic!("{findings:?}\n{text}"));
     let before = previous.map_or(&[][..], |snapshot| &snapshot.filters);
     let filters = loader.load(&config, before);
-    let next = Snapshot::build(Arc::new(config), filters, previous, schemas, registry);
+    let next = Snapshot::build(Arc::new(config), filters, previous, schemas, registry, capacity);
     Arc::new(next.expect("the config can be served"))
 }

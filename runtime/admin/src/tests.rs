@@ -10,7 +10,7 @@ use penstock_control::{
     Boot, Control, ControlThread, Ended, Listening, LogCounts, ShardCounts, Shards, ShardsError,
     Source,
 };
-use penstock_proxy::Snapshot;
+use penstock_proxy::{Capacity, Snapshot};
 
 use crate::{AdminError, LogLevel, Server};
 
@@ -83,7 +83,8 @@ impl Api {
         let server = Server::bind(&boot.config().admin, &boot.files()).expect("bound");
         let again = Server::bind(&boot.config().admin, &boot.files());
         assert!(matches!(again, Err(AdminError::Taken { .. })), "one process for one socket");
-        let control = boot.start(|_, _, _| Ok(NoShards(false))).expect("started");
+        let control =
+            boot.start(Capacity::new(1_000, 7), |_, _, _| Ok(NoShards(false))).expect("started");
         let companion: penstock_control::Companion =
             Box::new(|handle| Box::pin(server.serve(handle, Arc::new(FixedLevel))));
         let thread = ControlThread::start(control, vec![companion]).expect("a thread");

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use penstock_config::{Config, Count, Findings};
 use penstock_env::Time;
-use penstock_proxy::{Schemas, Snapshot, SnapshotError};
+use penstock_proxy::{Capacity, Schemas, Snapshot, SnapshotError};
 use penstock_telemetry::metrics::{Registry, RegistryLimits};
 use thiserror::Error;
 
@@ -60,6 +60,7 @@ pub struct Control {
     pub(crate) snapshot: Arc<Snapshot>,
     pub(crate) schemas: Arc<Schemas>,
     pub(crate) registry: Registry,
+    pub(crate) capacity: Arc<Capacity>,
     pub(crate) loader: Loader,
     pub(crate) shards: Box<dyn Shards>,
     pub(crate) alarm: Alarm,
@@ -118,12 +119,14 @@ impl Boot {
         }
     }
 
-    /// Builds the first Snapshot and has `start` run shards on it.
+    /// Builds the first Snapshot and has `start` run shards on it. `capacity` is what the machine
+    /// has room for.
     ///
     /// # Errors
     /// The config asks for what can't be, or the shards did not start.
     pub fn start<S: Shards + 'static>(
         self,
+        capacity: Arc<Capacity>,
         start: impl FnOnce(&Arc<Snapshot>, &Arc<Schemas>, &Alarm) -> Result<S, ShardsError>,
     ) -> Result<Control, BootError> {
         let (count, Boot { source, config }) = (self.shard_count(), self);
@@ -134,8 +137,14 @@ impl Boot {
         let (alarm, clock) = (Alarm::default(), Clock::start());
         let mut loader = Loader::new(count, clock);
         let filters = loader.load(&config, &source.files(), None)?;
-        let snapshot =
-            Snapshot::build(Arc::clone(&config), filters, None, &schemas, &mut registry)?;
+        let snapshot = Snapshot::build(
+            Arc::clone(&config),
+            filters,
+            None,
+            &schemas,
+            &mut registry,
+            &capacity,
+        )?;
         let snapshot = Arc::new(snapshot);
         let shards = Box::new(start(&snapshot, &schemas, &alarm)?);
         let place = Place { running: true, restarts: 0, started: clock.now() };
@@ -146,6 +155,7 @@ impl Boot {
             snapshot,
             schemas,
             registry,
+            capacity,
             loader,
             shards,
             alarm,
@@ -238,6 +248,7 @@ impl Control {
             listener.metrics.shard(index).set(self.schemas.listener.active, 0);
         };
         self.snapshot.listeners.iter().for_each(block);
+        self.snapshot.process.shard(index).set(self.schemas.process.connections, 0);
         self.places[index].started = now;
         match self.shards.restart(index, &self.snapshot) {
             Ok(()) => {

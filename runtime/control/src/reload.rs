@@ -11,14 +11,8 @@ use thiserror::Error;
 use crate::{BadFilter, Control, ShardsError};
 
 /// Keys that only a start reads. A reload that changes them says so and goes on with the rest.
-const READ_AT_START: &[&str] = &[
-    "runtime.shards",
-    "runtime.pin",
-    "runtime.receive_buffers",
-    "runtime.connections_max",
-    "admin.",
-    "observe.series_max",
-];
+const READ_AT_START: &[&str] =
+    &["runtime.shards", "runtime.pin", "runtime.receive_buffers", "admin.", "observe.series_max"];
 
 /// Where the config in force came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -165,6 +159,7 @@ impl Control {
             Some(&self.snapshot),
             &self.schemas,
             &mut self.registry,
+            &self.capacity,
         )?;
         let next = Arc::new(next);
         self.shards.apply(&next)?;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use penstock_proxy::Snapshot;
+use penstock_proxy::{Capacity, Snapshot};
 
 use crate::{
     Boot, Control, ControlThread, Ended, Listening, LogCounts, Refused, ShardCounts, Shards,
@@ -77,7 +77,7 @@ fn control(name: &str, refuse: bool) -> (PathBuf, Control) {
     std::fs::write(&path, CONFIG).expect("a config");
     let boot = Boot::read(Source::new(&path)).expect("a right config");
     let shards = Pretended { refuse, ..Pretended::default() };
-    let control = boot.start(|_, _, _| Ok(shards)).expect("started");
+    let control = boot.start(Capacity::new(1_000, 7), |_, _, _| Ok(shards)).expect("started");
     (path, control)
 }
 

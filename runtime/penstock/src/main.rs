@@ -6,6 +6,7 @@
 mod access_log;
 mod admin_client;
 mod arguments;
+mod capacity;
 mod check;
 mod config_show;
 mod cpus;

@@ -6,7 +6,7 @@ use penstock_admin::{LogLevel, Server};
 use penstock_control::{Boot, BootError, Companion, ControlThread, Outcome, Source};
 
 use crate::shards::RunningShards;
-use crate::{Failed, arguments, log};
+use crate::{Failed, arguments, capacity, log};
 
 /// Serves from the config.
 pub(crate) fn run(arguments: &arguments::Run) -> Result<(), Failed> {
@@ -34,12 +34,14 @@ pub(crate) struct Running {
 /// Starts everything: nothing serves before every address is bound.
 pub(crate) fn start(boot: Boot, level: Arc<dyn LogLevel>) -> Result<Running, Failed> {
     let count = boot.shard_count();
-    penstock_shard::raise_limits(count)?;
+    let capacity = capacity::measure(penstock_shard::raise_limits(count)?);
     penstock_shard::probe()?;
     let server = Server::bind(&boot.config().admin, &boot.files())?;
     let admin = server.address().to_owned();
     let control = boot
-        .start(|snapshot, schemas, alarm| RunningShards::start(snapshot, schemas, alarm, count))
+        .start(capacity, |snapshot, schemas, alarm| {
+            RunningShards::start(snapshot, schemas, alarm, count)
+        })
         .map_err(explain)?;
     for listening in control.listening() {
         let listener = &control.snapshot().listeners[listening.listener].config.name;

@@ -14,6 +14,7 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use penstock_env::{Env, Time, Timer};
+use penstock_telemetry::metrics::{GaugeId, Instance};
 
 use crate::failure::Cause;
 
@@ -52,9 +53,14 @@ impl InUse {
         Wanting { in_use: self }
     }
 
-    /// A connection's place among at most `max`.
-    pub(crate) fn connect(self: &Arc<Self>, max: u32) -> Option<ConnectionPlace> {
-        take(&self.connections, max).then(|| ConnectionPlace { in_use: Arc::clone(self) })
+    /// A connection's place among at most `max`; `open` counts it among all connections.
+    pub(crate) fn connect(
+        self: &Arc<Self>,
+        max: u32,
+        open: impl FnOnce() -> Open,
+    ) -> Option<ConnectionPlace> {
+        let place = || ConnectionPlace { in_use: Arc::clone(self), _open: open() };
+        take(&self.connections, max).then(place)
     }
 }
 
@@ -79,15 +85,36 @@ impl Drop for Wanting<'_> {
 }
 
 /// An upstream connection in its cluster's count, until it is dropped.
-#[derive(Debug)]
 pub(crate) struct ConnectionPlace {
     in_use: Arc<InUse>,
+    _open: Open,
 }
 
 impl Drop for ConnectionPlace {
     fn drop(&mut self) {
         let before = self.in_use.connections.fetch_sub(1, Relaxed);
         assert!(before > 0, "more connections ended than began");
+    }
+}
+
+/// One of the appliance's connections, until it is dropped.
+pub(crate) struct Open {
+    process: Instance,
+    shard: usize,
+    gauge: GaugeId,
+}
+
+impl Open {
+    /// Counts a connection of `shard`.
+    pub(crate) fn new(process: &Instance, shard: usize, gauge: GaugeId) -> Open {
+        process.shard(shard).shift(gauge, 1);
+        Open { process: process.clone(), shard, gauge }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.process.shard(self.shard).shift(self.gauge, -1);
     }
 }
 

@@ -161,7 +161,7 @@ async fn connect<E: Env>(
     endpoint: EndpointId,
 ) -> Result<Upstream<E::Stream>, ()> {
     let (env, ready) = (worker.env(), plan.cluster(cluster));
-    let place = plan.connection_place(cluster).ok_or(())?;
+    let place = worker.connection_place(plan, cluster).ok_or(())?;
     let timer = env.timer();
     timer.set(env.now() + ready.config.timeouts.connect);
     let address = ready.balancer.endpoint(endpoint).address();

@@ -140,7 +140,7 @@ causes! {
     DownstreamGone = "downstream_gone", Downstream, Close;
     /// The downstream stopped reading its answer.
     DownstreamStalled = "downstream_stalled", Downstream, Close;
-    /// The listener has as many connections as it may.
+    /// The listener, or the appliance, has as many connections as it may.
     ConnectionsMax = "connections_max", Ours, Close;
     /// The source address has as many connections as it may.
     SourceConnectionsMax = "source_connections_max", Downstream, Close;

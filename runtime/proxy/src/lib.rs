@@ -8,6 +8,7 @@
 
 mod admission;
 mod callout;
+mod capacity;
 pub mod failure;
 mod housekeeping;
 mod http1;
@@ -19,6 +20,7 @@ pub mod snapshot;
 mod worker;
 
 pub use admission::InUse;
+pub use capacity::Capacity;
 pub use failure::Cause;
 pub use metrics::Schemas;
 pub use snapshot::{Snapshot, SnapshotError, address_of};

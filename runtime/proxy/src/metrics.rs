@@ -30,6 +30,8 @@ pub struct Process {
     pub dropped_fields: CounterId,
     /// Access log records that found no room.
     pub log_lost: CounterId,
+    /// Connections open, downstream and upstream.
+    pub connections: GaugeId,
 }
 
 /// Counters of one listener.
@@ -113,7 +115,10 @@ impl Process {
         );
         let log_lost = schema
             .counter("penstock_access_log_lost_total", "Access log records that found no room.");
-        Process { id: registry.add(schema), failures, waived, dropped_fields, log_lost }
+        let connections =
+            schema.gauge("penstock_connections", "Connections open, downstream and upstream.");
+        let id = registry.add(schema);
+        Process { id, failures, waived, dropped_fields, log_lost, connections }
     }
 }
 

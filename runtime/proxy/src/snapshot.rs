@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use penstock_balance::{Balancer, BalancerError, EndpointSpec, FleetSeed, UsableSet};
-use penstock_config::{self as config, Config};
+use penstock_config::{self as config, Config, Count};
 use penstock_env::Address;
 use penstock_filter_host::{Filter, FilterSettings, filter_settings};
 use penstock_telemetry::metrics::{Instance, Registry};
@@ -14,6 +14,7 @@ use penstock_wire::http1::{BodyLimits, Lenient, Limits};
 use thiserror::Error;
 
 use crate::admission::InUse;
+use crate::capacity::Capacity;
 use crate::metrics::Schemas;
 use crate::route::RouteTable;
 
@@ -36,6 +37,10 @@ pub struct Snapshot {
     pub process: Instance,
     /// Hashes keys for the algorithms that do.
     pub seed: FleetSeed,
+    /// Over so many connections, new ones are refused.
+    pub connections_max: u32,
+    /// The connections of each source, and how many the machine has room for.
+    pub capacity: Arc<Capacity>,
 }
 
 /// A listener, ready to serve.
@@ -99,7 +104,8 @@ pub const LISTENER_PLACES_MAX: usize = 1 << 16;
 
 impl Snapshot {
     /// Makes `config` ready. `filters` are its filters, loaded with [`filter_settings`].
-    /// Endpoints that `previous` also has keep their loads.
+    /// Endpoints that `previous` also has keep their loads. `capacity` is the same for all
+    /// Snapshots of a process.
     ///
     /// # Errors
     /// What a checked config can still ask too much of.
@@ -109,6 +115,7 @@ impl Snapshot {
         previous: Option<&Snapshot>,
         schemas: &Schemas,
         registry: &mut Registry,
+        capacity: &Arc<Capacity>,
     ) -> Result<Snapshot, SnapshotError> {
         assert_eq!(filters.len(), config.filters.len(), "every filter of the config is loaded");
         let settings = filter_settings(&config);
@@ -127,6 +134,11 @@ impl Snapshot {
             filters,
             process: registry.instance(schemas.process.id, &[]),
             seed,
+            connections_max: match config.runtime.connections_max {
+                Count::Auto => capacity.connections_auto,
+                Count::Exactly(count) => count,
+            },
+            capacity: Arc::clone(capacity),
             config,
         })
     }

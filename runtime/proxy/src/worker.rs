@@ -7,11 +7,13 @@ use std::sync::Arc;
 
 use penstock_balance::{EndpointId, Pick, ShardState, TriedSet};
 use penstock_config::ClusterId;
-use penstock_env::{Env, Map, MapSeed, Rng, Stream, Time};
+use penstock_env::{Env, Rng, Stream, Time};
 use penstock_filter_host::{EnvWorld, Filters};
 use penstock_telemetry::access::AccessRecord;
+use penstock_telemetry::metrics::Instance;
 
-use crate::admission::{ConnectionPlace, Queue, Upstream};
+use crate::admission::{ConnectionPlace, Open, Queue, Upstream};
+use crate::capacity::SourcePlace;
 use crate::failure::Cause;
 use crate::housekeeping;
 use crate::http1::Scratch;
@@ -54,11 +56,12 @@ struct Inner<E: Env> {
     filters: Filters,
     shard: usize,
     schemas: Arc<Schemas>,
+    /// Counters of the process: the same in every snapshot.
+    process: Instance,
     plan: RefCell<Rc<Plan<E>>>,
     #[expect(clippy::vec_box, reason = "they move in and out of tasks: a pointer, not 600 bytes")]
     scratch: RefCell<Vec<Box<Scratch>>>,
     rng: RefCell<Rng>,
-    sources: RefCell<Map<IpAddr, u32>>,
     connections: Cell<usize>,
     requests: Cell<usize>,
     draining: Cell<bool>,
@@ -136,17 +139,14 @@ impl<E: Env> Plan<E> {
         }
     }
 
-    /// A place for another connection of a cluster: a free one, or that of the connection which
-    /// this shard has had unused for longest.
-    pub(crate) fn connection_place(&self, cluster: ClusterId) -> Option<ConnectionPlace> {
-        let ready = self.cluster(cluster);
-        let max = ready.config.limits.connections_max;
-        ready.in_use.connect(max).or_else(|| {
-            let pools = self.clusters[cluster.index()].pools.iter();
-            let unused = pools.filter_map(|pool| Some((pool.oldest()?, pool)));
-            unused.min_by_key(|(since, _)| *since)?.1.drop_oldest();
-            ready.in_use.connect(max)
-        })
+    /// Drops the connection to a cluster that was unused for longest; whether there was one.
+    fn drop_unused(&self, cluster: ClusterId) -> bool {
+        drop_oldest(&self.clusters[cluster.index()].pools)
+    }
+
+    /// The same of all clusters.
+    fn drop_any_unused(&self) -> bool {
+        drop_oldest(self.clusters.iter().flat_map(|cluster| &cluster.pools))
     }
 
     /// Drops unused connections that are too old or were closed, and all those of clusters in
@@ -163,6 +163,13 @@ impl<E: Env> Plan<E> {
     }
 }
 
+/// Drops the connection that was unused for longest in any of these pools.
+fn drop_oldest<'a, S: Stream>(pools: impl IntoIterator<Item = &'a Pool<S>>) -> bool {
+    let unused = pools.into_iter().filter_map(|pool| Some((pool.oldest()?, pool)));
+    let oldest = unused.min_by_key(|(since, _)| *since);
+    oldest.inspect(|(_, pool)| pool.drop_oldest()).is_some()
+}
+
 impl<E: Env> Worker<E> {
     /// A proxy for shard number `shard`. `stopwatch_ns` is a clock that runs while a filter does,
     /// to measure what it costs; a constant where nothing is measured.
@@ -177,17 +184,17 @@ impl<E: Env> Worker<E> {
         let filters = Filters::new(shard, Rc::new(EnvWorld::new(env.clone(), stopwatch_ns)));
         filters.apply(&snapshot.filters);
         let mut rng = Rng::new(env.random());
+        let process = snapshot.process.clone();
         let plan = RefCell::new(Rc::new(Plan::new(snapshot, &mut rng)));
-        let sources = RefCell::new(Map::with_hasher(MapSeed::new(env.random())));
         let inner = Inner {
             env,
             filters,
             shard,
             schemas,
+            process,
             plan,
             scratch: RefCell::default(),
             rng: RefCell::new(rng),
-            sources,
             connections: Cell::new(0),
             requests: Cell::new(0),
             draining: Cell::new(false),
@@ -330,6 +337,35 @@ impl<E: Env> Worker<E> {
         ready.balancer.pick(&pick, rng, &mut state.balance.borrow_mut())
     }
 
+    /// A place for another connection of a cluster: a free one, or that of the connection which
+    /// this shard has had unused for longest. The appliance's limit is not asked: what was
+    /// accepted under it is served.
+    pub(crate) fn connection_place(
+        &self,
+        plan: &Plan<E>,
+        cluster: ClusterId,
+    ) -> Option<ConnectionPlace> {
+        let ready = plan.cluster(cluster);
+        let (max, in_use) = (ready.config.limits.connections_max, &ready.in_use);
+        let (process, gauge) = (&self.inner.process, self.inner.schemas.process.connections);
+        let place = || in_use.connect(max, || Open::new(process, self.inner.shard, gauge));
+        place().or_else(|| plan.drop_unused(cluster).then(place).flatten())
+    }
+
+    /// Counts downstream connections among all of the appliance's.
+    fn shift_connections(&self, by: i64) {
+        let inner = &self.inner;
+        inner.process.shard(inner.shard).shift(inner.schemas.process.connections, by);
+    }
+
+    /// Whether the appliance has room for another connection, or this shard can make some.
+    fn has_room(&self, plan: &Plan<E>) -> bool {
+        let gauge = self.inner.schemas.process.connections;
+        let is_full =
+            || self.inner.process.gauge(gauge) >= i64::from(plan.snapshot.connections_max);
+        !is_full() || (plan.drop_any_unused() && !is_full())
+    }
+
     /// A random number below `bound`, for weighted choices.
     pub(crate) fn below(&self, bound: u32) -> u32 {
         self.inner.rng.borrow_mut().below(bound)
@@ -383,24 +419,30 @@ impl<E: Env> Worker<E> {
         let (block, ids) = (ready.metrics.shard(self.inner.shard), &self.inner.schemas.listener);
         block.increment(ids.connections);
         let limits = &ready.config.limits;
-        // The whole appliance's: the shards' gauges added up.
-        if ready.metrics.gauge(ids.active) >= i64::from(limits.connections_max) {
+        // Counts are the whole appliance's, added up over shards: those that accept in the same
+        // instant may each be one too many.
+        if ready.metrics.gauge(ids.active) >= i64::from(limits.connections_max)
+            || !self.has_room(&plan)
+        {
             self.count_failure(&plan, Cause::ConnectionsMax);
             return None;
         }
-        if let Some(source) = source {
-            let mut sources = self.inner.sources.borrow_mut();
-            let count = sources.entry(source).or_insert(0);
-            if *count >= limits.source_connections_max {
-                self.count_failure(&plan, Cause::SourceConnectionsMax);
-                return None;
+        let source = match source {
+            None => None,
+            Some(source) => {
+                let place = plan.snapshot.capacity.enter(source, limits.source_connections_max);
+                if place.is_none() {
+                    self.count_failure(&plan, Cause::SourceConnectionsMax);
+                    return None;
+                }
+                place
             }
-            *count += 1;
-        }
+        };
         block.shift(ids.active, 1);
         self.inner.connections.set(self.inner.connections.get() + 1);
+        self.shift_connections(1);
         let listener_metrics = ready.metrics.clone();
-        Some(ConnectionGuard { worker: self.clone(), source, listener_metrics })
+        Some(ConnectionGuard { worker: self.clone(), listener_metrics, _source: source })
     }
 
     /// Drops unused upstream connections that are too old or were closed.
@@ -412,24 +454,16 @@ impl<E: Env> Worker<E> {
 /// A downstream connection in the counts, until it is dropped.
 pub(crate) struct ConnectionGuard<E: Env> {
     worker: Worker<E>,
-    source: Option<IpAddr>,
-    listener_metrics: penstock_telemetry::metrics::Instance,
+    listener_metrics: Instance,
+    _source: Option<SourcePlace>,
 }
 
 impl<E: Env> Drop for ConnectionGuard<E> {
     fn drop(&mut self) {
         let inner = &self.worker.inner;
         inner.connections.set(inner.connections.get() - 1);
+        self.worker.shift_connections(-1);
         self.listener_metrics.shard(inner.shard).shift(inner.schemas.listener.active, -1);
-        if let Some(source) = self.source {
-            let mut sources = inner.sources.borrow_mut();
-            if let Some(count) = sources.get_mut(&source) {
-                *count -= 1;
-                if *count == 0 {
-                    sources.remove(&source);
-                }
-            }
-        }
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod access_log;
 mod admin;
+mod capacity;
 mod check;
 mod demo;
 mod drain;

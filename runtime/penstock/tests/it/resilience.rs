@@ -52,7 +52,9 @@ fn without_descriptors_it_waits_for_some_and_does_not_spin() {
         return;
     }
     let (origin, folder) = (Origin::named("one"), Folder::new());
-    write_config(&folder, &origin.config());
+    // Without this it would refuse connections before it ran out of descriptors.
+    let runtime = "[runtime]\nshards = 2\npin = false\nconnections_max = 10_000\n";
+    write_config(&folder, &(runtime.to_owned() + &origin.config()));
     let mut command = Command::new("prlimit");
     command.arg("--nofile=128:128").arg(env!("CARGO_BIN_EXE_penstock"));
     let penstock = Penstock::start_by(command, folder);

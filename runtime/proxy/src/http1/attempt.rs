@@ -184,7 +184,7 @@ async fn connect<E: Env>(
     deadlines: &Deadlines,
 ) -> Result<Upstream<E::Stream>, Cause> {
     let (worker, ready) = (exchange.worker, exchange.plan.cluster(cluster));
-    let _place = match exchange.plan.connection_place(cluster) {
+    let _place = match worker.connection_place(exchange.plan, cluster) {
         Some(place) => place,
         None => match wait_to_connect(exchange, cluster, endpoint, deadlines).await? {
             Found::Unused(up) => return Ok(up),

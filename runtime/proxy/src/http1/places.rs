@@ -123,7 +123,7 @@ pub(crate) async fn wait_to_connect<E: Env>(
     let waiting =
         plan.queue(cluster).wait_for(env, limits.queued_max, begun + timeouts.queue, || {
             let unused = plan.pool(cluster, endpoint).take(env.now(), timeouts.keep_alive);
-            let place = || plan.connection_place(cluster).map(Found::Place);
+            let place = || exchange.worker.connection_place(plan, cluster).map(Found::Place);
             unused.map(Found::Unused).or_else(place)
         });
     let found = watched(exchange, deadlines, waiting).await;
