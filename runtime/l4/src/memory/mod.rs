@@ -8,6 +8,7 @@ mod prefixes;
 
 use core::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::value::{
     Address, Backend, Bucket, Counters, Flow, FlowKey, Settings, SourceRule, Vip, VipKey,
@@ -36,7 +37,7 @@ pub struct MemoryTables {
     settings: Settings,
     services: BTreeMap<VipKey, u16>,
     vips: Vec<Option<Vip>>,
-    rings: Vec<Box<[u32]>>,
+    rings: Vec<Option<Arc<[u32]>>>,
     backends: Vec<Option<Backend>>,
     new_flows: Cache<Flow>,
     proven_flows: Cache<Flow>,
@@ -97,16 +98,17 @@ impl MemoryTables {
         }
     }
 
-    /// Sets a Maglev table: indices of backends. False when it is not of [`MAGLEV_SLOTS`] slots.
-    pub fn set_ring(&mut self, ring: u32, slots: Box<[u32]>) -> bool {
+    /// Sets a Maglev table: indices of backends, shared by all lanes. False when it is not of
+    /// [`MAGLEV_SLOTS`] slots.
+    pub fn set_ring(&mut self, ring: u32, slots: Arc<[u32]>) -> bool {
         if slots.len() != MAGLEV_SLOTS as usize {
             return false;
         }
         let ring = ring as usize;
         if self.rings.len() <= ring {
-            self.rings.resize_with(ring + 1, Box::default);
+            self.rings.resize(ring + 1, None);
         }
-        self.rings[ring] = slots;
+        self.rings[ring] = Some(slots);
         true
     }
 
@@ -165,7 +167,7 @@ impl Tables for MemoryTables {
     }
 
     fn slot(&self, ring: u32, slot: u32) -> Option<u32> {
-        self.rings.get(ring as usize)?.get(slot as usize).copied()
+        self.rings.get(ring as usize)?.as_ref()?.get(slot as usize).copied()
     }
 
     fn backend(&self, index: u32) -> Option<&Backend> {

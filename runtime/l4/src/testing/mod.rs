@@ -13,5 +13,5 @@ mod world;
 pub use generate::{Dice, Generator, make_partial};
 pub use property::{check_bytes, check_sequence};
 pub use spec::{Carried, Spec, reply_to};
-pub use verify::{Outer, inside, transport_checksum_holds, verify};
+pub use verify::{Outer, inside, repair_v4_header, transport_checksum_holds, verify};
 pub use world::{ETHERNET_BYTES, World, client_v4, client_v6, encaps, world};

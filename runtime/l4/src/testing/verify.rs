@@ -56,6 +56,21 @@ pub(super) fn fill_transport_checksum(
     transport[at..at + 2].copy_from_slice(&checksum.to_be_bytes());
 }
 
+/// Makes the checksum of a frame's IPv4 header right, if it has one.
+pub fn repair_v4_header(frame: &mut [u8]) {
+    let Some(packet) = frame.get_mut(ETHERNET_BYTES..) else { return };
+    let length = packet.first().map_or(0, |first| usize::from(first & 15) * 4);
+    let is_v4 = packet.first().is_some_and(|first| first >> 4 == 4);
+    if let Some(header) = packet.get_mut(..length)
+        && is_v4
+        && length >= 20
+    {
+        header[10..12].fill(0);
+        let checksum = internet_checksum(&[header]);
+        header[10..12].copy_from_slice(&checksum.to_be_bytes());
+    }
+}
+
 /// Whether a transport's checksum is right; what has none is right.
 pub fn transport_checksum_holds(
     transport: &[u8],

@@ -1,5 +1,7 @@
 //! A small world of VIPs in all modes, as data: for the tables in memory and for BPF maps alike.
 
+use std::sync::{Arc, LazyLock};
+
 use crate::memory::{Limits, MemoryTables};
 use crate::value::{
     Address, Backend, Link, Pool, Settings, SourceRule, Timeouts, Vip, VipKey, action, encap, mode,
@@ -20,21 +22,23 @@ pub struct World {
     /// VIPs by number.
     pub vips: Vec<(u16, Vip)>,
     /// Maglev tables: backends by slot.
-    pub rings: Vec<Box<[u32]>>,
+    pub rings: Vec<Arc<[u32]>>,
     /// Backends by index.
     pub backends: Vec<(u32, Backend)>,
     /// Rules by prefix (length as of IPv6).
     pub sources: Vec<(Address, u8, SourceRule)>,
     /// When it begins.
     pub start: Tick,
+    /// How many entries either table of flows has.
+    pub flows_max: usize,
 }
 
 impl World {
     /// The world in memory, for one lane.
     pub fn tables(&self, lane: u32) -> MemoryTables {
         let limits = Limits {
-            new_flows_max: 4_096,
-            proven_flows_max: 4_096,
+            new_flows_max: self.flows_max,
+            proven_flows_max: self.flows_max,
             buckets_max: 64,
             vips_max: 64,
             backends_max: 64,
@@ -130,8 +134,6 @@ pub fn world() -> World {
     services.push((VipKey::address(pool_v4.address), 0));
     services.push((VipKey::address(pool_v6.address), 0));
     let backends: Vec<_> = (0..6).map(|index| (index, backend(index))).collect();
-    // Not Maglev's, but as even: who tests the look-up needs to know what is where.
-    let ring = |first: u32| (0..MAGLEV_SLOTS).map(|slot| first + slot % 3).collect();
     let rule = |action, rate, burst| SourceRule { action, zero: [0; 3], rate, burst };
     World {
         settings: Settings {
@@ -145,7 +147,7 @@ pub fn world() -> World {
         },
         services,
         vips,
-        rings: vec![ring(0), ring(3)],
+        rings: RINGS.to_vec(),
         backends,
         sources: vec![
             (client_v4(66), 128, rule(action::DENY, 0, 0)),
@@ -154,8 +156,13 @@ pub fn world() -> World {
             (client_v4(128), 96 + 25, rule(action::RATE, 64, 10)),
         ],
         start: Tick(1_000_000),
+        flows_max: 1_024,
     }
 }
+
+/// Not Maglev's, but as even: who tests the look-up needs to know what is where.
+static RINGS: LazyLock<[Arc<[u32]>; 2]> =
+    LazyLock::new(|| [0, 3].map(|first| (0..MAGLEV_SLOTS).map(|slot| first + slot % 3).collect()));
 
 /// Backends 0 to 2 have IPv4, 3 to 5 IPv6; 1 and 4 have a port and a next hop of their own.
 fn backend(index: u32) -> Backend {

@@ -4,7 +4,7 @@ use super::Appliance;
 use crate::conntrack::seen;
 use crate::testing::{
     Carried, ETHERNET_BYTES, Outer, Spec, client_v4, client_v6, encaps, inside, make_partial,
-    reply_to, transport_checksum_holds, world,
+    repair_v4_header, reply_to, transport_checksum_holds, world,
 };
 use crate::value::{Address, Backend, encap, mode, state};
 use crate::{Cause, Tenure, Verdict};
@@ -125,9 +125,10 @@ fn the_mss_of_a_syn_is_lowered_wherever_it_stands() {
         (vec![3, 3, 7], 1_460, 1_436),
         (vec![], 1_436, 1_436),
         (vec![], 536, 536),
-        // The end of the list; an option that claims less than itself.
+        // The end of the list; an option that claims less than itself; another length than 4.
         (vec![0], 1_460, 1_460),
         (vec![9, 1], 1_460, 1_460),
+        (vec![2, 3, 0], 1_460, 1_436),
         (vec![1; 10], 1_460, 1_460),
     ] {
         let mut request = segment(GRE_V4, 40_000, SYN);
@@ -138,6 +139,35 @@ fn the_mss_of_a_syn_is_lowered_wherever_it_stands() {
         let at = ETHERNET_BYTES + 24 + 20 + 20 + before.len() + 2;
         let after = u16::from_be_bytes([out[at], out[at + 1]]);
         assert_eq!(after, expected, "{before:?} {value}");
+    }
+}
+
+#[test]
+fn what_follows_the_options_is_not_taken_for_one() {
+    let mut request = segment(GRE_V4, 40_000, SYN);
+    request.carried = Carried::Tcp { flags: SYN, options: vec![1, 1, 1, 1] };
+    request.payload = vec![2, 4, 0xff, 0xff];
+    let frame = request.frame();
+    let out = Appliance::of(&world()).sends(&frame);
+    assert_eq!(inside(&out[ETHERNET_BYTES..]).expect("sound").carried, frame[ETHERNET_BYTES..]);
+}
+
+#[test]
+fn the_outer_packet_has_the_class_of_the_inner() {
+    for (vip, ..) in tunnels() {
+        let mut frame = segment(vip, 40_000, SYN).frame();
+        // RFC 6040: a congestion mark must come through.
+        let class = 0xb9;
+        if vip.is_v4() {
+            frame[ETHERNET_BYTES + 1] = class;
+            repair_v4_header(&mut frame);
+        } else {
+            frame[ETHERNET_BYTES..][..2].copy_from_slice(&[0x60 | class >> 4, class << 4]);
+        }
+        let out = Appliance::of(&world()).sends(&frame);
+        let outer = &out[ETHERNET_BYTES..];
+        let found = if outer[0] >> 4 == 4 { outer[1] } else { outer[0] << 4 | outer[1] >> 4 };
+        assert_eq!(found, class);
     }
 }
 

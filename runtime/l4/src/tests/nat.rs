@@ -6,7 +6,7 @@ use crate::testing::{
     Carried, ETHERNET_BYTES, Spec, World, client_v4, client_v6, encaps, inside, reply_to, world,
 };
 use crate::value::{Address, Flow, role, state};
-use crate::{Cause, Tenure, Verdict};
+use crate::{Cause, Tenure, Tick, Verdict};
 
 const SYN: u8 = 0x02;
 const SYN_ACK: u8 = 0x12;
@@ -202,6 +202,8 @@ fn either_entry_is_made_anew_of_the_other() {
 fn no_two_flows_share_a_port_towards_a_backend() {
     let mut world = world();
     world.settings.pool_v4.lane_ports = 40;
+    // So many that none is pushed out.
+    world.flows_max = 8_192;
     let mut appliance = Appliance::of(&world);
     let mut seen_ports = std::collections::BTreeSet::new();
     let mut exhausted = 0;
@@ -339,4 +341,119 @@ fn another_family_than_the_vips_has_no_backend() {
     let mut appliance = Appliance::of(&other);
     let (verdict, _) = appliance.takes(&segment(true, 40_000, SYN));
     assert_eq!(verdict, Verdict::Drop(Cause::PortsExhausted));
+}
+
+#[test]
+fn a_flow_whose_port_another_one_has_begins_anew() {
+    let mut appliance = Appliance::of(&world());
+    let out = appliance.connect(true, 40_000);
+    // Pushed out, and taken by another client since.
+    let flows = appliance.tables.flows(Tenure::Proven);
+    let (key, flow) = { flows }.find(|(_, flow)| flow.role == role::RETURN).expect("one");
+    let other = Flow { destination: client_v4(2), ..flow };
+    crate::Tables::put_flow(&appliance.tables, Tenure::Proven, &key, &other);
+    appliance.wait(2_000);
+    let again = appliance.sends(&segment(true, 40_000, ACK));
+    let tuple = ETHERNET_BYTES + 12..ETHERNET_BYTES + 24;
+    assert_ne!(again[tuple.clone()], out[tuple], "another port");
+    let kept = crate::Tables::flow(&appliance.tables, Tenure::Proven, &key).expect("still there");
+    assert_eq!(kept.get().destination, client_v4(2));
+    // The other way round: an answer for a flow that goes elsewhere now is for nobody.
+    let mut appliance = Appliance::of(&world());
+    let out = appliance.connect(true, 40_000);
+    let flows = appliance.tables.flows(Tenure::Proven);
+    let (key, flow) = { flows }.find(|(_, flow)| flow.role == role::FORWARD).expect("one");
+    let elsewhere = Flow { source_port: 1, ..flow };
+    crate::Tables::put_flow(&appliance.tables, Tenure::Proven, &key, &elsewhere);
+    appliance.wait(2_000);
+    let (verdict, _) = appliance.takes(&reply_to(&out, ACK).expect("an answer"));
+    assert_eq!(verdict, Verdict::Pass(Cause::NotOurs));
+}
+
+#[test]
+fn packets_of_one_direction_keep_both_alive_and_the_way_back_up_to_date() {
+    let mut appliance = Appliance::of(&world());
+    let request = Spec::new((client(true), 40_000), (vip(true), 53), Carried::Udp);
+    let out = appliance.sends(&request.frame());
+    let mut from_elsewhere = request.frame();
+    from_elsewhere[6..12].copy_from_slice(&[4, 0, 0, 0, 0, 4]);
+    for _ in 0..10 {
+        appliance.wait(10_000);
+        assert_eq!(appliance.sends(&from_elsewhere)[ETHERNET_BYTES..], out[ETHERNET_BYTES..]);
+    }
+    let back = appliance.sends(&reply_to(&out, 0).expect("an answer"));
+    assert_eq!(back[..6], [4, 0, 0, 0, 0, 4], "by the router that the client now comes from");
+}
+
+#[test]
+fn flows_of_a_vip_that_is_another_one_now_are_no_flows() {
+    let mut appliance = Appliance::of(&world());
+    let out = appliance.connect(true, 40_000);
+    let (number, vip) = world().vips[0];
+    appliance.tables.set_vip(number, Some(crate::value::Vip { generation: 2, ..vip }));
+    let (verdict, _) = appliance.takes(&reply_to(&out, ACK).expect("an answer"));
+    assert_eq!(verdict, Verdict::Pass(Cause::NotOurs));
+    appliance.sends(&segment(true, 40_000, ACK));
+    assert_eq!((appliance.count(Tenure::New), appliance.count(Tenure::Proven)), (2, 0));
+}
+
+#[test]
+fn an_entry_from_a_clock_a_moment_ahead_is_young() {
+    let now = Tick(5);
+    assert_eq!(now.since(3), 2);
+    assert_eq!(now.since(u32::MAX), 6, "over the wrap");
+    assert_eq!(now.since(6), 0);
+    assert_eq!(now.since(1_000), 0);
+    assert!(now.since(2_000) > 1 << 31, "that is no moment");
+}
+
+#[test]
+fn an_error_keeps_no_flow_alive_and_costs_no_token() {
+    let mut appliance = Appliance::of(&world());
+    let from = client_v4(130);
+    let request = Spec::new((from, 40_000), (vip(true), 53), Carried::Udp).frame();
+    let out = appliance.sends(&request);
+    let back = appliance.sends(&reply_to(&out, 0).expect("an answer"));
+    let icmp = Carried::Icmp { icmp_type: 3, code: 3 };
+    let mut error = Spec::new((from, 0), (vip(true), 0), icmp);
+    error.payload = back[ETHERNET_BYTES..].to_vec();
+    for _ in 0..40 {
+        appliance.sends(&error.frame());
+    }
+    appliance.wait(29_000);
+    appliance.sends(&error.frame());
+    appliance.wait(1_001);
+    assert_eq!(appliance.takes(&error.frame()).0, Verdict::Drop(Cause::IcmpUnrelated));
+}
+
+#[test]
+fn an_error_for_another_than_who_sent_the_packet_is_not_ours() {
+    let mut appliance = Appliance::of(&world());
+    let out = appliance.connect(true, 40_000);
+    let back = appliance.sends(&reply_to(&out, ACK).expect("an answer"));
+    let icmp = Carried::Icmp { icmp_type: 3, code: 4 };
+    let mut error = Spec::new((client_v4(250), 0), (encaps()[2].0, 0), icmp);
+    error.payload = back[ETHERNET_BYTES..].to_vec();
+    assert_eq!(appliance.takes(&error.frame()).0, Verdict::Pass(Cause::NotOurs));
+}
+
+#[test]
+fn no_udp_checksum_stays_none_and_none_becomes_none() {
+    let mut appliance = Appliance::of(&world());
+    let request = Spec::new((client(true), 40_000), (vip(true), 53), Carried::Udp);
+    let checksum = ETHERNET_BYTES + 20 + 6;
+    let mut frame = request.frame();
+    frame[checksum..][..2].fill(0);
+    // RFC 768: all zero means that the sender made none.
+    assert_eq!(appliance.sends(&frame)[checksum..][..2], [0, 0]);
+    // Two bytes of payload that make the translated checksum zero, which is sent as all ones.
+    let mut zeros = 0;
+    for word in 0..=u16::MAX {
+        let mut request = request.clone();
+        request.payload = word.to_be_bytes().to_vec();
+        let out = appliance.sends(&request.frame());
+        assert_ne!(out[checksum..][..2], [0, 0]);
+        zeros += usize::from(out[checksum..][..2] == [0xff, 0xff]);
+    }
+    assert_eq!(zeros, 1);
 }

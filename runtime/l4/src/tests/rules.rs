@@ -1,7 +1,9 @@
 //! Which packets are passed, dropped and counted, and why.
 
 use super::Appliance;
-use crate::testing::{Carried, ETHERNET_BYTES, Spec, client_v4, client_v6, encaps, world};
+use crate::testing::{
+    Carried, ETHERNET_BYTES, Spec, client_v4, client_v6, encaps, repair_v4_header, world,
+};
 use crate::value::{Address, action};
 use crate::{Buffer, Cause, Subject, Tick, Verdict, handle};
 
@@ -27,14 +29,8 @@ fn check(frame: &[u8], expected: Verdict) {
 fn with(spec: &Spec, at: usize, byte: u8) -> Vec<u8> {
     let mut frame = spec.frame();
     frame[ETHERNET_BYTES + at] = byte;
-    if spec.source.is_v4() {
-        let header = ETHERNET_BYTES..ETHERNET_BYTES + 20 + spec.options.len();
-        frame[ETHERNET_BYTES + 10..][..2].fill(0);
-        let pairs = frame[header].chunks(2);
-        let mut sum: u32 = pairs.map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
-        sum = (sum & 0xffff) + (sum >> 16);
-        let checksum = !((sum & 0xffff) + (sum >> 16)) as u16;
-        frame[ETHERNET_BYTES + 10..][..2].copy_from_slice(&checksum.to_be_bytes());
+    if at != 0 {
+        repair_v4_header(&mut frame);
     }
     frame
 }
@@ -171,7 +167,8 @@ fn fragments_for_our_addresses_are_dropped_and_others_passed() {
         }
     }
     // RFC 6946: an atomic fragment is a whole packet.
-    for (offset, dropped) in [([0, 0], false), ([0, 1], true), ([0, 8], true)] {
+    // The two bits before the last are reserved and ignored (RFC 8200 §4.5).
+    for (offset, dropped) in [([0, 0], false), ([0, 6], false), ([0, 1], true), ([0, 8], true)] {
         let mut spec = syn(client_v6(1), nat_v6());
         spec.extensions = vec![(44, [&offset[..], &[0, 0, 0, 9]].concat())];
         if dropped {
@@ -200,6 +197,9 @@ fn sources_that_nobody_has_begin_no_flow() {
     // An IPv4 address in an IPv6 packet would be taken for that of an IPv4 packet.
     let mut frame = syn(client_v6(1), nat_v6()).frame();
     frame[ETHERNET_BYTES + 8..][..16].copy_from_slice(&client_v4(1).octets());
+    check(&frame, martian);
+    let mut frame = syn(client_v6(1), nat_v6()).frame();
+    frame[ETHERNET_BYTES + 24..][..16].copy_from_slice(&NAT_V4.octets());
     check(&frame, martian);
 }
 
