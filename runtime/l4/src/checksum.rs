@@ -57,11 +57,10 @@ impl Sum {
     /// The sum in 16 bits.
     #[inline(always)]
     pub(crate) fn fold(self) -> u16 {
+        // At most 2^33 - 2, then 0x1fffe, then 0xffff.
         let sum = (self.0 & 0xffff_ffff) + (self.0 >> 32);
         let sum = (sum & 0xffff) + (sum >> 16 & 0xffff) + (sum >> 32);
-        let sum = (sum & 0xffff) + (sum >> 16);
-        let sum = (sum & 0xffff) + (sum >> 16);
-        sum as u16
+        ((sum & 0xffff) + (sum >> 16)) as u16
     }
 
     /// The checksum of what was summed.

@@ -26,7 +26,7 @@ fn decide<P: Packet, T: Tables>(
     now: Tick,
     account: &mut Account,
 ) -> Verdict {
-    let mut view = match parse(packet) {
+    let mut view = match parse(packet, now) {
         Ok(view) => view,
         Err(verdict) => return verdict,
     };
@@ -45,6 +45,7 @@ fn decide<P: Packet, T: Tables>(
         Kind::Fragment => return fragment(tables, &view, account),
         Kind::Other => return Verdict::Pass(Cause::NotOurs),
     }
+    view.forget(now);
     let known = find(tables, &view, now);
     account.vip = known.vip();
     if known.is_from_client() && !sources::admits(tables, rule, &view, now) {
@@ -61,6 +62,7 @@ fn decide<P: Packet, T: Tables>(
         },
     };
     account.backend = onward.index;
+    view.forget(now);
     match onward.flow {
         None => dsr::send(packet, tables, &view, onward.vip, onward.backend),
         Some(flow) => {

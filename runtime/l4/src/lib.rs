@@ -48,6 +48,7 @@ pub use hash::flow_hash;
 pub use memory::MemoryTables;
 pub use packet::Packet;
 pub use tables::{Count, Subject, Tables, Tenure};
+pub use word::forget;
 
 #[cfg(test)]
 mod tests;

@@ -4,8 +4,10 @@
 //! [`Cause`]. Whether the packet concerns us is not decided here.
 
 use crate::checksum::Sum;
+use crate::conntrack::Tick;
 use crate::packet::{Fields, Packet};
 use crate::value::{Address, FlowKey};
+use crate::word::forget;
 use crate::{Cause, Verdict};
 
 /// What a packet is.
@@ -41,6 +43,34 @@ pub(crate) struct View {
     pub(crate) quote: usize,
 }
 
+impl View {
+    /// Lets the verifier forget by which way the packet was looked through.
+    #[inline(always)]
+    pub(crate) fn forget(&mut self, now: Tick) {
+        let salt = u64::from(now.0);
+        self.transport = forget(self.transport as u64, salt) as usize;
+        self.length = forget(self.length as u64, salt) as usize;
+        self.flags = forget(u64::from(self.flags), salt) as u8;
+        self.is_v4 = forget(u64::from(self.is_v4), salt) != 0;
+        self.kind = Kind::of(forget(self.kind as u64, salt));
+    }
+}
+
+impl Kind {
+    /// The kind of this number.
+    #[inline(always)]
+    fn of(number: u64) -> Self {
+        match number {
+            0 => Kind::Tcp,
+            1 => Kind::Udp,
+            2 => Kind::Echo,
+            3 => Kind::IcmpError,
+            4 => Kind::Fragment,
+            _ => Kind::Other,
+        }
+    }
+}
+
 /// Protocols by number (IANA).
 pub(crate) mod protocol {
     pub(crate) const HOP_BY_HOP: u8 = 0;
@@ -74,12 +104,24 @@ const OPTION_WORDS_MAX: usize = 10;
 
 /// Looks a packet through, or says what becomes of it.
 #[inline(always)]
-pub(crate) fn parse<P: Packet>(packet: &P) -> Result<View, Verdict> {
+pub(crate) fn parse<P: Packet>(packet: &P, now: Tick) -> Result<View, Verdict> {
+    let mut view = if is_v4::<P>(packet)? { parse_v4(packet)? } else { parse_v6(packet)? };
+    let salt = u64::from(now.0);
+    view.transport = forget(view.transport as u64, salt) as usize;
+    if view.kind != Kind::Fragment {
+        parse_transport(packet, &mut view)?;
+    }
+    view.forget(now);
+    Ok(view)
+}
+
+/// Which kind of packet the link header announces.
+#[inline(always)]
+fn is_v4<P: Packet>(packet: &P) -> Result<bool, Verdict> {
     if P::LINK_BYTES == 0 {
-        let Some(first) = packet.bytes::<1>(0) else { return Err(Verdict::Pass(Cause::NotIp)) };
-        return match first[0] >> 4 {
-            4 => parse_v4(packet),
-            6 => parse_v6(packet),
+        return match packet.bytes::<1>(0).map(|first| first[0] >> 4) {
+            Some(4) => Ok(true),
+            Some(6) => Ok(false),
             _ => Err(Verdict::Pass(Cause::NotIp)),
         };
     }
@@ -88,8 +130,8 @@ pub(crate) fn parse<P: Packet>(packet: &P) -> Result<View, Verdict> {
         return Err(Verdict::Pass(Cause::GroupFrame));
     }
     match u16::from_be(ethernet.u16::<12>()) {
-        ETHERTYPE_V4 => parse_v4(packet),
-        ETHERTYPE_V6 => parse_v6(packet),
+        ETHERTYPE_V4 => Ok(true),
+        ETHERTYPE_V6 => Ok(false),
         // IEEE 802.1Q, 802.1ad, and what was used before it.
         0x8100 | 0x88a8 | 0x9100 => Err(Verdict::Pass(Cause::Vlan)),
         _ => Err(Verdict::Pass(Cause::NotIp)),
@@ -153,9 +195,8 @@ fn parse_v4<P: Packet>(packet: &P) -> Result<View, Verdict> {
     // More fragments follow, or this is not the first.
     if fragment & 0x3fff != 0 {
         view.kind = Kind::Fragment;
-        return Ok(view);
     }
-    parse_transport(packet, view)
+    Ok(view)
 }
 
 #[inline(always)]
@@ -196,7 +237,7 @@ fn parse_v6<P: Packet>(packet: &P) -> Result<View, Verdict> {
             protocol::HOP_BY_HOP | protocol::DESTINATION | protocol::FRAGMENT => {}
             // Its destination may be a stop on the way only (RFC 8200 §4.4).
             protocol::ROUTING => return Err(Verdict::Pass(Cause::ExtensionHeaders)),
-            _ => return parse_transport(packet, view),
+            _ => return Ok(view),
         }
         let Some(extension) = packet.bytes::<8>(view.transport) else {
             return Err(Verdict::Drop(Cause::HeaderTruncated));
@@ -218,13 +259,13 @@ fn parse_v6<P: Packet>(packet: &P) -> Result<View, Verdict> {
         protocol::HOP_BY_HOP | protocol::DESTINATION | protocol::FRAGMENT | protocol::ROUTING => {
             Err(Verdict::Pass(Cause::ExtensionHeaders))
         }
-        _ => parse_transport(packet, view),
+        _ => Ok(view),
     }
 }
 
 /// Ports and flags of what the packet carries.
 #[inline(always)]
-fn parse_transport<P: Packet>(packet: &P, mut view: View) -> Result<View, Verdict> {
+fn parse_transport<P: Packet>(packet: &P, view: &mut View) -> Result<(), Verdict> {
     let end = P::LINK_BYTES + view.length;
     match view.key.protocol {
         protocol::TCP => {
@@ -260,7 +301,7 @@ fn parse_transport<P: Packet>(packet: &P, mut view: View) -> Result<View, Verdic
         protocol::ICMP | protocol::ICMPV6 => {
             // One of the other family runs over nothing.
             if view.is_v4 != (view.key.protocol == protocol::ICMP) {
-                return Ok(view);
+                return Ok(());
             }
             let Some(header) = packet.bytes::<8>(view.transport) else {
                 return Err(Verdict::Drop(Cause::HeaderTruncated));
@@ -276,7 +317,7 @@ fn parse_transport<P: Packet>(packet: &P, mut view: View) -> Result<View, Verdic
         }
         _ => {}
     }
-    Ok(view)
+    Ok(())
 }
 
 #[inline(always)]

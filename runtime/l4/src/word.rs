@@ -77,3 +77,33 @@ words! {
     load_u32, store_u32, u32, "u32";
     load_u64, store_u64, u64, "u64";
 }
+
+/// The same number, of which the BPF verifier knows nothing any more; elsewhere just the number.
+///
+/// The verifier walks through the program once for each state that it can tell apart, a million
+/// instructions at most. After a header has been looked through there are dozens of states that
+/// differ in nothing but a number that it followed: with that forgotten they are one. `salt` is
+/// any number that it does not know: read from a map, or given by a helper.
+#[inline(always)]
+pub fn forget(number: u64, salt: u64) -> u64 {
+    #[cfg(target_arch = "bpf")]
+    {
+        let mut number = number;
+        // SAFETY: arithmetic on two registers.
+        unsafe {
+            core::arch::asm!(
+                "{number} ^= {salt}",
+                "{number} ^= {salt}",
+                number = inout(reg) number,
+                salt = in(reg) salt,
+                options(pure, nomem, nostack),
+            );
+        }
+        number
+    }
+    #[cfg(not(target_arch = "bpf"))]
+    {
+        let _ = salt;
+        number
+    }
+}
