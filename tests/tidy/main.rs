@@ -58,6 +58,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("wasmtime", &["runtime/filter-host"]),
     ("h2", &["runtime/proxy"]),
     ("httparse", &["runtime/wire"]),
+    // One crate decides what is spoken and who is believed.
+    ("rustls", &["runtime/tls"]),
+    ("aws-lc-rs", &["runtime/tls"]),
     // The product reads its configuration in one place. Tools read manifests; `penstock filter`
     // is one, and reads a filter's test cases too.
     ("toml", &["config", "runtime/penstock", "tests", "packaging/xtask"]),
