@@ -1,0 +1,122 @@
+//! A listener's side of TLS: what it presents, what it asks for, what it speaks.
+
+use std::sync::Arc;
+
+use rustls::ServerConfig;
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoClientAuth, NoServerSessionStorage, UnbufferedServerConnection};
+use rustls::time_provider::TimeProvider;
+
+use crate::authorities::Authorities;
+use crate::certificate::Certificate;
+use crate::error::TlsError;
+use crate::explain::sentence;
+use crate::names::{Names, covers};
+use crate::provider::{Versions, provider};
+use crate::session::{Session, SessionError};
+use crate::store::Store;
+use crate::tickets::Tickets;
+
+/// What is done with a name that no certificate is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownName {
+    /// The handshake is refused.
+    Refuse,
+    /// The first certificate is presented.
+    First,
+}
+
+/// Whether peers have to show who they are.
+#[derive(Clone, Debug)]
+pub struct ClientCertificates {
+    /// Who may have signed theirs.
+    pub authorities: Authorities,
+    /// Whether one that shows none is refused.
+    pub required: bool,
+}
+
+/// What an [`Acceptor`] is made of.
+pub struct AcceptorSettings {
+    /// What is presented; at least one.
+    pub certificates: Vec<Certificate>,
+    /// What is done with other names.
+    pub unknown_name: UnknownName,
+    /// What is spoken.
+    pub versions: Versions,
+    /// Whose certificates are asked for, if any are.
+    pub clients: Option<ClientCertificates>,
+    /// Seals tickets; without it no session is resumed.
+    pub tickets: Option<Arc<Tickets>>,
+    /// Protocols by their ALPN names, the preferred one first.
+    pub protocols: Vec<Vec<u8>>,
+    /// Tells the time.
+    pub clock: Arc<dyn TimeProvider>,
+}
+
+/// A listener's side, ready for connections. Shared by all shards.
+#[derive(Debug)]
+pub struct Acceptor {
+    config: Arc<ServerConfig>,
+    store: Arc<Store>,
+}
+
+impl Acceptor {
+    /// Makes one.
+    ///
+    /// # Errors
+    /// No certificate, or authorities that nothing can be verified with.
+    pub fn new(settings: AcceptorSettings) -> Result<Acceptor, TlsError> {
+        let AcceptorSettings { certificates, unknown_name, versions, clients, .. } = settings;
+        if certificates.is_empty() {
+            return Err(TlsError::NothingToPresent);
+        }
+        let unusable =
+            |error: rustls::Error| TlsError::UnusableCertificate { reason: sentence(&error) };
+        let store = Arc::new(Store::new(certificates, unknown_name));
+        let builder = ServerConfig::builder_with_details(provider(), settings.clock)
+            .with_protocol_versions(versions.of_rustls())
+            .map_err(unusable)?
+            .with_client_cert_verifier(verifier(clients)?);
+        let mut config = builder.with_cert_resolver(Arc::clone(&store) as _);
+        config.alpn_protocols = settings.protocols;
+        // Tickets alone: a store of sessions would be a lock that every shard takes.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        match settings.tickets {
+            Some(tickets) => config.ticketer = tickets,
+            None => config.send_tls13_tickets = 0,
+        }
+        // RFC 8446 §8: early data can be replayed, and we don't take any.
+        config.max_early_data_size = 0;
+        Ok(Acceptor { config: Arc::new(config), store })
+    }
+
+    /// Begins a session for a connection that was accepted.
+    ///
+    /// # Errors
+    /// Something is wrong with our configuration.
+    pub fn begin(&self) -> Result<Session, SessionError> {
+        let connection = UnbufferedServerConnection::new(Arc::clone(&self.config))?;
+        Ok(Session::of_server(connection))
+    }
+
+    /// What it presents.
+    pub fn certificates(&self) -> &[Certificate] {
+        self.store.certificates()
+    }
+
+    /// Whether a connection that was opened for `server_name` may ask for `authority`.
+    pub fn serves(&self, server_name: &str, authority: &str) -> bool {
+        let served = self.store.named(Some(server_name));
+        covers(server_name, authority, served.map(|certificate| -> &Names { &certificate.names }))
+    }
+}
+
+fn verifier(clients: Option<ClientCertificates>) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
+    let Some(ClientCertificates { authorities, required }) = clients else {
+        return Ok(Arc::new(NoClientAuth));
+    };
+    let builder = WebPkiClientVerifier::builder_with_provider(authorities.0, provider());
+    let builder = if required { builder } else { builder.allow_unauthenticated() };
+    builder.build().map_err(|error| TlsError::UnusableAuthorities { reason: error.to_string() })
+}

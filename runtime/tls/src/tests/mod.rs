@@ -1,0 +1,8 @@
+//! Tests over both sides at once: authorities, certificates, whole sessions in memory.
+
+mod certificates;
+mod handshakes;
+mod names;
+mod tickets;
+mod world;
+mod x509;
