@@ -12,6 +12,7 @@ use crate::grammar::reader::{Node, Reader, TableReader};
 use crate::grammar::section::section;
 use crate::grammar::setting::{ListOf, Setting};
 use crate::grammar::tree::Tree;
+use crate::tls::{ClusterTls, VerifyEndpoint};
 use crate::values::address::EndpointAddress;
 use crate::values::units::Weight;
 
@@ -26,6 +27,8 @@ section! {
         }
         /// Who answers: addresses, or tables with an address and a weight.
         endpoints: Vec<Endpoint>, in ENDPOINTS;
+        /// How endpoints are verified; without it, nothing is encrypted.
+        tls: Option<ClusterTls> = None;
         /// How long we wait for what.
         timeouts: ClusterTimeouts = ClusterTimeouts::default();
         /// How much may be under way.
@@ -44,6 +47,15 @@ fn check_cluster(cluster: &Cluster, table: &mut TableReader<'_, '_, '_>) -> Opti
     }
     if cluster.endpoints.iter().all(|endpoint| endpoint.weight.shares() == 0) {
         return table.contradict("endpoints", "every weight is 0: nobody would answer");
+    }
+    let nameless = cluster
+        .tls
+        .as_ref()
+        .is_some_and(|tls| tls.name.is_none() && tls.verify == VerifyEndpoint::Ca);
+    let unix = |endpoint: &Endpoint| matches!(endpoint.address, EndpointAddress::Unix(_));
+    if nameless && cluster.endpoints.iter().any(unix) {
+        let problem = "an endpoint on a unix socket has no address to verify: set `name`";
+        return table.contradict("tls", problem);
     }
     Some(())
 }
@@ -98,7 +110,7 @@ impl Setting for Endpoint {
 section! {
     /// How long a cluster's endpoints may take.
     pub struct ClusterTimeouts("timeouts") = default {
-        /// For a connection to stand. A dead host costs at most this.
+        /// For a connection to stand, with its TLS handshake. A dead host costs at most this.
         connect: Duration = Duration::from_secs(1), in MS..=MINUTE;
         /// From the request's end to the response's head. Streams, SSE and upgrades are exempt.
         response_head: Duration = Duration::from_secs(15), in MS..=DAY;

@@ -11,10 +11,38 @@ pub trait Files {
     /// The whole content of the file at `path`.
     fn read(&self, path: &Path) -> io::Result<Vec<u8>>;
 
+    /// Looks into what was read, as far as the implementor understands it; what is wrong with
+    /// it, as the end of a sentence.
+    ///
+    /// # Errors
+    /// It is not what its key wants.
+    fn examine(&self, content: &Content<'_>) -> Result<(), String> {
+        let _ = content;
+        Ok(())
+    }
+
     /// False where files are not looked at at all, as by an editor or on another machine.
     fn are_checked(&self) -> bool {
         true
     }
+}
+
+/// What files hold that this crate does not understand itself.
+#[derive(Clone, Copy, Debug)]
+pub enum Content<'a> {
+    /// A certificate with its key.
+    Certificate {
+        /// The chain, in PEM.
+        cert: &'a [u8],
+        /// The key, in PEM.
+        key: &'a [u8],
+        /// The OCSP response, in DER.
+        ocsp: Option<&'a [u8]>,
+    },
+    /// Certificates of authorities, in PEM.
+    Authorities(&'a [u8]),
+    /// Secrets of session tickets.
+    TicketSecrets(&'a [u8]),
 }
 
 /// Looks at no file: every path is taken to be right.

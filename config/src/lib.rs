@@ -44,6 +44,7 @@ mod route;
 mod runtime;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod values;
 
 pub use action::{Action, FixedResponse, Forward, Redirect, Share, Template, TemplatePart};
@@ -53,7 +54,7 @@ pub use cluster::{Cluster, ClusterLimits, ClusterTimeouts, Endpoint};
 pub use config::{Config, schema};
 pub use diff::{Change, diff};
 pub use edits::{Fields, HeaderEdits};
-pub use files::{Files, UncheckedFiles};
+pub use files::{Content, Files, UncheckedFiles};
 pub use filter::{
     Capability, Deadlines, Filter, Isolation, ModuleDigest, OnError, PauseHeaders, Storm,
 };
@@ -67,8 +68,14 @@ pub use listener::{
 pub use payload::{Environment, Payload};
 pub use route::{HeaderMatches, QueryMatches, Retry, RetryOn, Rewrite, Route};
 pub use runtime::{AccessLog, Admin, Count, Fleet, LogTarget, Observe, Runtime};
+pub use tls::{
+    CertificateFiles, Certificates, ClientCert, ClusterTls, ListenerTls, TlsVersion, UnknownName,
+    VerifyEndpoint,
+};
 pub use values::address::{Cidr, EndpointAddress, ListenAddress};
 pub use values::header::{HeaderName, HeaderValue, Method, UpgradeToken};
 pub use values::pattern::{HostPattern, PathPattern, PathText, TextMatch};
+pub use values::pin::KeyPin;
+pub use values::server_name::ServerName;
 pub use values::text::BadText;
 pub use values::units::{ByteSize, Ratio, Weight};

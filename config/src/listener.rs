@@ -11,6 +11,7 @@ use crate::grammar::reader::TableReader;
 use crate::grammar::section::{Group, TableSchema, TableWriter, choice, section};
 use crate::grammar::setting::ListOf;
 use crate::route::Route;
+use crate::tls::ListenerTls;
 use crate::values::address::{Cidr, ListenAddress};
 use crate::values::units::{ByteSize, Ratio};
 
@@ -27,6 +28,8 @@ section! {
         addresses as "address": Vec<ListenAddress>, in ADDRESSES;
         /// What is spoken there.
         protocol: Protocol = Protocol::Http;
+        /// The certificates that are presented there; without it, nothing is encrypted.
+        tls: Option<ListenerTls> = None;
         /// The filters that every request passes, in order.
         filters: Vec<FilterUse> = Vec::new(), in CHAIN;
         /// Malformed input that is let through all the same, by name, and counted.
@@ -103,6 +106,8 @@ choice! {
 section! {
     /// How long a listener waits.
     pub struct ListenerTimeouts("timeouts") = default {
+        /// For a whole TLS handshake, from the connection's start.
+        tls_handshake: Duration = Duration::from_secs(5), in MS..=HOUR;
         /// For a whole request head, from its first byte or the connection's start.
         request_head: Duration = Duration::from_secs(10), in MS..=HOUR;
         /// For the next bytes of a request body.
@@ -130,6 +135,8 @@ section! {
         /// Connections from one source address, to this or any other listener. Counted in a table
         /// of fixed size: an address that shares its places there with busy ones may get fewer.
         source_connections_max as "connections_per_source": u32 = 1_024, in 1..=10_000_000;
+        /// TLS handshakes under way on one shard; over it, new connections are closed.
+        handshakes_max as "handshakes": u32 = 1_024, in 1..=1_000_000;
         /// Requests on one connection.
         connection_requests_max as "requests_per_connection": u32 = 10_000, in 1..=1_000_000_000;
         /// Bytes of a message's head; over it, 431.

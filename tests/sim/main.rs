@@ -16,4 +16,5 @@ mod reload;
 mod roots;
 mod slots;
 mod strict;
+mod tls;
 mod waiting;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use penstock_balance::UsableSet;
 use penstock_config::{Config, UncheckedFiles};
 use penstock_env::Address;
-use penstock_proxy::{Capacity, Cause, Schemas, Snapshot, Worker};
+use penstock_proxy::{Capacity, Cause, Schemas, Secure, Snapshot, Worker};
 use penstock_telemetry::metrics::{Registry, RegistryLimits};
 use penstock_tests::sim::{
     Death, Faults, Limits, SimEnv, World, check_few_seeds, check_some_seeds,
@@ -68,6 +68,12 @@ fn play(world: &World, menu: Menu, death: Option<Death>) {
 
 /// Sends the stage's clients to `proxy`, and judges what comes of it.
 pub(crate) fn perform(world: &World, stage: &mut Stage, proxy: Proxy) {
+    act(world, stage, &proxy);
+    proxy.end(world);
+}
+
+/// The same, but for the end of the proxy.
+pub(crate) fn act(world: &World, stage: &mut Stage, proxy: &Proxy) {
     stage.play(&proxy.front);
     let reloads = world.rng().below(3);
     for _ in 0..reloads {
@@ -81,7 +87,6 @@ pub(crate) fn perform(world: &World, stage: &mut Stage, proxy: Proxy) {
     assert_eq!(world.panicked(), None, "a task panicked there");
     assert!(settled, "requests without an outcome; still there: {:#?}", world.leaks());
     stage.ledger.judge(&stage.rules);
-    proxy.end(world);
 }
 
 /// Where a scene says nothing of `connections_max`: more than any needs.
@@ -97,7 +102,7 @@ pub(crate) struct Proxy {
 
 struct Inner {
     /// One per shard: connections come to them in turn.
-    workers: Vec<Worker<SimEnv>>,
+    workers: Vec<Worker<Secure<SimEnv>>>,
     /// Those after the first are applied one after the other, then the first again.
     texts: Vec<String>,
     schemas: Arc<Schemas>,
@@ -208,11 +213,19 @@ impl Proxy {
 
     /// Drains it, and finds nothing left.
     pub(crate) fn end(self, world: &World) {
+        self.rest(world);
+        drop(self);
+        world.finish(Duration::from_secs(600));
+    }
+
+    /// Drains it, and finds that nothing is under way in it.
+    pub(crate) fn rest(&self, world: &World) {
         self.env.unlisten(&self.front);
         let workers = self.inner.workers.clone();
         workers.iter().for_each(Worker::drain);
         self.env.drain();
-        let sum = |count: fn(&Worker<SimEnv>) -> usize| workers.iter().map(count).sum::<usize>();
+        let sum =
+            |count: fn(&Worker<Secure<SimEnv>>) -> usize| workers.iter().map(count).sum::<usize>();
         let left = || (sum(Worker::connection_count), sum(Worker::request_count));
         assert!(
             world.run_until(Duration::from_secs(600), || left() == (0, 0)),
@@ -239,8 +252,6 @@ impl Proxy {
             let (requests, connections) = (cluster.in_use.requests(), cluster.in_use.connections());
             assert_eq!((requests, connections), (0, 0), "{}", cluster.config.name);
         }
-        drop((workers, self));
-        world.finish(Duration::from_secs(600));
     }
 }
 
@@ -270,6 +281,8 @@ fn build(
         .unwrap_or_else(|findings| panic!("{findings:?}\n{text}"));
     let before = previous.map_or(&[][..], |snapshot| &snapshot.filters);
     let filters = loader.load(&config, before);
-    let next = Snapshot::build(Arc::new(config), filters, previous, schemas, registry, capacity);
+    let tls = crate::tls::parts(&config);
+    let config = Arc::new(config);
+    let next = Snapshot::build(config, filters, tls, previous, schemas, registry, capacity);
     Arc::new(next.expect("the config can be served"))
 }

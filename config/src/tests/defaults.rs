@@ -46,6 +46,7 @@ fn a_listener_that_is_told_nothing() {
     check("lenient", "[]");
     check("trusted", "[]");
     check("forwarded", "x-forwarded");
+    check("timeouts.tls_handshake", "5s");
     check("timeouts.request_head", "10s");
     check("timeouts.body_stall", "30s");
     check("timeouts.body_rate_after", "10s");
@@ -55,6 +56,7 @@ fn a_listener_that_is_told_nothing() {
     check("timeouts.connection_age_jitter", "10%");
     check("limits.requests_per_connection", "10000");
     check("limits.connections_per_source", "1024");
+    check("limits.handshakes", "1024");
     check("limits.head", "64KiB");
     check("limits.line", "32KiB");
     check("limits.fields", "100");

@@ -76,7 +76,7 @@ drian = "5s"
 
 [listener.web]
 address = "8080"
-tls = { cert = "c", key = "k" }
+transparent = true
 timeouts = { request_head = "10" }
 
 [[listener.web.route]]
@@ -106,7 +106,7 @@ sha256 = "abc"
         .collect();
     let expected = [
         "unknown-key runtime.drian",
-        "not-in-this-version listener.web.tls",
+        "not-in-this-version listener.web.transparent",
         "value runtime.shards",
         "value listener.web.address",
         "value listener.web.timeouts.request_head",

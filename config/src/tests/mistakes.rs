@@ -96,8 +96,9 @@ fn unknown_keys_are_told_with_the_one_that_was_meant() {
 fn keys_and_words_of_later_versions_are_known() {
     check("[service.x]", &["1:2 not-in-this-version service: L4 services: not in this version"]);
     check_listener(
-        "tls = {}",
-        &["2:1 not-in-this-version listener.l.tls: TLS: not in this version"],
+        "transparent = true",
+        &["2:1 not-in-this-version listener.l.transparent: transparent listeners: \
+           not in this version"],
     );
     check_listener(
         "protocol = \"grpc\"",
@@ -136,11 +137,8 @@ health = { http = "/healthz", interval = "5s" }
 "#;
     check(
         edge,
-        &[
-            "5:1 not-in-this-version listener.web.tls: TLS: not in this version",
-            "14:1 not-in-this-version cluster.app.health: \
-             active health checks: not in this version",
-        ],
+        &["14:1 not-in-this-version cluster.app.health: \
+             active health checks: not in this version"],
     );
     let here = |line: &&str| !line.starts_with("tls") && !line.starts_with("health");
     let plain: Vec<&str> = edge.lines().filter(here).collect();

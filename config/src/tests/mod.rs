@@ -8,6 +8,7 @@ mod matching;
 mod mistakes;
 mod round_trip;
 mod schema;
+mod tls;
 
 use std::io;
 use std::path::Path;

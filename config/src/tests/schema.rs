@@ -134,6 +134,7 @@ fn no_key_is_both_here_and_later() {
         "cluster" => "[cluster.x]\n",
         "filter" => "[filter.x]\n",
         "endpoint" => "[cluster.x]\nendpoints = [{ ",
+        "tls" => "[listener.x.tls]\n",
         "observe" => "[observe]\n",
         "fleet" => "[fleet]\n",
         other => panic!("{other} needs a row here"),

@@ -5,5 +5,7 @@
 pub(crate) mod address;
 pub(crate) mod header;
 pub(crate) mod pattern;
+pub(crate) mod pin;
+pub(crate) mod server_name;
 pub(crate) mod text;
 pub(crate) mod units;

@@ -13,12 +13,14 @@ use penstock_proxy::{Capacity, Schemas, Snapshot, SnapshotError};
 use penstock_telemetry::metrics::{Registry, RegistryLimits};
 use thiserror::Error;
 
+use crate::certs::Watch;
 use crate::clock::Clock;
 use crate::ending::Ending;
 use crate::filters::Loader;
 use crate::pulse::Pulse;
 use crate::reload::Reloads;
-use crate::{Alarm, BadFilter, DiskFiles, Shards, ShardsError, Source};
+use crate::tls::TlsLoader;
+use crate::{Alarm, BadFilter, BadTls, DiskFiles, Shards, ShardsError, Source};
 
 /// How often metrics that nobody uses any more are looked for.
 pub(crate) const SWEEP_EVERY: Duration = Duration::from_secs(30);
@@ -44,6 +46,9 @@ pub enum BootError {
     /// A filter can't be used.
     #[error("{0}")]
     Filter(#[from] BadFilter),
+    /// A certificate can't be used.
+    #[error("{0}")]
+    Tls(#[from] BadTls),
     /// The config asks for what can't be.
     #[error("{0}")]
     Snapshot(#[from] SnapshotError),
@@ -62,6 +67,8 @@ pub struct Control {
     pub(crate) registry: Registry,
     pub(crate) capacity: Arc<Capacity>,
     pub(crate) loader: Loader,
+    pub(crate) tls: TlsLoader,
+    pub(crate) watch: Watch,
     pub(crate) shards: Box<dyn Shards>,
     pub(crate) alarm: Alarm,
     pub(crate) reloads: Reloads,
@@ -137,9 +144,15 @@ impl Boot {
         let (alarm, clock) = (Alarm::default(), Clock::start());
         let mut loader = Loader::new(count, clock);
         let filters = loader.load(&config, &source.files(), None)?;
+        let (mut tls, mut watch) = (TlsLoader::default(), Watch::default());
+        watch.note(&config, &source.files());
+        let loaded = tls.load(&config, &source.files(), clock.started(), false)?;
+        let parts = loaded.parts.clone();
+        tls.keep(loaded);
         let snapshot = Snapshot::build(
             Arc::clone(&config),
             filters,
+            parts,
             None,
             &schemas,
             &mut registry,
@@ -157,6 +170,8 @@ impl Boot {
             registry,
             capacity,
             loader,
+            tls,
+            watch,
             shards,
             alarm,
             reloads: Reloads::new(config),
@@ -195,7 +210,8 @@ impl Control {
     pub(crate) fn next_time(&self) -> Time {
         let restart = self.restarts.iter().map(|(at, _)| *at).min();
         let ending = self.ending.deadline();
-        restart.into_iter().chain(ending).fold(self.next_sweep, Time::min)
+        let next = self.next_sweep.min(self.watch.next_look);
+        restart.into_iter().chain(ending).fold(next, Time::min)
     }
 
     /// Does what is due.
@@ -204,6 +220,9 @@ impl Control {
         if now >= self.next_sweep {
             self.registry.sweep(now);
             self.next_sweep = now + SWEEP_EVERY;
+        }
+        if now >= self.watch.next_look {
+            self.look_at_certificates();
         }
         while let Some(place) = self.restarts.iter().position(|(at, _)| *at <= now) {
             if let Some((_, index)) = self.restarts.remove(place) {

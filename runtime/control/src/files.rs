@@ -3,7 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use penstock_config::Files;
+use penstock_config::{Content, Files};
+
+use crate::clock::Clock;
+use crate::tls;
 
 /// The config's file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +27,10 @@ impl Source {
 
     /// The files that the config names: a relative path starts from the config's folder.
     pub fn files(&self) -> DiskFiles {
-        DiskFiles { folder: self.path.parent().map(Path::to_owned).unwrap_or_default() }
+        DiskFiles {
+            folder: self.path.parent().map(Path::to_owned).unwrap_or_default(),
+            judges_dates: false,
+        }
     }
 
     /// The text as it is now.
@@ -40,9 +46,15 @@ impl Source {
 #[derive(Clone, Debug)]
 pub struct DiskFiles {
     folder: PathBuf,
+    judges_dates: bool,
 }
 
 impl DiskFiles {
+    /// The same files, where a certificate that is over counts as wrong.
+    pub fn judging_dates(self) -> DiskFiles {
+        DiskFiles { judges_dates: true, ..self }
+    }
+
     /// Where a path of the config leads.
     pub fn resolve(&self, path: &Path) -> PathBuf {
         self.folder.join(path)
@@ -52,5 +64,13 @@ impl DiskFiles {
 impl Files for DiskFiles {
     fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
         std::fs::read(self.resolve(path))
+    }
+
+    fn examine(&self, content: &Content<'_>) -> Result<(), String> {
+        let now = self.judges_dates.then(|| {
+            let us = Clock::start().started().us;
+            i64::try_from(us / 1_000_000).unwrap_or(i64::MAX)
+        });
+        tls::examine(content, now)
     }
 }

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "the control side lives in real time")]
 
+mod certs;
 mod clock;
 mod control;
 mod ending;
@@ -21,8 +22,10 @@ mod shards;
 #[cfg(test)]
 mod tests;
 mod thread;
+mod tls;
 mod views;
 
+pub use certs::CertificateView;
 pub use control::{Boot, BootError, Control};
 pub use ending::{Ending, Outcome};
 pub use files::{DiskFiles, Source};
@@ -32,6 +35,7 @@ pub use pulse::Traffic;
 pub use reload::{Applied, Origin, Refused};
 pub use shards::{Alarm, Ended, Listening, LogCounts, ShardCounts, Shards, ShardsError};
 pub use thread::{Companion, ControlThread};
+pub use tls::BadTls;
 pub use views::{
     ClusterView, EndpointView, FilterView, ListenerView, ReloadView, RouteView, ShardView, Status,
 };

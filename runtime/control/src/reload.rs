@@ -8,7 +8,7 @@ use penstock_proxy::{Snapshot, SnapshotError};
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::{BadFilter, Control, ShardsError};
+use crate::{BadFilter, BadTls, Control, ShardsError};
 
 /// Keys that only a start reads. A reload that changes them says so and goes on with the rest.
 const READ_AT_START: &[&str] =
@@ -53,6 +53,9 @@ pub enum Refused {
     /// A filter can't be used.
     #[error("{0}")]
     Filter(#[from] BadFilter),
+    /// A certificate can't be used.
+    #[error("{0}")]
+    Tls(#[from] BadTls),
     /// It asks for what can't be.
     #[error("{0}")]
     Snapshot(#[from] SnapshotError),
@@ -137,7 +140,7 @@ impl Control {
     /// # Errors
     /// Its mistakes.
     pub fn check_config(&self, text: &[u8]) -> Result<(), Findings> {
-        Config::parse("config", text, &self.files).map(drop)
+        Config::parse("config", text, &self.files.clone().judging_dates()).map(drop)
     }
 
     fn apply(&mut self, file: &str, text: &[u8], origin: Origin) -> Result<Applied, Refused> {
@@ -153,9 +156,11 @@ impl Control {
         let mut needs_restart = paths(&self.reloads.first);
         needs_restart.retain(|path| READ_AT_START.iter().any(|key| path.starts_with(key)));
         let filters = self.loader.load(&config, &self.files, Some(&self.snapshot))?;
+        let tls = self.tls.load(&config, &self.files, self.unix(), true)?;
         let next = Snapshot::build(
             Arc::new(config),
             filters,
+            tls.parts.clone(),
             Some(&self.snapshot),
             &self.schemas,
             &mut self.registry,
@@ -163,7 +168,10 @@ impl Control {
         )?;
         let next = Arc::new(next);
         self.shards.apply(&next)?;
+        self.tls.keep(tls);
         self.snapshot = next;
+        self.watch.note(&self.snapshot.config, &self.files);
+        self.watch.refused = None;
         let generation = self.snapshot.generation;
         self.reloads.origin = origin;
         self.reloads.at = self.clock.now();

@@ -15,6 +15,7 @@ impl Control {
         self.scrape_config(&mut scrape);
         self.scrape_shards(&mut scrape);
         self.scrape_endpoints(&mut scrape);
+        self.scrape_certificates(&mut scrape);
         self.scrape_filters(&mut scrape);
         self.scrape_log(&mut scrape);
         scrape.render()
@@ -89,6 +90,24 @@ impl Control {
                 scrape.gauge(name, "Requests under way.", &labels, in_flight);
             }
         }
+    }
+
+    fn scrape_certificates(&self, scrape: &mut Scrape) {
+        for view in self.certificate_views() {
+            let name = view.names.first().unwrap_or(&view.subject);
+            // Two keys for one name are two certificates.
+            let labels = [
+                ("block", view.block.as_str()),
+                ("name", name.as_str()),
+                ("sha256", &view.sha256[..16]),
+            ];
+            let help = "Until the certificate is over; below zero once it is.";
+            let left = view.expires_in_seconds as f64;
+            scrape.gauge("penstock_certificate_expiry_seconds", help, &labels, left);
+        }
+        let refused = f64::from(u8::from(self.refused_certificates().is_some()));
+        let help = "1 while changed certificate files are refused and the old ones stay.";
+        scrape.gauge("penstock_certificates_refused", help, &[], refused);
     }
 
     fn scrape_filters(&self, scrape: &mut Scrape) {

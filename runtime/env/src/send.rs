@@ -31,6 +31,28 @@ impl<C: Chunk> SendBuf<C> {
         SendBuf { bytes: buffer, parts: Vec::new(), chunk_bytes: 0 }
     }
 
+    /// A send of `bytes` and nothing else.
+    #[inline]
+    pub fn of(bytes: Vec<u8>) -> Self {
+        SendBuf { bytes, parts: Vec::new(), chunk_bytes: 0 }
+    }
+
+    /// A send of `parts`, whose own bytes are in `bytes`; without parts, of `bytes`.
+    ///
+    /// # Panics
+    /// When the parts' own bytes are not as many as there are.
+    pub fn of_parts(bytes: Vec<u8>, parts: Vec<Part<C>>) -> Self {
+        let (mut own, mut chunk_bytes) = (0, 0);
+        for part in &parts {
+            match part {
+                Part::Own(count) => own += count,
+                Part::Chunk(chunk) => chunk_bytes += chunk.len(),
+            }
+        }
+        assert!(parts.is_empty() || own == bytes.len(), "every own byte is in a part");
+        SendBuf { bytes, parts, chunk_bytes }
+    }
+
     /// Appends a copy of `bytes`.
     #[inline]
     pub fn push(&mut self, bytes: &[u8]) {

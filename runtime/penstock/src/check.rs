@@ -11,7 +11,7 @@ use crate::arguments::{Check, Format};
 pub(crate) fn run(arguments: &Check) -> Result<(), Failed> {
     let (source, file) = (Source::new(&arguments.file), arguments.file.display().to_string());
     let text = source.read().map_err(|error| Failed::Usage(format!("{file}: {error}")))?;
-    let result = Config::parse(&file, &text, &source.files());
+    let result = Config::parse(&file, &text, &source.files().judging_dates());
     match (result, arguments.format) {
         (Ok(_), Format::Text) => println!("{file}: no mistakes"),
         (Ok(_), Format::Json) => {

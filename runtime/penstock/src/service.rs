@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use penstock_env::{Env, Time, Timer, TimerExt};
-use penstock_proxy::{LogSink, Snapshot, Worker};
+use penstock_proxy::{LogSink, Secure, Snapshot, Worker};
 use penstock_shard::{Control, Listener, RecordSender, Service, ShardEnv, ShardStream};
 use penstock_telemetry::access::AccessRecord;
 
@@ -55,7 +55,7 @@ pub(crate) fn sink(mut sender: RecordSender<AccessRecord>) -> LogSink {
 /// A `Worker` on a shard.
 pub(crate) struct ProxyService {
     env: ShardEnv,
-    worker: Worker<ShardEnv>,
+    worker: Worker<Secure<ShardEnv>>,
     /// By the shard's own number of the socket; `None` where it was closed.
     sockets: RefCell<Vec<Option<Assignment>>>,
     ends_at: Cell<Option<Time>>,
@@ -65,7 +65,7 @@ impl ProxyService {
     /// The service of `worker`, whose first sockets are these.
     pub(crate) fn new(
         env: ShardEnv,
-        worker: Worker<ShardEnv>,
+        worker: Worker<Secure<ShardEnv>>,
         assignments: Vec<Assignment>,
     ) -> ProxyService {
         let sockets = assignments.into_iter().map(Some).collect();

@@ -18,6 +18,7 @@ use penstock_wire::http1::{
 };
 
 use crate::admission::Upstream;
+use crate::secure;
 use crate::worker::{Plan, Worker};
 
 /// How long a call may take where the filter does not say.
@@ -164,8 +165,8 @@ async fn connect<E: Env>(
     let place = worker.connection_place(plan, cluster).ok_or(())?;
     let timer = env.timer();
     timer.set(env.now() + ready.config.timeouts.connect);
-    let address = ready.balancer.endpoint(endpoint).address();
-    let connected = timer.race(env.connect(address)).await.and_then(Result::ok);
+    let connecting = secure::connect(worker, plan, cluster, endpoint);
+    let connected = timer.race(connecting).await.and_then(Result::ok);
     connected.map(|stream| Upstream { stream, _place: place }).ok_or(())
 }
 

@@ -144,6 +144,28 @@ causes! {
     ConnectionsMax = "connections_max", Ours, Close;
     /// The source address has as many connections as it may.
     SourceConnectionsMax = "source_connections_max", Downstream, Close;
+    /// What came to a listener with TLS is not TLS.
+    NotTls = "not_tls", Downstream, Close;
+    /// The TLS handshake did not end in time.
+    TlsTimeout = "tls_timeout", Downstream, Close;
+    /// The downstream went away in the middle of the TLS handshake.
+    TlsGone = "tls_gone", Downstream, Close;
+    /// The TLS handshake found no version, cipher, group or protocol that both sides have.
+    TlsNothingInCommon = "tls_nothing_in_common", Downstream, Close;
+    /// The downstream asked for a name that no certificate of the listener is for.
+    TlsUnknownName = "tls_unknown_name", Downstream, Close;
+    /// The downstream showed no certificate where one is required.
+    TlsCertificateMissing = "tls_certificate_missing", Downstream, Close;
+    /// The downstream's certificate is not accepted.
+    TlsCertificateRefused = "tls_certificate_refused", Downstream, Close;
+    /// The downstream ended the TLS handshake with an alert: it does not accept ours, mostly.
+    TlsAlert = "tls_alert", Downstream, Close;
+    /// The TLS handshake failed otherwise: broken records, forged messages.
+    TlsFailed = "tls_failed", Downstream, Close;
+    /// The shard has as many TLS handshakes under way as the listener allows.
+    HandshakesMax = "handshakes_max", Ours, Close;
+    /// The request is for another host than the TLS connection was opened for.
+    Misdirected = "misdirected", Downstream, Respond(421);
     /// No route matches.
     NoRoute = "no_route", Operator, Respond(404);
     /// The route answers itself.
@@ -162,6 +184,10 @@ causes! {
     ConnectTimeout = "connect_timeout", Upstream, Respond(504);
     /// The connect failed otherwise: no route to the host, no such socket.
     ConnectFailed = "connect_failed", Upstream, Respond(502);
+    /// The endpoint's certificate is not accepted.
+    UpstreamUntrusted = "upstream_untrusted", Upstream, Respond(502);
+    /// The TLS handshake with the endpoint failed otherwise.
+    UpstreamTlsFailed = "upstream_tls_failed", Upstream, Respond(502);
     /// We have no file descriptor or port left.
     ConnectExhausted = "connect_exhausted", Ours, Respond(503);
     /// The endpoint closed or reset before its response.

@@ -16,6 +16,7 @@ pub mod metrics;
 mod pool;
 mod protocol;
 pub mod route;
+mod secure;
 pub mod snapshot;
 mod worker;
 
@@ -23,5 +24,6 @@ pub use admission::InUse;
 pub use capacity::Capacity;
 pub use failure::Cause;
 pub use metrics::Schemas;
-pub use snapshot::{Snapshot, SnapshotError, address_of};
+pub use secure::{Secure, SecureChunk, SecureStream};
+pub use snapshot::{Snapshot, SnapshotError, TlsParts, address_of};
 pub use worker::{LogSink, Worker};

@@ -42,6 +42,10 @@ pub struct Listener {
     pub connections: CounterId,
     /// Connections open.
     pub active: GaugeId,
+    /// TLS handshakes that succeeded.
+    pub handshakes: CounterId,
+    /// Those among them that resumed a session.
+    pub resumed: CounterId,
 }
 
 /// Counters of one route.
@@ -72,6 +76,10 @@ pub struct Cluster {
     pub connect_failures: CounterId,
     /// Requests that were sent on a connection used before.
     pub reused: CounterId,
+    /// TLS handshakes that succeeded.
+    pub handshakes: CounterId,
+    /// Those among them that resumed a session.
+    pub resumed: CounterId,
     /// From the request sent to the response's head.
     pub first_byte: HistogramId,
 }
@@ -128,7 +136,15 @@ impl Listener {
         let connections =
             schema.counter("penstock_listener_connections_total", "Connections accepted.");
         let active = schema.gauge("penstock_listener_connections", "Connections open.");
-        Listener { id: registry.add(schema), connections, active }
+        let handshakes = schema.counter(
+            "penstock_listener_tls_handshakes_total",
+            "TLS handshakes that succeeded; penstock_failures_total has the others.",
+        );
+        let resumed = schema.counter(
+            "penstock_listener_tls_resumed_total",
+            "TLS handshakes that resumed a session.",
+        );
+        Listener { id: registry.add(schema), connections, active, handshakes, resumed }
     }
 }
 
@@ -171,7 +187,25 @@ impl Cluster {
             "From the request sent to the head of its response.",
             Unit::Seconds,
         );
+        let handshakes = schema.counter(
+            "penstock_cluster_tls_handshakes_total",
+            "TLS handshakes with endpoints that succeeded.",
+        );
+        let resumed = schema.counter(
+            "penstock_cluster_tls_resumed_total",
+            "TLS handshakes with endpoints that resumed a session.",
+        );
         let id = registry.add(schema);
-        Cluster { id, attempts, retries, connects, connect_failures, reused, first_byte }
+        Cluster {
+            id,
+            attempts,
+            retries,
+            connects,
+            connect_failures,
+            reused,
+            handshakes,
+            resumed,
+            first_byte,
+        }
     }
 }

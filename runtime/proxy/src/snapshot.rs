@@ -10,6 +10,7 @@ use penstock_config::{self as config, Config, Count};
 use penstock_env::Address;
 use penstock_filter_host::{Filter, FilterSettings, filter_settings};
 use penstock_telemetry::metrics::{Instance, Registry};
+use penstock_tls::{Acceptor, Connector};
 use penstock_wire::http1::{BodyLimits, Lenient, Limits};
 use thiserror::Error;
 
@@ -56,6 +57,8 @@ pub struct Listener {
     pub body_limits: BodyLimits,
     /// What is let through although it is malformed.
     pub lenient: Lenient,
+    /// Its side of TLS, if it speaks that.
+    pub tls: Option<Arc<Acceptor>>,
     /// Its routes.
     pub routes: RouteTable,
     /// Its counters.
@@ -66,6 +69,8 @@ pub struct Listener {
 pub struct Cluster {
     /// What the config says of it.
     pub config: config::Cluster,
+    /// Its side of TLS, if its endpoints speak that.
+    pub tls: Option<Arc<Connector>>,
     /// Picks the endpoint.
     pub balancer: Balancer,
     /// Which endpoints may be picked.
@@ -74,6 +79,33 @@ pub struct Cluster {
     pub in_use: Arc<InUse>,
     /// Its counters.
     pub metrics: Instance,
+}
+
+/// What was made of a config's certificates: by the index of its listeners and clusters.
+#[derive(Clone, Debug)]
+pub struct TlsParts {
+    /// Of the listeners that speak TLS.
+    pub listeners: Vec<Option<Arc<Acceptor>>>,
+    /// Of the clusters whose endpoints speak TLS.
+    pub clusters: Vec<Option<Arc<Connector>>>,
+}
+
+impl TlsParts {
+    /// For a config without TLS.
+    ///
+    /// # Panics
+    /// When it has some.
+    pub fn none(config: &Config) -> TlsParts {
+        let listeners = config.listeners.iter().map(|listener| {
+            assert!(listener.tls.is_none(), "listener.{} speaks TLS", listener.name);
+            None
+        });
+        let clusters = config.clusters.iter().map(|cluster| {
+            assert!(cluster.tls.is_none(), "cluster.{} speaks TLS", cluster.name);
+            None
+        });
+        TlsParts { listeners: listeners.collect(), clusters: clusters.collect() }
+    }
 }
 
 /// Why a checked config can't be served.
@@ -103,30 +135,35 @@ pub enum SnapshotError {
 pub const LISTENER_PLACES_MAX: usize = 1 << 16;
 
 impl Snapshot {
-    /// Makes `config` ready. `filters` are its filters, loaded with [`filter_settings`].
-    /// Endpoints that `previous` also has keep their loads. `capacity` is the same for all
-    /// Snapshots of a process.
+    /// Makes `config` ready. `filters` are its filters, loaded with [`filter_settings`], and
+    /// `tls` what was made of its certificates. Endpoints that `previous` also has keep their
+    /// loads. `capacity` is the same for all Snapshots of a process.
     ///
     /// # Errors
     /// What a checked config can still ask too much of.
     pub fn build(
         config: Arc<Config>,
         filters: Vec<Arc<Filter>>,
+        tls: TlsParts,
         previous: Option<&Snapshot>,
         schemas: &Schemas,
         registry: &mut Registry,
         capacity: &Arc<Capacity>,
     ) -> Result<Snapshot, SnapshotError> {
         assert_eq!(filters.len(), config.filters.len(), "every filter of the config is loaded");
+        let made = (tls.listeners.len(), tls.clusters.len());
+        assert_eq!(made, (config.listeners.len(), config.clusters.len()), "so are certificates");
         let settings = filter_settings(&config);
         let seed = FleetSeed::new(&config.fleet.hash_seed);
-        let clusters = config.clusters.iter().map(|cluster| {
+        let connectors = config.clusters.iter().zip(tls.clusters);
+        let clusters = connectors.map(|(cluster, tls)| {
             let old = previous
                 .and_then(|old| old.clusters.iter().find(|old| old.config.name == cluster.name));
-            build_cluster(cluster, old, &seed, schemas, registry)
+            build_cluster(cluster, tls, old, &seed, schemas, registry)
         });
         let clusters = clusters.collect::<Result<Vec<_>, _>>()?;
-        let listeners = build_listeners(&config, &settings, previous, schemas, registry)?;
+        let listeners =
+            build_listeners(&config, &settings, tls.listeners, previous, schemas, registry)?;
         Ok(Snapshot {
             generation: previous.map_or(1, |old| old.generation + 1),
             listeners,
@@ -146,6 +183,7 @@ impl Snapshot {
 
 fn build_cluster(
     config: &config::Cluster,
+    tls: Option<Arc<Connector>>,
     previous: Option<&Cluster>,
     seed: &FleetSeed,
     schemas: &Schemas,
@@ -160,6 +198,7 @@ fn build_cluster(
     let balancer = Balancer::new(&config.balance, endpoints.collect(), seed, previous)
         .map_err(|error| SnapshotError::Balancer { cluster: config.name.to_string(), error })?;
     Ok(Cluster {
+        tls,
         usable: UsableSet::all(balancer.endpoints().len()),
         balancer,
         in_use,
@@ -172,21 +211,22 @@ fn build_cluster(
 fn build_listeners(
     config: &Config,
     settings: &[FilterSettings],
+    tls: Vec<Option<Arc<Acceptor>>>,
     previous: Option<&Snapshot>,
     schemas: &Schemas,
     registry: &mut Registry,
 ) -> Result<Vec<Listener>, SnapshotError> {
     let before = previous.map_or(&[][..], |previous| &previous.listeners);
-    let mut new: Vec<&config::Listener> = config.listeners.iter().collect();
-    let mut build =
-        |listener: &config::Listener| build_listener(listener, settings, schemas, registry);
+    let mut new: Vec<Ready<'_>> = config.listeners.iter().zip(tls).collect();
+    let mut build = |listener: Ready<'_>| build_listener(listener, settings, schemas, registry);
     let mut listeners = Vec::with_capacity(before.len() + new.len());
     for old in before {
-        let kept = new.iter().position(|listener| listener.name == old.config.name);
+        let kept = new.iter().position(|(listener, _)| listener.name == old.config.name);
         listeners.push(match kept {
             Some(index) => build(new.remove(index)),
             None => Listener {
                 removed: true,
+                tls: None,
                 routes: RouteTable::empty(&old.routes),
                 metrics: old.metrics.clone(),
                 config: old.config.clone(),
@@ -201,8 +241,11 @@ fn build_listeners(
     }
 }
 
+/// A listener's config, with its certificates.
+type Ready<'c> = (&'c config::Listener, Option<Arc<Acceptor>>);
+
 fn build_listener(
-    config: &config::Listener,
+    (config, tls): Ready<'_>,
     settings: &[FilterSettings],
     schemas: &Schemas,
     registry: &mut Registry,
@@ -210,6 +253,7 @@ fn build_listener(
     let lenient = config.lenient.iter().filter_map(|lenience| Lenient::named(lenience.name()));
     Listener {
         removed: false,
+        tls,
         limits: Limits {
             head_bytes_max: config.limits.head_bytes_max.as_usize(),
             line_bytes_max: config.limits.line_bytes_max.as_usize(),

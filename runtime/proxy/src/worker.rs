@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::time::Duration;
 
 use penstock_balance::{EndpointId, Pick, ShardState, TriedSet};
 use penstock_config::ClusterId;
@@ -11,6 +12,7 @@ use penstock_env::{Env, Rng, Stream, Time};
 use penstock_filter_host::{EnvWorld, Filters};
 use penstock_telemetry::access::AccessRecord;
 use penstock_telemetry::metrics::Instance;
+use penstock_tls::{Connector, Dialer, Session};
 
 use crate::admission::{ConnectionPlace, Open, Queue, Upstream};
 use crate::capacity::SourcePlace;
@@ -20,10 +22,14 @@ use crate::http1::Scratch;
 use crate::metrics::Schemas;
 use crate::pool::Pool;
 use crate::protocol;
+use crate::secure::{Secure, SecureStream, Turns};
 use crate::snapshot::{Cluster, Snapshot};
 
 /// Scratch space that is kept for the next exchange; a burst's worth goes back to the heap.
 const SCRATCH_MAX: usize = 256;
+
+/// How often the operator is told of failed handshakes; every one is counted.
+const TELL_EVERY: Duration = Duration::from_secs(1);
 
 /// Where access log records go; false when there was no room.
 pub type LogSink = Box<dyn FnMut(&AccessRecord) -> bool>;
@@ -64,9 +70,17 @@ struct Inner<E: Env> {
     rng: RefCell<Rng>,
     connections: Cell<usize>,
     requests: Cell<usize>,
+    handshakes: Rc<Cell<u32>>,
+    turns: Turns,
+    told_at: Cell<Time>,
+    seal: Seal<E>,
     draining: Cell<bool>,
     log: RefCell<Option<LogSink>>,
 }
+
+/// Makes a sealed stream of a plain one: the one thing that a worker over any environment can't
+/// do by itself.
+type Seal<E> = fn(&E, <E as Env>::Stream, Session, Vec<u8>) -> <E as Env>::Stream;
 
 /// A snapshot with what this shard alone keeps beside it.
 pub(crate) struct Plan<E: Env> {
@@ -78,6 +92,8 @@ struct ClusterState<E: Env> {
     balance: RefCell<ShardState>,
     /// Requests that wait for a place.
     queue: Rc<Queue>,
+    /// Begins TLS sessions with the endpoints.
+    dialer: Option<Dialer>,
     /// By endpoint.
     pools: Vec<Pool<E::Stream>>,
 }
@@ -87,6 +103,7 @@ impl<E: Env> Plan<E> {
         let clusters = snapshot.clusters.iter().map(|cluster| ClusterState {
             balance: RefCell::new(cluster.balancer.shard_state(rng)),
             queue: Rc::default(),
+            dialer: cluster.tls.as_ref().map(|connector| connector.dialer()),
             pools: cluster.balancer.endpoints().iter().map(|_| Pool::default()).collect(),
         });
         Plan { clusters: clusters.collect(), snapshot }
@@ -102,6 +119,11 @@ impl<E: Env> Plan<E> {
     #[inline]
     pub(crate) fn pool(&self, cluster: ClusterId, endpoint: EndpointId) -> &Pool<E::Stream> {
         &self.clusters[cluster.index()].pools[endpoint.index()]
+    }
+
+    /// Begins TLS sessions with a cluster's endpoints, if they speak that.
+    pub(crate) fn dialer(&self, cluster: ClusterId) -> Option<&Dialer> {
+        self.clusters[cluster.index()].dialer.as_ref()
     }
 
     /// The requests that wait for a place in a cluster.
@@ -121,9 +143,25 @@ impl<E: Env> Plan<E> {
         let address = old.cluster(cluster).balancer.endpoint(endpoint).address();
         let clusters = &self.snapshot.clusters;
         let index = clusters.iter().position(|cluster| cluster.config.name == *name)?;
+        // A connection that was verified otherwise, or not at all, is not what is wanted now.
+        if !is_same(&clusters[index].tls, &old.cluster(cluster).tls) {
+            return None;
+        }
         let endpoints = clusters[index].balancer.endpoints();
         let place = endpoints.iter().position(|endpoint| endpoint.address() == address)?;
         Some(&self.clusters[index].pools[place])
+    }
+
+    /// Keeps what endpoints gave us to resume sessions with.
+    fn keep_dialers(&mut self, old: &Plan<E>) {
+        for (cluster, state) in self.snapshot.clusters.iter().zip(&mut self.clusters) {
+            let same = old.snapshot.clusters.iter().position(|old| {
+                old.config.name == cluster.config.name && is_same(&old.tls, &cluster.tls)
+            });
+            if let Some(index) = same {
+                state.dialer.clone_from(&old.clusters[index].dialer);
+            }
+        }
     }
 
     /// Moves unused connections over from the plan before.
@@ -170,7 +208,16 @@ fn drop_oldest<'a, S: Stream>(pools: impl IntoIterator<Item = &'a Pool<S>>) -> b
     oldest.inspect(|(_, pool)| pool.drop_oldest()).is_some()
 }
 
-impl<E: Env> Worker<E> {
+/// Whether two snapshots' clusters speak to their endpoints in the same way.
+fn is_same(one: &Option<Arc<Connector>>, other: &Option<Arc<Connector>>) -> bool {
+    match (one, other) {
+        (None, None) => true,
+        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+        _ => false,
+    }
+}
+
+impl<E: Env> Worker<Secure<E>> {
     /// A proxy for shard number `shard`. `stopwatch_ns` is a clock that runs while a filter does,
     /// to measure what it costs; a constant where nothing is measured.
     pub fn new(
@@ -180,7 +227,8 @@ impl<E: Env> Worker<E> {
         snapshot: Arc<Snapshot>,
         log: Option<LogSink>,
         stopwatch_ns: fn() -> u64,
-    ) -> Worker<E> {
+    ) -> Worker<Secure<E>> {
+        let env = Secure(env);
         let filters = Filters::new(shard, Rc::new(EnvWorld::new(env.clone(), stopwatch_ns)));
         filters.apply(&snapshot.filters);
         let mut rng = Rng::new(env.random());
@@ -197,6 +245,10 @@ impl<E: Env> Worker<E> {
             rng: RefCell::new(rng),
             connections: Cell::new(0),
             requests: Cell::new(0),
+            handshakes: Rc::default(),
+            turns: Turns::default(),
+            told_at: Cell::new(Time::default()),
+            seal: |env, stream, session, early| stream.seal(&env.0, session, early),
             draining: Cell::new(false),
             log: RefCell::new(log),
         };
@@ -210,14 +262,18 @@ impl<E: Env> Worker<E> {
     /// Serves a connection that came in at the snapshot's listener `listener`.
     pub fn accept(&self, listener: usize, stream: E::Stream) {
         if let Some(guard) = self.admit(listener, stream.peer().ip()) {
-            protocol::serve(self, listener, stream, guard);
+            protocol::serve(self, listener, SecureStream::plain(stream), guard);
         }
     }
+}
 
+impl<E: Env> Worker<E> {
     /// Serves new requests from `snapshot`; those under way end on the one they began with.
     pub fn apply(&self, snapshot: Arc<Snapshot>) {
         self.inner.filters.apply(&snapshot.filters);
-        let plan = Rc::new(Plan::new(snapshot, &mut self.inner.rng.borrow_mut()));
+        let mut plan = Plan::new(snapshot, &mut self.inner.rng.borrow_mut());
+        plan.keep_dialers(&self.plan());
+        let plan = Rc::new(plan);
         let old = std::mem::replace(&mut *self.inner.plan.borrow_mut(), Rc::clone(&plan));
         plan.inherit(&old);
     }
@@ -299,6 +355,34 @@ impl<E: Env> Worker<E> {
     /// Whether the listener at this place is gone from the config.
     pub(crate) fn is_removed(&self, listener: usize) -> bool {
         self.inner.plan.borrow().snapshot.listeners[listener].removed
+    }
+
+    /// Turns at the heavy steps of handshakes.
+    pub(crate) fn turns(&self) -> &Turns {
+        &self.inner.turns
+    }
+
+    /// A place among the handshakes under way, of which there may be `max`.
+    pub(crate) fn begin_handshake(&self, max: u32) -> Option<HandshakeGuard> {
+        let count = &self.inner.handshakes;
+        (count.get() < max).then(|| {
+            count.set(count.get() + 1);
+            HandshakeGuard { count: Rc::clone(count) }
+        })
+    }
+
+    /// Seals a plain stream with a session whose handshake is over.
+    pub(crate) fn seal(&self, stream: E::Stream, session: Session, early: Vec<u8>) -> E::Stream {
+        (self.inner.seal)(&self.inner.env, stream, session, early)
+    }
+
+    /// Tells the operator something that peers can bring about, once a second at most.
+    pub(crate) fn tell(&self, tell: impl FnOnce()) {
+        let now = self.inner.env.now();
+        if now >= self.inner.told_at.get() {
+            self.inner.told_at.set(now + TELL_EVERY);
+            tell();
+        }
     }
 
     /// Counts a failure under its cause.
@@ -464,6 +548,17 @@ impl<E: Env> Drop for ConnectionGuard<E> {
         inner.connections.set(inner.connections.get() - 1);
         self.worker.shift_connections(-1);
         self.listener_metrics.shard(inner.shard).shift(inner.schemas.listener.active, -1);
+    }
+}
+
+/// A handshake in the counts, until it is dropped.
+pub(crate) struct HandshakeGuard {
+    count: Rc<Cell<u32>>,
+}
+
+impl Drop for HandshakeGuard {
+    fn drop(&mut self) {
+        self.count.set(self.count.get() - 1);
     }
 }
 

@@ -164,7 +164,9 @@ impl Entry {
             Some(Cause::UpstreamMalformed) => matches!(fault, Some(Fault::Malformed(_))),
             Some(Cause::UpstreamTimeout) => fault == Some(Fault::Mute) || rules.rough,
             Some(Cause::RequestBodyTimeout) => plan.abort.is_some() || rules.rough,
-            Some(Cause::ConnectRefused | Cause::ConnectTimeout) => rules.rough,
+            Some(Cause::ConnectRefused | Cause::ConnectTimeout | Cause::UpstreamTlsFailed) => {
+                rules.rough
+            }
             _ => false,
         };
         if possible { Ok(()) } else { Err("nothing was wrong that has this name") }

@@ -27,6 +27,8 @@ pub(super) struct Shared {
     pub(super) rng: RefCell<Rng>,
     pub(super) ids: Cell<u64>,
     pub(super) trace: RefCell<Trace>,
+    /// What bytes are is not in the trace.
+    pub(super) veiled: Cell<bool>,
     pub(super) queue: RefCell<Queue>,
     pub(super) nodes: RefCell<Vec<Rc<Node>>>,
     pub(super) tasks: Tasks,
@@ -48,6 +50,7 @@ impl Shared {
             rng: RefCell::new(rng),
             ids: Cell::new(0),
             trace: RefCell::default(),
+            veiled: Cell::new(false),
             queue: RefCell::default(),
             nodes: RefCell::default(),
             tasks: Tasks::new(),

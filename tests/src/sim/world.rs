@@ -70,6 +70,12 @@ impl World {
         self.shared.net.borrow_mut().paths.insert(address.clone(), path);
     }
 
+    /// Keeps the content of what is sent out of the trace: it is encrypted with keys that no seed
+    /// reaches, and only its sizes and times come back.
+    pub fn veil(&self) {
+        self.shared.veiled.set(true);
+    }
+
     /// Calls `plan` after `wait`, outside of any task.
     pub fn after(&self, wait: Duration, plan: impl FnOnce(&World) + 'static) {
         self.shared.due_at(self.shared.now() + wait, Due::Call(Box::new(plan)));

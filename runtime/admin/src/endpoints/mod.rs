@@ -1,5 +1,6 @@
 //! The register of endpoints: every path and method of the API, a file each.
 
+mod certs;
 mod clusters;
 mod config;
 mod filters;
@@ -39,6 +40,7 @@ pub(crate) fn router() -> Router<Desk> {
         .route("/v1/clusters", get(clusters::list))
         .route("/v1/clusters/{cluster}", get(clusters::show))
         .route("/v1/listeners", get(listeners::list))
+        .route("/v1/certs", get(certs::list))
         .route("/v1/filters", get(filters::list))
         .route("/v1/reload", post(reload::run))
         .route("/v1/log-level", get(log_level::show).put(log_level::set))

@@ -20,6 +20,7 @@ impl From<Refused> for Problem {
             Refused::Draining => StatusCode::CONFLICT,
             Refused::Findings(_)
             | Refused::Filter(_)
+            | Refused::Tls(_)
             | Refused::Snapshot(_)
             | Refused::Shards(_)
             | Refused::Unreadable { .. } => StatusCode::UNPROCESSABLE_ENTITY,

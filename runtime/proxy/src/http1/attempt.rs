@@ -22,6 +22,7 @@ use super::{Scratch, tunnel, upload};
 use crate::admission::Upstream;
 use crate::failure::{self, Cause};
 use crate::route::Route;
+use crate::secure;
 
 /// What asking goes by.
 pub(crate) struct Ask<'a, 'f, E: Env> {
@@ -191,13 +192,12 @@ async fn connect<E: Env>(
             Found::Place(place) => place,
         },
     };
-    let (env, address) = (worker.env(), ready.balancer.endpoint(endpoint).address());
+    let env = worker.env();
     ready.metrics.shard(worker.shard()).increment(worker.schemas().cluster.connects);
     let begun = env.now();
     deadlines.download(begun + ready.config.timeouts.connect, Wait::Connect);
     let progress = Progress::default();
-    let connecting =
-        pin!(async { env.connect(address).await.map_err(|error| failure::of_connect(&error)) });
+    let connecting = pin!(secure::connect(worker, exchange.plan, cluster, endpoint));
     let connected = drive(exchange.down, env, deadlines, &progress, None, connecting).await;
     exchange.record.connect += env.now().since(begun);
     connected.map(|stream| Upstream { stream, _place })

@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use penstock_env::{CloseKind, Env, SendBuf, Stream, StreamExt, Time, Timer, TimerExt, Wake};
+use penstock_tls::Facts;
 
 use super::exchange::{self, After};
 use super::head::{self, Head};
@@ -36,6 +37,8 @@ pub(crate) struct Life<E: Env> {
     pub(crate) requests: u32,
     /// When it is old enough to be closed after a response.
     pub(crate) ends_at: Time,
+    /// What its TLS handshake agreed on, if it had one.
+    pub(crate) secure: Option<Rc<Facts>>,
     _guard: ConnectionGuard<E>,
 }
 
@@ -45,6 +48,7 @@ pub(crate) fn serve<E: Env>(
     listener: usize,
     stream: E::Stream,
     guard: ConnectionGuard<E>,
+    secure: Option<Rc<Facts>>,
 ) {
     let (plan, env) = (worker.plan(), worker.env());
     let timeouts = &plan.snapshot.listeners[listener].config.timeouts;
@@ -52,7 +56,7 @@ pub(crate) fn serve<E: Env>(
     // Somewhere in age * (1 - jitter) ..= age * (1 + jitter).
     let spread = f64::from(worker.below(u32::MAX)) / f64::from(u32::MAX) * 2.0 - 1.0;
     let age = timeouts.connection_age.mul_f64(1.0 + jitter * spread);
-    let life = Life { listener, requests: 0, ends_at: env.now() + age, _guard: guard };
+    let life = Life { listener, requests: 0, ends_at: env.now() + age, secure, _guard: guard };
     park(worker, stream, life, env.now() + timeouts.request_head);
 }
 
@@ -188,6 +192,11 @@ impl<E: Env> Downstream<E> {
             || worker.is_removed(self.life.listener)
             || self.life.requests >= requests_max
             || worker.env().now() >= self.life.ends_at
+    }
+
+    /// The scheme of its requests.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.life.secure.is_some() { "https" } else { "http" }
     }
 
     /// Waits for nothing: whether the peer's bytes are there already.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use penstock_config::{Action, ClusterId, Forward};
 use penstock_env::{Env, Stream, StreamExt, Time, Timer, TimerExt};
+use penstock_tls::Facts;
 use penstock_wire::http1::Method;
 
 use super::Scratch;
@@ -72,6 +73,11 @@ impl<E: Env> Exchange<'_, E> {
             return respond::fail(self, scratch, Cause::MethodNotAllowed).await;
         }
         upload::begin(self, scratch);
+        if let Some(facts) = &self.down.life.secure
+            && self.is_misdirected(facts, scratch.request.authority())
+        {
+            return respond::fail(self, scratch, Cause::Misdirected).await;
+        }
         let plan = Rc::clone(self.plan);
         let routes = &plan.snapshot.listeners[self.down.life.listener].routes;
         let path = match target::path_to_match(routes, &scratch.request, &mut scratch.path) {
@@ -229,6 +235,16 @@ impl<E: Env> Exchange<'_, E> {
             here
         });
         chosen.unwrap_or(&shares[0]).cluster
+    }
+
+    /// RFC 9110 §7.4: whether the request is for another host than the connection was opened for.
+    /// One that named none, as by address, may ask for any.
+    fn is_misdirected(&self, facts: &Facts, authority: Option<&[u8]>) -> bool {
+        let (Some(name), Some(acceptor)) = (&facts.server_name, &self.listener.tls) else {
+            return false;
+        };
+        let authority = authority.and_then(|authority| std::str::from_utf8(authority).ok());
+        authority.is_some_and(|authority| !acceptor.serves(name, authority))
     }
 
     /// Notes a failure, and counts it.

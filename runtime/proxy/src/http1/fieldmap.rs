@@ -5,26 +5,54 @@ use penstock_filter_host::abi::pairs::Pairs;
 use penstock_filter_host::{BadField, HeaderMap};
 use penstock_wire::http1::{EditError, Fields, Known, RequestHead, ResponseHead};
 
-/// A request's head. Once it was sent it can only be looked at.
-pub(crate) enum RequestMap<'a> {
-    /// Not sent yet.
+/// A request's head.
+pub(crate) struct RequestMap<'a> {
+    head: Head<'a>,
+    secure: bool,
+}
+
+/// Once a head was sent it can only be looked at.
+enum Head<'a> {
     Open(&'a mut RequestHead),
-    /// Sent.
     Sent(&'a RequestHead),
 }
 
-impl RequestMap<'_> {
+impl<'a> RequestMap<'a> {
+    /// One that is not sent yet.
+    pub(crate) fn open_for(head: &'a mut RequestHead) -> RequestMap<'a> {
+        RequestMap { head: Head::Open(head), secure: false }
+    }
+
+    /// One that was sent.
+    pub(crate) fn sent(head: &'a RequestHead) -> RequestMap<'a> {
+        RequestMap { head: Head::Sent(head), secure: false }
+    }
+
+    /// The same, of a connection with TLS or without.
+    pub(crate) fn over(self, secure: bool) -> RequestMap<'a> {
+        RequestMap { secure, ..self }
+    }
+
+    /// The same again, for a shorter time.
+    pub(crate) fn again(&mut self) -> RequestMap<'_> {
+        let head = match &mut self.head {
+            Head::Open(head) => Head::Open(head),
+            Head::Sent(head) => Head::Sent(head),
+        };
+        RequestMap { head, secure: self.secure }
+    }
+
     pub(crate) fn head(&self) -> &RequestHead {
-        match self {
-            RequestMap::Open(head) => head,
-            RequestMap::Sent(head) => head,
+        match &self.head {
+            Head::Open(head) => head,
+            Head::Sent(head) => head,
         }
     }
 
     fn open(&mut self) -> Result<&mut RequestHead, BadField> {
-        match self {
-            RequestMap::Open(head) => Ok(head),
-            RequestMap::Sent(_) => Err(BadField::Fixed),
+        match &mut self.head {
+            Head::Open(head) => Ok(head),
+            Head::Sent(_) => Err(BadField::Fixed),
         }
     }
 
@@ -34,7 +62,7 @@ impl RequestMap<'_> {
             (b":authority", head.authority().unwrap_or_default()),
             (b":path", head.path_and_query()),
             (b":method", head.method_name()),
-            (b":scheme", b"http"),
+            (b":scheme", if self.secure { b"https" } else { b"http" }),
         ]
     }
 
@@ -106,7 +134,7 @@ impl HeaderMap for RequestMap<'_> {
 
     fn replace_all(&mut self, fields: Pairs<'_>) -> Result<(), BadField> {
         let mut edited = self.open()?.clone();
-        let mut map = RequestMap::Open(&mut edited);
+        let mut map = RequestMap::open_for(&mut edited).over(self.secure);
         replace_each(&mut map, fields)?;
         *self.open()? = edited;
         Ok(())

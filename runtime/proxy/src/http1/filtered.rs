@@ -41,26 +41,23 @@ pub(crate) struct Heads<'a> {
 impl<'a> Heads<'a> {
     /// Before the request was sent.
     pub(crate) fn of_request(request: &'a mut RequestHead) -> Heads<'a> {
-        Heads { request: RequestMap::Open(request), response: None }
+        Heads { request: RequestMap::open_for(request), response: None }
     }
 
     /// After it was sent, before there is a response.
     pub(crate) fn sent(request: &'a RequestHead) -> Heads<'a> {
-        Heads { request: RequestMap::Sent(request), response: None }
+        Heads { request: RequestMap::sent(request), response: None }
     }
 
     /// While there is a response that was not sent yet.
     pub(crate) fn of_response(request: &'a RequestHead, response: &'a mut ResponseHead) -> Self {
-        Heads { request: RequestMap::Sent(request), response: Some(ResponseMap::Open(response)) }
+        Heads { request: RequestMap::sent(request), response: Some(ResponseMap::Open(response)) }
     }
 
     /// The same heads, for one call.
     pub(crate) fn reborrow(&mut self) -> Heads<'_> {
         Heads {
-            request: match &mut self.request {
-                RequestMap::Open(head) => RequestMap::Open(head),
-                RequestMap::Sent(head) => RequestMap::Sent(head),
-            },
+            request: self.request.again(),
             response: self.response.as_mut().map(|response| match response {
                 ResponseMap::Open(head) => ResponseMap::Open(head),
                 ResponseMap::Sent(head) => ResponseMap::Sent(head),
@@ -70,7 +67,7 @@ impl<'a> Heads<'a> {
 
     /// After both were sent.
     pub(crate) fn both_sent(request: &'a RequestHead, response: &'a ResponseHead) -> Heads<'a> {
-        Heads { request: RequestMap::Sent(request), response: Some(ResponseMap::Sent(response)) }
+        Heads { request: RequestMap::sent(request), response: Some(ResponseMap::Sent(response)) }
     }
 }
 
@@ -333,6 +330,7 @@ impl<'a, E: Env> Filtered<'a, E> {
         let facts = Facts {
             peer: self.down.stream.peer(),
             local: self.down.stream.local(),
+            secure: self.down.life.secure.as_deref(),
             listener: &snapshot.listeners[self.down.life.listener].config.name,
             route: self.route.get(),
             cluster: cluster.map(|cluster| &*cluster.config.name),
@@ -348,7 +346,7 @@ impl<'a, E: Env> Filtered<'a, E> {
             None => (None, None),
         };
         let mut session = HttpSession {
-            request: heads.request,
+            request: heads.request.over(self.down.life.secure.is_some()),
             response: heads.response,
             request_trailers: request_tail,
             response_trailers: response_tail,

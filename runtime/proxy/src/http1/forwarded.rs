@@ -59,24 +59,24 @@ impl<'a> Added<'a> {
             ForwardedFields::Both => (true, true),
             ForwardedFields::Off => (false, false),
         };
-        let mut drop = KnownSet::NONE;
+        let (mut drop, scheme) = (KnownSet::NONE, exchange.down.scheme());
         if !trusted {
             drop = FORWARDED_FIELDS;
         }
         if let Some(peer) = peer {
             if x_forwarded {
                 drop = drop.with(Known::XForwardedFor);
-                self.x_forwarded(request, peer, trusted);
+                self.x_forwarded(request, peer, trusted, scheme);
             }
             if forwarded {
                 drop = drop.with(Known::Forwarded);
-                self.forwarded_field(request, peer, trusted);
+                self.forwarded_field(request, peer, trusted, scheme);
             }
         }
         drop
     }
 
-    fn x_forwarded(&mut self, request: &RequestHead, peer: IpAddr, trusted: bool) {
+    fn x_forwarded(&mut self, request: &RequestHead, peer: IpAddr, trusted: bool, scheme: &str) {
         let before = |known| {
             let name: &[u8] = match known {
                 Known::XForwardedFor => b"x-forwarded-for",
@@ -96,7 +96,7 @@ impl<'a> Added<'a> {
         });
         // A trusted peer's word stands: it has seen the downstream, we only saw the peer.
         if before(Known::XForwardedProto).is_none() {
-            self.put(b"X-Forwarded-Proto", |values| values.extend_from_slice(b"http"));
+            self.put(b"X-Forwarded-Proto", |values| values.extend_from_slice(scheme.as_bytes()));
         }
         if before(Known::XForwardedHost).is_none() {
             let host = request.authority().unwrap_or_default();
@@ -105,7 +105,13 @@ impl<'a> Added<'a> {
     }
 
     /// RFC 7239 §4: an element for each hop, ours last.
-    fn forwarded_field(&mut self, request: &RequestHead, peer: IpAddr, trusted: bool) {
+    fn forwarded_field(
+        &mut self,
+        request: &RequestHead,
+        peer: IpAddr,
+        trusted: bool,
+        scheme: &str,
+    ) {
         self.put(b"Forwarded", |values| {
             if trusted {
                 for value in request.fields().values_of(b"forwarded") {
@@ -128,7 +134,8 @@ impl<'a> Added<'a> {
                 values.extend_from_slice(host);
                 values.push(b'"');
             }
-            values.extend_from_slice(b";proto=http");
+            values.extend_from_slice(b";proto=");
+            values.extend_from_slice(scheme.as_bytes());
         });
     }
 

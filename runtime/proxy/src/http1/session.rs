@@ -6,6 +6,7 @@ use std::time::Duration;
 use penstock_env::Address;
 use penstock_filter_host::abi::MapType;
 use penstock_filter_host::{HeaderMap, Session};
+use penstock_tls::Facts as Secured;
 use penstock_wire::http1::{Fields, RequestHead, Version};
 
 use super::fieldmap::{RequestMap, ResponseMap, TrailerMap};
@@ -21,6 +22,7 @@ const PROPERTY_BYTES_MAX: usize = 64 * 1024;
 pub(crate) struct Facts<'a> {
     pub(crate) peer: &'a Address,
     pub(crate) local: &'a Address,
+    pub(crate) secure: Option<&'a Secured>,
     pub(crate) listener: &'a str,
     pub(crate) route: Option<u32>,
     pub(crate) cluster: Option<&'a str>,
@@ -97,10 +99,7 @@ impl HttpSession<'_> {
             [b"source", name] => address(name, Some(facts.peer), out),
             [b"destination", name] => address(name, Some(facts.local), out),
             [b"upstream", name] => address(name, facts.endpoint, out),
-            [b"connection", b"mtls"] => {
-                out.push(0);
-                true
-            }
+            [b"connection", name] => connection(name, facts.secure, out),
             [b"listener_name"] | [b"xds", b"listener_name"] => {
                 text(Some(facts.listener.as_bytes()), out)
             }
@@ -124,7 +123,10 @@ impl HttpSession<'_> {
             b"query" => text(head.query(), out),
             b"host" => text(head.authority(), out),
             b"method" => text(Some(head.method_name()), out),
-            b"scheme" => text(Some(b"http"), out),
+            b"scheme" => {
+                let scheme: &[u8] = if self.facts.secure.is_some() { b"https" } else { b"http" };
+                text(Some(scheme), out)
+            }
             b"id" => text(header(b"x-request-id"), out),
             b"referer" => text(header(b"referer"), out),
             b"useragent" => text(header(b"user-agent"), out),
@@ -147,6 +149,30 @@ impl HttpSession<'_> {
             b"size" | b"total_size" => integer(self.facts.response_bytes, out),
             _ => false,
         }
+    }
+}
+
+/// Of the connection's TLS, by the names that Envoy gives it.
+fn connection(name: &[u8], secure: Option<&Secured>, out: &mut Vec<u8>) -> bool {
+    let client = secure.and_then(|secure| secure.client.as_deref());
+    let string = |value: Option<&str>, out: &mut Vec<u8>| text(value.map(str::as_bytes), out);
+    match name {
+        b"mtls" => {
+            out.push(u8::from(client.is_some()));
+            true
+        }
+        b"tls_version" => string(secure.map(|secure| secure.version), out),
+        b"requested_server_name" => {
+            string(secure.and_then(|secure| secure.server_name.as_deref()), out)
+        }
+        b"subject_peer_certificate" => string(client.map(|client| &*client.subject), out),
+        b"dns_san_peer_certificate" => string(client.and_then(|client| client.dns.as_deref()), out),
+        b"uri_san_peer_certificate" => string(client.and_then(|client| client.uri.as_deref()), out),
+        b"sha256_peer_certificate_digest" => {
+            let digest = client.map(|client| client.fingerprint.to_string());
+            string(digest.as_deref(), out)
+        }
+        _ => false,
     }
 }
 

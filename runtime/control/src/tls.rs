@@ -1,0 +1,387 @@
+//! The certificates that a config names, read and made ready; again when their files change.
+
+use std::sync::Arc;
+
+use penstock_config as config;
+use penstock_config::{
+    CertificateFiles, ClientCert, ClusterTls, Config, Content, Files, ListenerTls, Protocol,
+    TlsVersion, VerifyEndpoint,
+};
+use penstock_env::Unix;
+use penstock_proxy::{Snapshot, TlsParts};
+use penstock_tls::{
+    Acceptor, AcceptorSettings, Authorities, Certificate, ClientCertificates, Connector,
+    ConnectorSettings, DefaultTimeProvider, Fingerprint, Pin, TicketSecrets, Tickets, TlsError,
+    UnknownName, Verify, Version, Versions,
+};
+use thiserror::Error;
+
+/// The authorities of the system, as Debian, Red Hat and Alpine have them.
+const SYSTEM_AUTHORITIES: &[&str] = &[
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+];
+
+/// Why a config's certificates can't be used.
+#[derive(Debug, Error)]
+#[error("{key}: {file}{problem}")]
+pub struct BadTls {
+    /// The table that names it, as in `listener.web.tls`.
+    pub key: String,
+    /// The file, with a blank behind it; empty where none is to blame.
+    pub file: String,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+/// Makes certificates ready, and remembers what the last ones were made of: what is made of the
+/// same again is the same, and its sessions and connections go on.
+#[derive(Debug, Default)]
+pub(crate) struct TlsLoader {
+    listeners: Vec<Made<Acceptor>>,
+    clusters: Vec<Made<Connector>>,
+    /// One key per set of secrets, kept over reloads.
+    tickets: Vec<Arc<Tickets>>,
+}
+
+/// What was made, of what.
+#[derive(Debug)]
+struct Made<T> {
+    key: String,
+    source: Vec<u8>,
+    it: Arc<T>,
+}
+
+/// What a load came to. It is in force only once [`TlsLoader::keep`] was told so.
+pub(crate) struct Loaded {
+    listeners: Vec<Made<Acceptor>>,
+    clusters: Vec<Made<Connector>>,
+    tickets: Vec<Arc<Tickets>>,
+    pub(crate) parts: TlsParts,
+}
+
+impl Loaded {
+    /// Whether everything is as it is in `snapshot`.
+    pub(crate) fn is_in_force(&self, snapshot: &Snapshot) -> bool {
+        let name = |key: &str| key.split('.').nth(1).unwrap_or_default().to_owned();
+        let listeners = self.listeners.iter().all(|made| {
+            let name = name(&made.key);
+            let same = |old: &penstock_proxy::snapshot::Listener| {
+                *old.config.name == *name
+                    && old.tls.as_ref().is_some_and(|tls| Arc::ptr_eq(tls, &made.it))
+            };
+            snapshot.listeners.iter().any(same)
+        });
+        listeners
+            && self.clusters.iter().all(|made| {
+                let name = name(&made.key);
+                let same = |old: &penstock_proxy::snapshot::Cluster| {
+                    *old.config.name == *name
+                        && old.tls.as_ref().is_some_and(|tls| Arc::ptr_eq(tls, &made.it))
+                };
+                snapshot.clusters.iter().any(same)
+            })
+    }
+}
+
+impl TlsLoader {
+    /// Reads what `config` names. With `strict`, a certificate that is over is refused, unless it
+    /// is in force already: a start serves with what there is.
+    ///
+    /// # Errors
+    /// The first that can't be used.
+    pub(crate) fn load(
+        &self,
+        config: &Config,
+        files: &dyn Files,
+        now: Unix,
+        strict: bool,
+    ) -> Result<Loaded, BadTls> {
+        let seconds = now.us / 1_000_000;
+        let (mut listeners, mut clusters) = (Vec::new(), Vec::new());
+        let mut known = self.tickets.clone();
+        let mut used: Vec<Arc<Tickets>> = Vec::new();
+        let mut parts = TlsParts { listeners: Vec::new(), clusters: Vec::new() };
+        for listener in &config.listeners {
+            parts.listeners.push(match &listener.tls {
+                None => None,
+                Some(tls) => {
+                    let mut from = Reading::new(files, format!("listener.{}.tls", listener.name));
+                    let read = ListenerFiles::read(tls, &mut from)?;
+                    let tickets = tls.session_tickets.then(|| read.tickets(&mut known, seconds));
+                    used.extend(tickets.clone());
+                    let made = self.acceptor(listener, (tls, tickets), read, from, now, strict)?;
+                    listeners.push(made);
+                    listeners.last().map(|made| Arc::clone(&made.it))
+                }
+            });
+        }
+        for cluster in &config.clusters {
+            parts.clusters.push(match &cluster.tls {
+                None => None,
+                Some(tls) => {
+                    let from = Reading::new(files, format!("cluster.{}.tls", cluster.name));
+                    clusters.push(self.connector(tls, from, seconds, strict)?);
+                    clusters.last().map(|made| Arc::clone(&made.it))
+                }
+            });
+        }
+        known.retain(|one| used.iter().any(|used| Arc::ptr_eq(one, used)));
+        Ok(Loaded { listeners, clusters, tickets: known, parts })
+    }
+
+    /// Takes note that a load is in force now.
+    pub(crate) fn keep(&mut self, loaded: Loaded) {
+        (self.listeners, self.clusters) = (loaded.listeners, loaded.clusters);
+        self.tickets = loaded.tickets;
+    }
+
+    /// Gives tickets their next key, where it is time.
+    pub(crate) fn turn_tickets(&self, now: Unix) {
+        for tickets in &self.tickets {
+            if tickets.turn(now.us / 1_000_000) {
+                tracing::info!("session tickets have a new key");
+            }
+        }
+    }
+
+    fn acceptor(
+        &self,
+        listener: &config::Listener,
+        (tls, tickets): (&ListenerTls, Option<Arc<Tickets>>),
+        read: ListenerFiles,
+        from: Reading<'_>,
+        now: Unix,
+        strict: bool,
+    ) -> Result<Made<Acceptor>, BadTls> {
+        let source = from.source(tls);
+        let old = self.listeners.iter().find(|made| made.key == from.key);
+        if let Some(old) = old.filter(|made| made.source == source) {
+            return Ok(Made { key: from.key, source, it: Arc::clone(&old.it) });
+        }
+        let in_force: Vec<Fingerprint> = old
+            .iter()
+            .flat_map(|made| made.it.certificates().iter().map(|one| one.fingerprint))
+            .collect();
+        for (certificate, files) in read.certificates.iter().zip(&*tls.certificates) {
+            let known = in_force.contains(&certificate.fingerprint);
+            from.check_dates(certificate, files, now.us / 1_000_000, strict && !known)?;
+        }
+        let settings = AcceptorSettings {
+            certificates: read.certificates,
+            unknown_name: match tls.unknown_name {
+                config::UnknownName::Refuse => UnknownName::Refuse,
+                config::UnknownName::First => UnknownName::First,
+            },
+            versions: versions_of(&tls.versions),
+            clients: read.authorities.map(|authorities| ClientCertificates {
+                authorities,
+                required: tls.client_cert == ClientCert::Required,
+            }),
+            tickets,
+            protocols: protocols_of(listener.protocol),
+            clock: Arc::new(DefaultTimeProvider),
+        };
+        let acceptor = Acceptor::new(settings).map_err(|error| from.bad("", &error))?;
+        Ok(Made { key: from.key, source, it: Arc::new(acceptor) })
+    }
+
+    fn connector(
+        &self,
+        tls: &ClusterTls,
+        mut from: Reading<'_>,
+        now: u64,
+        strict: bool,
+    ) -> Result<Made<Connector>, BadTls> {
+        let pins = tls.pin.iter().map(|pin| Pin(pin.0)).collect();
+        let verify = match tls.verify {
+            VerifyEndpoint::Off => Verify::Nothing,
+            VerifyEndpoint::Pin => Verify::Pins(pins),
+            VerifyEndpoint::Ca => Verify::Authorities(from.endpoint_authorities(tls)?, pins),
+        };
+        let certificate = match (&tls.cert, &tls.key) {
+            (Some(cert), Some(key)) => {
+                let files = CertificateFiles { cert: cert.clone(), key: key.clone(), ocsp: None };
+                let certificate = from.certificate(&files)?;
+                from.check_dates(&certificate, &files, now, strict)?;
+                Some(certificate)
+            }
+            _ => None,
+        };
+        let source = from.source(tls);
+        let old = self.clusters.iter().find(|made| made.key == from.key && made.source == source);
+        if let Some(old) = old {
+            return Ok(Made { key: from.key, source, it: Arc::clone(&old.it) });
+        }
+        let settings = ConnectorSettings {
+            verify,
+            server_name: tls.name.as_ref().map(|name| name.as_str().to_owned()),
+            certificate,
+            versions: versions_of(&tls.versions),
+            protocols: vec![b"http/1.1".to_vec()],
+            clock: Arc::new(DefaultTimeProvider),
+        };
+        let connector = Connector::new(settings).map_err(|error| from.bad("", &error))?;
+        Ok(Made { key: from.key, source, it: Arc::new(connector) })
+    }
+}
+
+/// The files of a listener, read.
+struct ListenerFiles {
+    certificates: Vec<Certificate>,
+    authorities: Option<Authorities>,
+    secrets: Option<TicketSecrets>,
+    /// Tells one way to verify downstreams from every other.
+    audience: Vec<u8>,
+}
+
+impl ListenerFiles {
+    /// The tickets of a listener: one set for all that have the same secrets and audience.
+    fn tickets(&self, known: &mut Vec<Arc<Tickets>>, now: u64) -> Arc<Tickets> {
+        let same = known.iter().find(|one| one.is_of(self.secrets.as_ref(), &self.audience));
+        if let Some(tickets) = same {
+            return Arc::clone(tickets);
+        }
+        let tickets = Tickets::new(self.secrets.clone(), &self.audience, now);
+        known.push(Arc::clone(&tickets));
+        tickets
+    }
+
+    fn read(tls: &ListenerTls, from: &mut Reading<'_>) -> Result<ListenerFiles, BadTls> {
+        let certificates = tls.certificates.iter().map(|files| from.certificate(files));
+        let certificates = certificates.collect::<Result<_, _>>()?;
+        let authorities = tls.client_ca.as_ref();
+        let secrets = tls.session_ticket_key.as_ref();
+        let audience = match authorities {
+            Some(path) => {
+                let pem = from.bytes(path)?;
+                format!("{:?} {}", tls.client_cert, Fingerprint::of(&pem)).into_bytes()
+            }
+            None => Vec::new(),
+        };
+        Ok(ListenerFiles {
+            audience,
+            certificates,
+            authorities: authorities.map(|path| from.parse(path, Authorities::read)).transpose()?,
+            secrets: secrets.map(|path| from.parse(path, TicketSecrets::read)).transpose()?,
+        })
+    }
+}
+
+/// The reading of one table's files: everything read is kept, to tell whether it changed.
+struct Reading<'f> {
+    files: &'f dyn Files,
+    key: String,
+    read: Vec<u8>,
+}
+
+impl<'f> Reading<'f> {
+    fn new(files: &'f dyn Files, key: String) -> Reading<'f> {
+        Reading { files, key, read: Vec::new() }
+    }
+
+    /// What it was made of: the table and its files. Compared, never shown.
+    fn source(&self, table: &impl std::fmt::Debug) -> Vec<u8> {
+        let mut all = format!("{table:?}\0").into_bytes();
+        all.extend_from_slice(&self.read);
+        Fingerprint::of(&all).0.to_vec()
+    }
+
+    fn bytes(&mut self, path: &std::path::Path) -> Result<Vec<u8>, BadTls> {
+        let bytes = self.files.read(path).map_err(|error| BadTls {
+            key: self.key.clone(),
+            file: format!("{} ", path.display()),
+            problem: format!("cannot be read: {error}"),
+        })?;
+        self.read.extend_from_slice(&(bytes.len() as u64).to_be_bytes());
+        self.read.extend_from_slice(&bytes);
+        Ok(bytes)
+    }
+
+    fn parse<T>(
+        &mut self,
+        path: &std::path::Path,
+        parse: impl FnOnce(&[u8]) -> Result<T, TlsError>,
+    ) -> Result<T, BadTls> {
+        let bytes = self.bytes(path)?;
+        parse(&bytes).map_err(|error| self.bad(&format!("{} ", path.display()), &error))
+    }
+
+    fn certificate(&mut self, files: &CertificateFiles) -> Result<Certificate, BadTls> {
+        let (cert, key) = (self.bytes(&files.cert)?, self.bytes(&files.key)?);
+        let ocsp = files.ocsp.as_ref().map(|path| self.bytes(path)).transpose()?;
+        let read = Certificate::read(&cert, &key, ocsp.as_deref());
+        read.map_err(|error| self.bad(&format!("{} ", files.cert.display()), &error))
+    }
+
+    fn endpoint_authorities(&mut self, tls: &ClusterTls) -> Result<Authorities, BadTls> {
+        if let Some(path) = &tls.ca {
+            return self.parse(path, Authorities::read);
+        }
+        let system = SYSTEM_AUTHORITIES.iter().map(std::path::Path::new);
+        match system.into_iter().find(|path| path.exists()) {
+            Some(path) => self.parse(path, Authorities::read),
+            None => Err(BadTls {
+                key: self.key.clone(),
+                file: String::new(),
+                problem: "the system has no bundle of authorities; set `ca`".to_owned(),
+            }),
+        }
+    }
+
+    fn check_dates(
+        &self,
+        certificate: &Certificate,
+        files: &CertificateFiles,
+        now: u64,
+        strict: bool,
+    ) -> Result<(), BadTls> {
+        let checked = certificate.check_dates(i64::try_from(now).unwrap_or(i64::MAX));
+        match checked.map_err(|error| self.bad(&format!("{}: ", files.cert.display()), &error)) {
+            Err(bad) if !strict => {
+                tracing::warn!("{bad}");
+                Ok(())
+            }
+            other => other,
+        }
+    }
+
+    fn bad(&self, file: &str, error: &TlsError) -> BadTls {
+        BadTls { key: self.key.clone(), file: file.to_owned(), problem: error.to_string() }
+    }
+}
+
+/// Looks into the files that a config names, for findings with a place.
+pub(crate) fn examine(content: &Content<'_>, now: Option<i64>) -> Result<(), String> {
+    match *content {
+        Content::Certificate { cert, key, ocsp } => {
+            let certificate = Certificate::read(cert, key, ocsp).map_err(|e| e.to_string())?;
+            match now {
+                Some(now) => certificate.check_dates(now).map_err(|error| error.to_string()),
+                None => Ok(()),
+            }
+        }
+        Content::Authorities(pem) => {
+            Authorities::read(pem).map(drop).map_err(|error| error.to_string())
+        }
+        Content::TicketSecrets(text) => {
+            TicketSecrets::read(text).map(drop).map_err(|error| error.to_string())
+        }
+    }
+}
+
+fn versions_of(versions: &[TlsVersion]) -> Versions {
+    match versions {
+        [TlsVersion::Tls12] => Versions::Only(Version::Tls12),
+        [TlsVersion::Tls13] => Versions::Only(Version::Tls13),
+        _ => Versions::Both,
+    }
+}
+
+/// What is offered by ALPN. A protocol that is not served is never agreed on.
+fn protocols_of(protocol: Protocol) -> Vec<Vec<u8>> {
+    match protocol {
+        Protocol::Http => vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()],
+    }
+}

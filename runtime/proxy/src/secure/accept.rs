@@ -1,0 +1,123 @@
+//! TLS on a listener: from accept to the protocol's first byte.
+
+use std::rc::Rc;
+
+use penstock_env::{CloseKind, Env, Stream, Time, Timer, TimerExt, Wake};
+use penstock_tls::{Facts, Refusal, SessionError};
+
+use super::handshake::{Failed, shake};
+use crate::failure::Cause;
+use crate::protocol;
+use crate::worker::{ConnectionGuard, Worker};
+
+/// Serves a connection to a listener with TLS, once it has said something.
+pub(crate) fn serve<E: Env>(
+    worker: &Worker<E>,
+    listener: usize,
+    stream: E::Stream,
+    guard: ConnectionGuard<E>,
+) {
+    let plan = worker.plan();
+    let handshake = plan.snapshot.listeners[listener].config.timeouts.tls_handshake;
+    park(worker, listener, stream, guard, worker.env().now() + handshake);
+}
+
+fn park<E: Env>(
+    worker: &Worker<E>,
+    listener: usize,
+    stream: E::Stream,
+    guard: ConnectionGuard<E>,
+    until: Time,
+) {
+    let again = worker.clone();
+    worker.env().park(stream, until, move |stream, wake| match wake {
+        Wake::Readable => {
+            let worker = again.clone();
+            again.env().spawn(async move {
+                accept(&worker, listener, stream, guard, until).await;
+            });
+        }
+        Wake::Review if !again.is_removed(listener) => {
+            park(&again, listener, stream, guard, until);
+        }
+        // Nothing is owed to a connection that said nothing.
+        Wake::Timeout | Wake::Drain | Wake::Review => stream.close(CloseKind::Now),
+    });
+}
+
+async fn accept<E: Env>(
+    worker: &Worker<E>,
+    listener: usize,
+    stream: E::Stream,
+    guard: ConnectionGuard<E>,
+    until: Time,
+) {
+    match handshake(worker, listener, &stream, until).await {
+        Ok(Shaken { session, early, facts }) => {
+            let stream = worker.seal(stream, session, early);
+            protocol::start(worker, listener, stream, guard, Some(Rc::new(facts)));
+        }
+        Err(cause) => {
+            worker.count_failure(&worker.plan(), cause);
+            stream.close(CloseKind::Now);
+        }
+    }
+}
+
+/// A handshake that succeeded.
+struct Shaken {
+    session: penstock_tls::Session,
+    early: Vec<u8>,
+    facts: Facts,
+}
+
+async fn handshake<E: Env>(
+    worker: &Worker<E>,
+    listener: usize,
+    stream: &E::Stream,
+    until: Time,
+) -> Result<Shaken, Cause> {
+    let (plan, env) = (worker.plan(), worker.env());
+    let ready = &plan.snapshot.listeners[listener];
+    // A reload has taken TLS away since: what comes can't be read, nor the rest of it.
+    let acceptor = ready.tls.as_ref().ok_or(Cause::TlsFailed)?;
+    let _under_way =
+        worker.begin_handshake(ready.config.limits.handshakes_max).ok_or(Cause::HandshakesMax)?;
+    let mut session = acceptor.begin().map_err(|_| Cause::Internal)?;
+    let timer = env.timer();
+    timer.set(until);
+    let shaken = timer.race(shake(worker, stream, &mut session, false)).await;
+    let early = match shaken {
+        None => return Err(Cause::TlsTimeout),
+        Some(Err(Failed::Gone)) => return Err(Cause::TlsGone),
+        Some(Err(Failed::Refused(error))) => {
+            worker.tell(|| {
+                let (name, reason) = (&ready.config.name, &error.reason);
+                let asked = session.server_name().unwrap_or("no name");
+                let peer = stream.peer();
+                tracing::info!(listener = %name, %peer, asked, %reason, "a TLS handshake failed");
+            });
+            return Err(cause_of(&error));
+        }
+        Some(Ok(early)) => early,
+    };
+    let facts = session.facts().ok_or(Cause::Internal)?;
+    let (block, ids) = (ready.metrics.shard(worker.shard()), &worker.schemas().listener);
+    block.increment(ids.handshakes);
+    if facts.resumed {
+        block.increment(ids.resumed);
+    }
+    Ok(Shaken { session, early, facts })
+}
+
+fn cause_of(error: &SessionError) -> Cause {
+    match error.refusal {
+        Refusal::NotTls => Cause::NotTls,
+        Refusal::NothingInCommon => Cause::TlsNothingInCommon,
+        Refusal::UnknownName => Cause::TlsUnknownName,
+        Refusal::CertificateMissing => Cause::TlsCertificateMissing,
+        Refusal::CertificateRefused => Cause::TlsCertificateRefused,
+        Refusal::Alert => Cause::TlsAlert,
+        Refusal::Broken => Cause::TlsFailed,
+    }
+}

@@ -1,0 +1,100 @@
+//! Handshakes, over streams that are still plain.
+
+use penstock_balance::EndpointId;
+use penstock_config::ClusterId;
+use penstock_env::{Env, SendBuf, Stream, StreamExt};
+use penstock_tls::{Received, Refusal, Session, SessionError};
+
+use crate::failure::{self, Cause};
+use crate::worker::{Plan, Worker};
+
+/// How a handshake failed.
+pub(crate) enum Failed {
+    /// By what one side sent.
+    Refused(SessionError),
+    /// The peer went away in the middle of it.
+    Gone,
+}
+
+/// Brings a handshake to its end. What came behind it already, in the clear.
+pub(crate) async fn shake<E: Env>(
+    worker: &Worker<E>,
+    stream: &E::Stream,
+    session: &mut Session,
+    begins: bool,
+) -> Result<Vec<u8>, Failed> {
+    let (env, turns) = (worker.env(), worker.turns());
+    let mut plain = Vec::new();
+    let mut reads = !begins;
+    loop {
+        session.lend(|| env.buffer());
+        if reads {
+            // Kept over there: the shard's own buffer can't wait for a turn.
+            session.push(&received(stream).await?);
+        }
+        reads = true;
+        let (mut out, mut result) = (SendBuf::new(env.buffer()), None);
+        let step = || out.write(|out| result = Some(session.receive(&[], &mut plain, out)));
+        turns.take(step).await;
+        if let Some(buffer) = session.give_back() {
+            env.recycle(buffer);
+        }
+        // One send at a time; an alert goes out, too.
+        stream.sent().await.map_err(|_| Failed::Gone)?;
+        stream.start_send(out);
+        match result {
+            Some(Ok(Received::Handshaking)) => {}
+            Some(Ok(Received::Open | Received::Closed)) => {
+                // The next send has to find the way free.
+                stream.sent().await.map_err(|_| Failed::Gone)?;
+                return Ok(plain);
+            }
+            Some(Err(error)) => return Err(Failed::Refused(error)),
+            None => return Err(Failed::Gone),
+        }
+    }
+}
+
+async fn received<S: Stream>(stream: &S) -> Result<S::Chunk, Failed> {
+    match stream.recv().await {
+        Ok(Some(chunk)) => Ok(chunk),
+        Ok(None) | Err(_) => Err(Failed::Gone),
+    }
+}
+
+/// Connects to an endpoint, with a handshake where its cluster asks for one. No deadline of its
+/// own.
+pub(crate) async fn connect<E: Env>(
+    worker: &Worker<E>,
+    plan: &Plan<E>,
+    cluster: ClusterId,
+    endpoint: EndpointId,
+) -> Result<E::Stream, Cause> {
+    let (env, ready) = (worker.env(), plan.cluster(cluster));
+    let address = ready.balancer.endpoint(endpoint).address();
+    let stream = env.connect(address).await.map_err(|error| failure::of_connect(&error))?;
+    let Some(dialer) = plan.dialer(cluster) else { return Ok(stream) };
+    let (counters, ids) = (ready.metrics.shard(worker.shard()), &worker.schemas().cluster);
+    let mut session = dialer.begin(address.ip()).map_err(|_| Cause::UpstreamTlsFailed)?;
+    match shake(worker, &stream, &mut session, true).await {
+        Ok(early) => {
+            counters.increment(ids.handshakes);
+            if session.facts().is_some_and(|facts| facts.resumed) {
+                counters.increment(ids.resumed);
+            }
+            Ok(worker.seal(stream, session, early))
+        }
+        Err(Failed::Gone) => Err(Cause::UpstreamTlsFailed),
+        Err(Failed::Refused(error)) => {
+            let name = &ready.config.name;
+            worker.tell(|| {
+                let reason = &error.reason;
+                tracing::warn!(cluster = %name, endpoint = %address, %reason, "TLS failed");
+            });
+            Err(match error.refusal {
+                Refusal::CertificateRefused => Cause::UpstreamUntrusted,
+                _ => Cause::UpstreamTlsFailed,
+            })
+        }
+    }
+}

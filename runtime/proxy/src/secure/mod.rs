@@ -1,0 +1,79 @@
+//! TLS under everything: an [`Env`] whose streams may be encrypted, and nobody above notices.
+//!
+//! ```text
+//! accept -> plain stream -> handshake -> sealed stream -> protocol
+//! connect -> plain stream -> handshake -> sealed stream -> attempt, pool
+//! ```
+//! `stream` and `chunk` are those streams and what they receive, `handshake` makes a sealed one of
+//! a plain one, `accept` does so for those that came in, and `turns` keeps handshakes from having
+//! a shard to themselves. Not for certificates: that is the `tls` crate.
+
+mod accept;
+mod chunk;
+mod handshake;
+mod stream;
+mod turns;
+
+use std::future::Future;
+use std::io;
+
+use penstock_env::{Address, Env, Time, Unix, Wake};
+
+pub(crate) use accept::serve;
+pub use chunk::SecureChunk;
+pub(crate) use handshake::connect;
+pub use stream::SecureStream;
+pub(crate) use turns::Turns;
+
+/// The world of `E`, with TLS.
+#[derive(Clone)]
+pub struct Secure<E>(pub(crate) E);
+
+impl<E: Env> Env for Secure<E> {
+    type Stream = SecureStream<E>;
+    type Timer = E::Timer;
+
+    #[inline]
+    fn now(&self) -> Time {
+        self.0.now()
+    }
+
+    fn unix(&self) -> Unix {
+        self.0.unix()
+    }
+
+    fn random(&self) -> u64 {
+        self.0.random()
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        self.0.spawn(task);
+    }
+
+    async fn connect(&self, address: &Address) -> io::Result<SecureStream<E>> {
+        self.0.connect(address).await.map(SecureStream::plain)
+    }
+
+    fn timer(&self) -> E::Timer {
+        self.0.timer()
+    }
+
+    #[inline]
+    fn buffer(&self) -> Vec<u8> {
+        self.0.buffer()
+    }
+
+    #[inline]
+    fn recycle(&self, buffer: Vec<u8>) {
+        self.0.recycle(buffer);
+    }
+
+    fn park(
+        &self,
+        stream: SecureStream<E>,
+        until: Time,
+        resume: impl FnOnce(SecureStream<E>, Wake) + 'static,
+    ) {
+        stream.park(&self.0, until, resume);
+    }
+}

@@ -1,0 +1,181 @@
+//! TLS in the simulated world: one proxy speaks it to another, between clients and origins that
+//! don't.
+//!
+//! A run replays from its seed as any other, in times, cuts and sizes. What is inside of records
+//! differs from run to run: keys come from the library, which no seed reaches. Certificates have
+//! Ed25519 keys, whose signatures are of one size.
+
+use std::cell::OnceCell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use penstock_config::Config;
+use penstock_proxy::{Cause, TlsParts};
+use penstock_tests::sim::{Faults, World, check_few_seeds, check_some_seeds};
+use penstock_tls::{
+    Acceptor, AcceptorSettings, Authorities, Certificate, Connector, ConnectorSettings, Tickets,
+    TimeProvider, UnixTime, UnknownName, Verify, Versions,
+};
+use rcgen::{CertificateParams, KeyPair, PKCS_ED25519, SerialNumber};
+
+use crate::http::ledger::{Outcome, Policy};
+use crate::http::origin::HOST;
+use crate::http::plan::Menu;
+use crate::http::scene::Scene;
+use crate::proxy::{Proxy, act, config};
+
+const MENU: Menu = Menu {
+    faults: false,
+    malformed: false,
+    aborts: false,
+    idle_closes: false,
+    marks: false,
+    body_bytes_max: 20_000,
+};
+
+#[test]
+fn requests_pass_over_tls_as_they_do_without() {
+    check_some_seeds("tls, calm", Faults::CALM, |world| {
+        world.veil();
+        let mut stage = scene().set(world);
+        let (outer, inner) = chain(world, &stage.origins);
+        act(world, &mut stage, &outer);
+        assert!(stage.ledger.count(|outcome| outcome == Outcome::Exact) > 0);
+        end(world, outer, inner);
+    });
+}
+
+#[test]
+fn a_network_that_cuts_sessions_cuts_nothing_else() {
+    check_some_seeds("tls, rough", Faults::ROUGH, |world| {
+        world.veil();
+        let mut stage = scene().set(world);
+        let (outer, inner) = chain(world, &stage.origins);
+        act(world, &mut stage, &outer);
+        end(world, outer, inner);
+    });
+}
+
+#[test]
+fn an_endpoint_that_is_another_is_not_believed() {
+    check_few_seeds("tls, wrong name", Faults::CALM, |world| {
+        world.veil();
+        let mut stage = scene().set(world);
+        let inner = Proxy::serve(world, &tls_listener(&stage.origins));
+        let cluster = tls_cluster(&inner, "other.test");
+        let outer = Proxy::serve(world, &cluster);
+        stage.play(&outer.front);
+        let ledger = stage.ledger.clone();
+        assert!(world.run_until(Duration::from_secs(3600), || ledger.is_settled()));
+        assert_eq!(stage.ledger.count(|outcome| outcome == Outcome::Exact), 0);
+        let causes: Vec<Cause> = outer.failures().into_iter().map(|(cause, _)| cause).collect();
+        assert!(causes.contains(&Cause::UpstreamUntrusted), "{causes:?}");
+        end(world, outer, inner);
+    });
+}
+
+/// First the one that has connections to the other.
+fn end(world: &World, outer: Proxy, inner: Proxy) {
+    outer.rest(world);
+    drop(outer);
+    inner.end(world);
+}
+
+fn scene() -> Scene {
+    Scene { menu: MENU, proxied: true, death: None, filters: Policy::NONE }
+}
+
+/// A proxy that speaks TLS to another one, which speaks to the origins.
+fn chain(world: &World, origins: &[penstock_env::Address]) -> (Proxy, Proxy) {
+    let inner = Proxy::serve(world, &tls_listener(origins));
+    let outer = Proxy::serve(world, &tls_cluster(&inner, HOST));
+    (outer, inner)
+}
+
+fn tls_listener(origins: &[penstock_env::Address]) -> String {
+    config(origins, "tls = { cert = \"cert\", key = \"key\" }\n", "")
+}
+
+fn tls_cluster(inner: &Proxy, name: &str) -> String {
+    let tls = format!("tls = {{ ca = \"ca\", name = \"{name}\" }}\n");
+    config(std::slice::from_ref(&inner.front), "", "") + &tls
+}
+
+/// What a simulated proxy makes of `tls` in its config, whatever files it names.
+pub(crate) fn parts(config: &Config) -> TlsParts {
+    let listeners = config.listeners.iter().map(|listener| {
+        listener.tls.as_ref().map(|_| CERTIFICATES.with(|all| all.get_or_init(make).acceptor()))
+    });
+    let clusters = config.clusters.iter().map(|cluster| {
+        let tls = cluster.tls.as_ref()?;
+        let name = tls.name.as_ref().map_or(HOST, |name| name.as_str());
+        Some(CERTIFICATES.with(|all| all.get_or_init(make).connector(name)))
+    });
+    TlsParts { listeners: listeners.collect(), clusters: clusters.collect() }
+}
+
+/// Made once: what is the same over a reload stays the same.
+struct Certificates {
+    acceptor: Arc<Acceptor>,
+    right: Arc<Connector>,
+    wrong: Arc<Connector>,
+}
+
+thread_local! {
+    static CERTIFICATES: OnceCell<Rc<Certificates>> = const { OnceCell::new() };
+}
+
+impl Certificates {
+    fn acceptor(&self) -> Arc<Acceptor> {
+        Arc::clone(&self.acceptor)
+    }
+
+    fn connector(&self, name: &str) -> Arc<Connector> {
+        Arc::clone(if name == HOST { &self.right } else { &self.wrong })
+    }
+}
+
+fn make() -> Rc<Certificates> {
+    let mut params = CertificateParams::new(vec![HOST.to_owned()]).expect("a name");
+    params.serial_number = Some(SerialNumber::from(1_u64));
+    let key = KeyPair::generate_for(&PKCS_ED25519).expect("a key");
+    let signed = params.self_signed(&key).expect("a certificate").pem();
+    let read = Certificate::read(signed.as_bytes(), key.serialize_pem().as_bytes(), None);
+    let authorities = Authorities::read(signed.as_bytes()).expect("an authority");
+    let clock = Arc::new(Fixed);
+    let acceptor = Acceptor::new(AcceptorSettings {
+        certificates: vec![read.expect("a pair")],
+        unknown_name: UnknownName::First,
+        versions: Versions::Both,
+        clients: None,
+        tickets: Some(Tickets::new(None, b"", NOW)),
+        protocols: vec![b"http/1.1".to_vec()],
+        clock: clock.clone(),
+    });
+    let connector = |name: &str| {
+        let connector = Connector::new(ConnectorSettings {
+            verify: Verify::Authorities(authorities.clone(), Vec::new()),
+            server_name: Some(name.to_owned()),
+            certificate: None,
+            versions: Versions::Both,
+            protocols: vec![b"http/1.1".to_vec()],
+            clock: clock.clone(),
+        });
+        Arc::new(connector.expect("a connector"))
+    };
+    let acceptor = Arc::new(acceptor.expect("an acceptor"));
+    Rc::new(Certificates { acceptor, right: connector(HOST), wrong: connector("other.test") })
+}
+
+/// 2026-01-01T00:00:00Z.
+const NOW: u64 = 1_767_225_600;
+
+#[derive(Debug)]
+struct Fixed;
+
+impl TimeProvider for Fixed {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(NOW)))
+    }
+}
