@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::cert::Cert;
 use crate::filter::FilterArgs;
 
 /// A load-balancer appliance: layer 7 on io_uring shards, extended by WASM filters.
@@ -33,6 +34,9 @@ pub(crate) enum Verb {
     Status(Status),
     /// Have a running Penstock read its config again.
     Reload(Ask),
+    /// Look at certificates, and make some to try things with.
+    #[command(subcommand)]
+    Cert(Cert),
     /// Begin, build, inspect, test and measure WASM filters.
     #[command(subcommand)]
     Filter(FilterArgs),

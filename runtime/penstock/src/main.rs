@@ -7,6 +7,7 @@ mod access_log;
 mod admin_client;
 mod arguments;
 mod capacity;
+mod cert;
 mod check;
 mod config_show;
 mod cpus;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
         Verb::Demo(demo) => demo::run(&demo),
         Verb::Status(status) => status::run(&status),
         Verb::Reload(reload) => status::reload(&reload),
+        Verb::Cert(verb) => cert::run(&verb),
         Verb::Filter(filter) => return filter::run(filter),
         Verb::Version => {
             println!("penstock {}", env!("CARGO_PKG_VERSION"));

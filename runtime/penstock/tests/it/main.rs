@@ -14,3 +14,4 @@ mod nginx;
 mod reload;
 mod resilience;
 mod strictness;
+mod tls;
