@@ -55,6 +55,7 @@ pub(crate) struct Site<'a> {
     pub(crate) origin: SocketAddr,
     pub(crate) folder: &'a Path,
     pub(crate) filter: Option<&'a FilterUnderTest>,
+    pub(crate) tls: bool,
 }
 
 /// A program and its arguments, ready to start.
@@ -183,6 +184,12 @@ impl Peer {
                 .replace("@WASM@", &filter.wasm.display().to_string())
                 .replace("@WASM_CONFIG@", &quoted(&filter.config));
         }
+        let [penstock, bind, listen, server] = if site.tls { TLS } else { [""; 4] };
+        text = text
+            .replace("@PENSTOCK_TLS@", penstock)
+            .replace("@HAPROXY_TLS@", bind)
+            .replace("@NGINX_LISTEN_TLS@", listen)
+            .replace("@NGINX_TLS@", server);
         text.replace("@LISTEN@", &site.listen.to_string())
             .replace("@LISTEN_HOST@", &site.listen.ip().to_string())
             .replace("@LISTEN_PORT@", &site.listen.port().to_string())
@@ -229,6 +236,16 @@ fn envoy() -> Option<PathBuf> {
     let path = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim());
     path.is_file().then_some(path)
 }
+
+/// How each says that it speaks TLS: Penstock, HAProxy, nginx' `listen`, nginx' `server`. Envoy
+/// takes no part in that scenario.
+const TLS: [&str; 4] = [
+    "tls = { cert = \"@DIR@/cert.pem\", key = \"@DIR@/key.pem\" }",
+    " ssl crt @DIR@/both.pem",
+    " ssl",
+    "ssl_certificate @DIR@/cert.pem; ssl_certificate_key @DIR@/key.pem; \
+     ssl_protocols TLSv1.2 TLSv1.3; ssl_session_cache off;",
+];
 
 const PENSTOCK: &str = include_str!("../peers/penstock.toml");
 const PENSTOCK_WASM: &str = include_str!("../peers/penstock-wasm.toml");

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,8 @@ pub struct Plan {
     pub soak_requests: u64,
     /// The module of the filter scenario.
     pub filter: Option<FilterUnderTest>,
+    /// Whether downstreams speak TLS; scenarios set it.
+    pub tls: bool,
     /// Header lines that the load generator adds, as `Name: value`.
     pub headers: Vec<String>,
 }
@@ -72,6 +75,11 @@ impl Bench {
         raise_file_limit()?;
         let folder = plan.folder.clone();
         fs::create_dir_all(&folder).map_err(BenchError::io(folder.display().to_string()))?;
+        if plan.tls {
+            let hint = "apt-get install openssl";
+            on_path("openssl").ok_or(BenchError::Missing { program: "openssl", hint })?;
+            make_certificate(&plan.penstock, &folder)?;
+        }
         let origin_address = free_address().map_err(BenchError::io("looking for a port"))?;
         let mut origin = Process::start(
             plan.load_core,
@@ -106,13 +114,17 @@ impl Bench {
     ) -> Result<Contestant, BenchError> {
         let version = peer.version(&program);
         let listen = free_address().map_err(BenchError::io("looking for a port"))?;
-        let site = Site { listen, origin, folder, filter: self.plan.filter.as_ref() };
+        let tls = self.plan.tls;
+        let site = Site { listen, origin, folder, filter: self.plan.filter.as_ref(), tls };
         let invocation = peer.configure(program, &site)?;
         let log = folder.join(format!("{}.log", peer.name().replace([' ', ',', '+'], "-")));
         let mut process =
             Process::start(self.plan.proxy_core, &invocation.program, &invocation.arguments, log)?;
         let headers = &self.plan.headers;
-        let head = wait_until_answering(peer.name(), &mut process, listen, headers)?;
+        let head = match tls {
+            true => wait_until_shaking(peer.name(), &mut process, listen)?,
+            false => wait_until_answering(peer.name(), &mut process, listen, headers)?,
+        };
         if let Some(filter) = self.plan.filter.as_ref().filter(|_| peer.has_filter())
             && !head.to_ascii_lowercase().contains(&filter.proof)
         {
@@ -154,6 +166,50 @@ fn wait_until_answering(
             Ok(head) if head.starts_with("HTTP/1.1 200") => return Ok(head),
             _ => thread::sleep(Duration::from_millis(20)),
         }
+    }
+    Err(BenchError::NotReady {
+        name: name.to_owned(),
+        seconds: START_TIME_MAX.as_secs(),
+        output: fs::read_to_string(process.log()).unwrap_or_default(),
+    })
+}
+
+/// A certificate for all proxies, and both halves in one file, as HAProxy wants it.
+fn make_certificate(penstock: &Path, folder: &Path) -> Result<(), BenchError> {
+    let what = || BenchError::io("making a certificate");
+    let paths = ["ca.pem", "cert.pem", "key.pem", "both.pem"].map(|name| folder.join(name));
+    paths.iter().for_each(|path| drop(fs::remove_file(path)));
+    let made = Command::new(penstock)
+        .args(["cert", "dev", "bench", "127.0.0.1", "--dir"])
+        .arg(folder)
+        .output()
+        .map_err(what())?;
+    if !made.status.success() {
+        let errors = String::from_utf8_lossy(&made.stderr).into_owned();
+        return Err(what()(io::Error::other(errors)));
+    }
+    let [_, cert, key, both] = &paths;
+    let text = [fs::read(cert).map_err(what())?, fs::read(key).map_err(what())?].concat();
+    fs::write(both, text).map_err(what())
+}
+
+/// Shakes hands until it works. What `openssl` says of it stands in for an answer's head.
+fn wait_until_shaking(
+    name: &str,
+    process: &mut Process,
+    address: SocketAddr,
+) -> Result<String, BenchError> {
+    let deadline = Instant::now() + START_TIME_MAX;
+    while Instant::now() < deadline && process.ended().is_none() {
+        let output = Command::new("openssl")
+            .args(["s_client", "-brief", "-connect", &address.to_string()])
+            .stdin(Stdio::null())
+            .output()
+            .map_err(BenchError::io("running openssl"))?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        thread::sleep(Duration::from_millis(20));
     }
     Err(BenchError::NotReady {
         name: name.to_owned(),

@@ -94,7 +94,7 @@ fn no_placeholder_is_left_in_a_configuration() {
     let address = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
     let folder = Path::new("run");
     let (listen, origin) = (address(1), address(2));
-    let site = Site { listen, origin, folder, filter: Some(&filter) };
+    let site = Site { listen, origin, folder, filter: Some(&filter), tls: true };
     for peer in [
         Peer::Penstock,
         Peer::PenstockLog,
@@ -121,13 +121,21 @@ fn our_own_configuration_is_one() {
     let address = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
     let folder = Path::new("/tmp/run");
     let (listen, origin) = (address(1), address(2));
-    let site = Site { listen, origin, folder, filter: Some(&filter) };
+    let site = Site { listen, origin, folder, filter: Some(&filter), tls: true };
     for peer in [Peer::Penstock, Peer::PenstockLog, Peer::PenstockFilter] {
         let text = peer.config_text(&site);
         if let Err(findings) = Config::parse(peer.name(), text.as_bytes(), &UncheckedFiles) {
             panic!("{findings}");
         }
     }
+}
+
+#[test]
+fn reads_how_many_connections_openssl_made() {
+    let text = "1 connections in 0.1s; 2.0 connections/user sec, bytes read 0\n\
+                734 connections in 2 real seconds, 0 bytes read per connection\n";
+    assert_eq!(crate::scenario::tls::connections(text), Some(734));
+    assert_eq!(crate::scenario::tls::connections(""), None);
 }
 
 #[test]

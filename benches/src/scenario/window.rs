@@ -10,7 +10,8 @@ pub(super) fn window(
     connections: usize,
     seconds: u64,
 ) -> Result<Figure, BenchError> {
-    let url = format!("http://{}/", contestant.address);
+    let scheme = if plan.tls { "https" } else { "http" };
+    let url = format!("{scheme}://{}/", contestant.address);
     let before = contestant.process.cpu();
     let window = wrk::run(plan.load_core, connections, seconds, &url, &plan.headers)?;
     let cpu = contestant.process.cpu().saturating_sub(before);

@@ -64,6 +64,7 @@ enum Scenario {
     Idle,
     Filters,
     Soak,
+    Tls,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -126,6 +127,7 @@ fn peers(arguments: &Arguments, scenario: Scenario) -> Vec<Peer> {
         // It names its own.
         Scenario::Filters => Vec::new(),
         Scenario::Soak => vec![Peer::Penstock],
+        Scenario::Tls => vec![Peer::Penstock, Peer::Haproxy, Peer::Nginx],
     }
 }
 
@@ -135,6 +137,7 @@ fn measure(scenario: Scenario, plan: &Plan, peers: &[Peer]) -> Result<Report, Be
         Scenario::Idle => scenario::idle(plan.clone(), peers),
         Scenario::Filters => scenario::filters(plan.clone()),
         Scenario::Soak => scenario::soak(plan.clone(), peers),
+        Scenario::Tls => scenario::tls(plan.clone(), peers),
     }
 }
 
@@ -173,6 +176,7 @@ fn plan(arguments: &Arguments) -> Result<Plan, String> {
         idle_connections: arguments.idle_connections.into(),
         soak_requests: arguments.soak_requests,
         filter: None,
+        tls: false,
         headers: arguments.header.clone(),
     })
 }
