@@ -29,7 +29,7 @@ use crate::{Cause, Verdict, link, transport};
 /// How many ports are tried for a new flow. With half of a lane's ports in use towards a backend,
 /// all are taken for one new flow in 256.
 const PORT_TRIES: u32 = 8;
-/// How far the tries are apart, in an order that the number of ports then wraps.
+/// How far apart the ports are that are tried, modulo the ports of a lane.
 const PORT_STEP: u32 = 0x9e37;
 
 /// Makes the entries of a new flow in both directions.
