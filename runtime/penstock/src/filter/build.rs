@@ -132,11 +132,26 @@ fn remap_flags(dir: &Path, manifest: &Table) -> String {
         }
     }
     pairs.push((here, "/filter".to_owned()));
+    pairs.extend(standard_library(dir));
     let flag =
         |(from, to): &(PathBuf, String)| format!("--remap-path-prefix={}={to}", from.display());
     // A list of JSON strings is one of TOML strings.
     let flags = serde_json::json!(pairs.iter().map(flag).collect::<Vec<_>>());
     format!("target.{TARGET}.rustflags={flags}")
+}
+
+/// Where the standard library's sources are, if they are installed, and what the compiler calls
+/// them where they are not: a module is the same in both cases.
+fn standard_library(dir: &Path) -> Option<(PathBuf, String)> {
+    let told = |arguments: &[&str]| {
+        let mut rustc = Command::new(program("RUSTC", "rustc"));
+        let output = rustc.current_dir(dir).args(arguments).output().ok()?;
+        String::from_utf8(output.stdout).ok()
+    };
+    let (sysroot, version) = (told(&["--print", "sysroot"])?, told(&["-vV"])?);
+    let commit = version.lines().find_map(|line| line.strip_prefix("commit-hash: "))?;
+    let sources = Path::new(sysroot.trim()).join("lib/rustlib/src/rust");
+    Some((sources, format!("/rustc/{commit}")))
 }
 
 /// What a variable names, or the program of that name on the path.
