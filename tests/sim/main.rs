@@ -14,6 +14,7 @@ mod proxy;
 mod relay;
 mod reload;
 mod roots;
+mod sizes;
 mod slots;
 mod strict;
 mod tls;

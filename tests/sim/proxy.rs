@@ -199,6 +199,11 @@ impl Proxy {
         self.inner.workers.iter().map(Worker::pooled_count).sum()
     }
 
+    /// Bytes of the largest task that it spawned.
+    pub(crate) fn task_bytes_max(&self) -> usize {
+        self.env.task_bytes_max()
+    }
+
     /// Failures so far: each cause that was counted, and how often.
     pub(crate) fn failures(&self) -> Vec<(Cause, u64)> {
         let (inner, snapshots) = (&self.inner, self.inner.snapshots.borrow());

@@ -9,6 +9,7 @@
 mod admission;
 mod callout;
 mod capacity;
+mod downstream;
 pub mod failure;
 mod housekeeping;
 mod http1;

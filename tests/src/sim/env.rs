@@ -62,6 +62,11 @@ impl SimEnv {
         self.node.panics.get()
     }
 
+    /// Bytes of the largest task that was spawned on this node.
+    pub fn task_bytes_max(&self) -> usize {
+        self.node.task_bytes_max.get()
+    }
+
     /// Lent buffers that are out.
     pub fn lent_count(&self) -> u32 {
         self.node.lent.get()
@@ -99,6 +104,8 @@ impl Env for SimEnv {
         if !self.node.alive() {
             return;
         }
+        let largest = self.node.task_bytes_max.get().max(size_of_val(&task));
+        self.node.task_bytes_max.set(largest);
         let id = self.shared.id();
         self.shared.record(Event::Spawned { task: id, node: self.node.id });
         self.shared.tasks.spawn(id, self.node.clone(), Box::pin(task));

@@ -58,6 +58,8 @@ pub(super) struct Node {
     /// Send buffers taken and not given back.
     pub(super) buffers_out: Cell<i64>,
     pub(super) panics: Cell<u32>,
+    /// Bytes of the largest task that was spawned.
+    pub(super) task_bytes_max: Cell<usize>,
     pub(super) draining: Cell<bool>,
     pub(super) death: Cell<Option<Death>>,
 }
@@ -74,6 +76,7 @@ impl Node {
             returned: Cell::new(false),
             buffers_out: Cell::new(0),
             panics: Cell::new(0),
+            task_bytes_max: Cell::new(0),
             draining: Cell::new(false),
             death: Cell::new(None),
         }

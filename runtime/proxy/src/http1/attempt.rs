@@ -11,7 +11,6 @@ use penstock_config::{ClusterId, RetryOn};
 use penstock_env::{Env, SendBuf, Stream, Timer};
 use penstock_wire::http1::{Connection, KnownSet, RequestOutbound, write_request};
 
-use super::connection::{Downstream, GONE};
 use super::deadlines::{Deadlines, Wait};
 use super::download::{self, Answer};
 use super::exchange::{After, Exchange};
@@ -20,6 +19,7 @@ use super::forwarded::Added;
 use super::places::{Found, Picked, enter, pick, wait_for_one, wait_to_connect};
 use super::{Scratch, tunnel, upload};
 use crate::admission::Upstream;
+use crate::downstream::{Downstream, GONE};
 use crate::failure::{self, Cause};
 use crate::route::Route;
 use crate::secure;
@@ -391,13 +391,13 @@ pub(crate) async fn drive<E: Env, T>(
         if let Poll::Ready(ended) = download.as_mut().poll(context) {
             return Poll::Ready(ended);
         }
-        if down.stream.poll_broken(context).is_ready() {
+        if down.poll_broken(context).is_ready() {
             return Poll::Ready(Err(GONE));
         }
         deadlines.arm(&down.timer);
         while down.timer.poll_expired(context).is_ready() {
             let Some(cause) = deadlines.expired(env) else { return Poll::Pending };
-            let unsent = down.stream.unsent_bytes();
+            let unsent = down.unsent_bytes();
             if cause != Wait::Write.cause() || (unsent > 0 && unsent >= progress.unsent.get()) {
                 return Poll::Ready(Err(cause));
             }

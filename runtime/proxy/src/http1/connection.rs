@@ -5,13 +5,13 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use penstock_env::{CloseKind, Env, SendBuf, Stream, StreamExt, Time, Timer, TimerExt, Wake};
+use penstock_env::{CloseKind, Env, Stream, StreamExt, Time, Timer, TimerExt, Wake};
 use penstock_tls::Facts;
 
 use super::exchange::{self, After};
 use super::head::{self, Head};
 use super::respond;
-use crate::failure::Cause;
+use crate::downstream::{Downstream, Life};
 use crate::worker::{ConnectionGuard, Plan, Worker};
 
 /// How long a connection keeps its task after a response. One that asks again sooner never parks;
@@ -22,25 +22,6 @@ const BUSY: Duration = Duration::from_millis(50);
 /// in a reset (RFC 9112 §9.6).
 const LINGER_BYTES_MAX: usize = 256 * 1024;
 const LINGER: Duration = Duration::from_secs(2);
-
-/// A downstream connection.
-pub(crate) struct Downstream<E: Env> {
-    pub(crate) stream: E::Stream,
-    pub(crate) timer: E::Timer,
-    pub(crate) life: Life<E>,
-}
-
-/// What outlives a connection's task while it is parked.
-pub(crate) struct Life<E: Env> {
-    pub(crate) listener: usize,
-    /// Requests so far.
-    pub(crate) requests: u32,
-    /// When it is old enough to be closed after a response.
-    pub(crate) ends_at: Time,
-    /// What its TLS handshake agreed on, if it had one.
-    pub(crate) secure: Option<Rc<Facts>>,
-    _guard: ConnectionGuard<E>,
-}
 
 /// Serves a connection that was just accepted.
 pub(crate) fn serve<E: Env>(
@@ -132,7 +113,7 @@ fn plan_of_now<E: Env>(worker: &Worker<E>, plan: &Rc<Plan<E>>, listener: usize) 
 /// Closes behind the last send. Waiting here for that send keeps its stall in our hands: the
 /// environment would cut it after a fixed time, however well the peer reads.
 async fn close<E: Env>(worker: &Worker<E>, down: Downstream<E>, stall: Duration) {
-    taken(worker, &down, stall).await;
+    down.taken(worker, stall).await;
     down.stream.close(CloseKind::Now);
 }
 
@@ -148,7 +129,7 @@ async fn linger<E: Env>(worker: &Worker<E>, down: Downstream<E>, stall: Duration
                 left = left.saturating_sub(chunk.len());
             }
         });
-        let mut taken = pin!(taken(worker, &down, stall));
+        let mut taken = pin!(down.taken(worker, stall));
         let mut discarded = false;
         // A peer may read only once all of its own is written, so both at a time.
         poll_fn(|context| {
@@ -163,51 +144,3 @@ async fn linger<E: Env>(worker: &Worker<E>, down: Downstream<E>, stall: Duration
     }
     down.stream.close(CloseKind::Now);
 }
-
-/// Waits until the last send is taken, or nothing of it was for as long as `stall`.
-async fn taken<E: Env>(worker: &Worker<E>, down: &Downstream<E>, stall: Duration) {
-    let mut unsent = usize::MAX;
-    loop {
-        let left = down.stream.unsent_bytes();
-        if left == 0 || left >= unsent {
-            return;
-        }
-        unsent = left;
-        down.timer.set(worker.env().now() + stall);
-        if down.timer.race(down.stream.sent()).await.is_some() {
-            return;
-        }
-    }
-}
-
-impl<E: Env> Downstream<E> {
-    /// An empty send in a buffer of the shard's pool.
-    pub(crate) fn send_buf(&self, worker: &Worker<E>) -> SendBuf<<E::Stream as Stream>::Chunk> {
-        SendBuf::new(worker.env().buffer())
-    }
-
-    /// Whether the response under way shall be the last on this connection.
-    pub(crate) fn is_at_its_end(&self, worker: &Worker<E>, requests_max: u32) -> bool {
-        worker.is_draining()
-            || worker.is_removed(self.life.listener)
-            || self.life.requests >= requests_max
-            || worker.env().now() >= self.life.ends_at
-    }
-
-    /// The scheme of its requests.
-    pub(crate) fn scheme(&self) -> &'static str {
-        if self.life.secure.is_some() { "https" } else { "http" }
-    }
-
-    /// Waits for nothing: whether the peer's bytes are there already.
-    pub(crate) fn take_ready(&self) -> Option<<E::Stream as Stream>::Chunk> {
-        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-        match self.stream.poll_recv(&mut context) {
-            std::task::Poll::Ready(Ok(Some(chunk))) => Some(chunk),
-            _ => None,
-        }
-    }
-}
-
-/// The cause of a connection that broke or ended while we waited for it.
-pub(crate) const GONE: Cause = Cause::DownstreamGone;

@@ -7,16 +7,16 @@ use penstock_config::ClusterTimeouts;
 use penstock_env::{Chunk, Env, SendBuf, Stream, StreamExt, Time};
 use penstock_wire::http1::{
     BodyDecoder, Connection, Framing, HeadError, KnownSet, Lenient, Parsed, RequestHead,
-    ResponseError, ResponseHead, ResponseOutbound, Version, parse_response, write_response,
+    ResponseError, ResponseHead, ResponseOutbound, Version, parse_response,
 };
 
 use super::attempt::Progress;
 use super::body::Relay;
-use super::connection::{Downstream, GONE};
 use super::deadlines::{Deadlines, Wait};
 use super::edit;
-use super::filtered::{Filtered, Heads, Way};
+use super::filtered::{Filtered, Heads, Source, Way};
 use super::record::Record;
+use crate::downstream::{Downstream, GONE};
 use crate::failure::Cause;
 use crate::route::Route;
 use crate::snapshot::Listener;
@@ -144,7 +144,7 @@ impl<E: Env> Download<'_, E> {
             extra: &[],
         };
         let mut out = self.down.send_buf(self.worker);
-        out.write(|buffer| write_response(self.response, &outbound, buffer));
+        self.down.write_head(self.response, &outbound, &mut out);
         self.send(out).await
     }
 
@@ -172,7 +172,7 @@ impl<E: Env> Download<'_, E> {
             extra: &[],
         };
         let mut out = self.down.send_buf(self.worker);
-        out.write(|buffer| write_response(self.response, &outbound, buffer));
+        self.down.write_head(self.response, &outbound, &mut out);
         self.record.status = 101;
         self.progress.begun.set(true);
         self.deadlines.suspend_download();
@@ -211,7 +211,7 @@ impl<E: Env> Download<'_, E> {
             extra: if self.listener.config.via { via(self.response.version()) } else { &[] },
         };
         let mut out = self.down.send_buf(self.worker);
-        out.write(|buffer| write_response(self.response, &outbound, buffer));
+        self.down.write_head(self.response, &outbound, &mut out);
         self.record.status = self.response.status();
         self.progress.begun.set(true);
         self.progress.until_close.set(framing == Framing::UntilClose);
@@ -237,8 +237,8 @@ impl<E: Env> Download<'_, E> {
         let mut heads = Heads::of_response(self.request, self.response);
         if !filtered.head(Way::Response, heads.reborrow(), end)? {
             self.deadlines.download(self.worker.env().now() + self.timeouts.idle, Wait::Filter);
-            let (way, bytes) = (Way::Response, &mut held.bytes);
-            held.ended = filtered.next_piece(way, &mut heads, self.up, self.relay, bytes).await?;
+            let (source, bytes) = (Source::Response(self.up), &mut held.bytes);
+            held.ended = filtered.next_piece(source, &mut heads, self.relay, bytes).await?;
         }
         let passes = filtered.wants_body(Way::Response) || !held.bytes.is_empty() || held.ended;
         Ok((passes && !self.response.framing().is_empty()).then_some(held))
@@ -246,12 +246,11 @@ impl<E: Env> Download<'_, E> {
 
     /// How the body goes down. What filters look at may change its length.
     fn framing_down(&self, held: Option<&Held>) -> Framing {
-        let framing = self.response.framing_to(self.request.version());
+        let framing = self.down.framing_of(self.response, self.request);
         match held {
             None => framing,
             Some(held) if held.ended => Framing::Length(held.bytes.len() as u64),
-            Some(_) if self.request.version() == Version::Http10 => Framing::UntilClose,
-            Some(_) => Framing::Chunked,
+            Some(_) => self.down.framing_of_unknown(self.request),
         }
     }
 
@@ -272,9 +271,8 @@ impl<E: Env> Download<'_, E> {
             out = self.down.send_buf(self.worker);
             self.deadlines.download(self.now() + self.timeouts.idle, Wait::ResponseBody);
             let mut heads = Heads::both_sent(self.request, self.response);
-            let (mut piece, way) = (self.worker.env().buffer(), Way::Response);
-            let ended =
-                filtered.next_piece(way, &mut heads, self.up, self.relay, &mut piece).await?;
+            let (mut piece, source) = (self.worker.env().buffer(), Source::Response(self.up));
+            let ended = filtered.next_piece(source, &mut heads, self.relay, &mut piece).await?;
             self.deadlines.suspend_download();
             self.relay.emit(&piece, ended, &mut out);
             self.worker.env().recycle(piece);
@@ -324,9 +322,9 @@ impl<E: Env> Download<'_, E> {
     async fn send(&mut self, out: SendBuf<<E::Stream as Stream>::Chunk>) -> Result<(), Cause> {
         self.record.bytes_out += out.len() as u64;
         self.deadlines.write(self.now(), self.listener.config.timeouts.write_stall);
-        self.down.stream.sent().await.map_err(|_| GONE)?;
+        self.down.sent().await.map_err(|_| GONE)?;
         self.progress.sending(out.len());
-        self.down.stream.start_send(out);
+        self.down.start_send(out);
         Ok(())
     }
 }

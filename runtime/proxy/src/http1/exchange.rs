@@ -5,18 +5,18 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use penstock_config::{Action, ClusterId, Forward};
-use penstock_env::{Env, Stream, StreamExt, Time, Timer, TimerExt};
+use penstock_env::{Env, Time, Timer, TimerExt};
 use penstock_tls::Facts;
 use penstock_wire::http1::Method;
 
 use super::Scratch;
 use super::attempt::{self, Ask, Outcome, Progress};
-use super::connection::Downstream;
 use super::deadlines::{Deadlines, Wait};
-use super::filtered::{Filtered, Heads, Way};
+use super::filtered::{Filtered, Heads, Source, Way};
 use super::head::Arrival;
 use super::record::Record;
 use super::{edit, respond, target, upload};
+use crate::downstream::Downstream;
 use crate::failure::Cause;
 use crate::route::{Route, RouteTable};
 use crate::snapshot::Listener;
@@ -147,23 +147,23 @@ impl<E: Env> Exchange<'_, E> {
         if request.expect_continue() && filtered.wants_body(Way::Request) {
             // The answer before this one may still be on its way.
             down.timer.set(env.now() + self.listener.config.timeouts.write_stall);
-            match down.timer.race(down.stream.sent()).await {
+            match down.timer.race(down.sent()).await {
                 Some(Ok(())) => {}
                 Some(Err(_)) => return Err(Cause::DownstreamGone),
                 None => return Err(Cause::DownstreamStalled),
             }
             // RFC 9110 §10.1.1: who wants the body says so; the origin is not asked yet.
             let mut out = down.send_buf(self.worker);
-            out.push(b"HTTP/1.1 100 Continue\r\n\r\n");
+            down.write_continue(&mut out);
             self.record.bytes_out += out.len() as u64;
-            down.stream.start_send(out);
+            down.start_send(out);
             request.fields_mut().remove(b"expect").map_err(|_| Cause::Internal)?;
         }
         let deadlines = Deadlines::new();
         deadlines.download(env.now() + FILTERS_HOLD_MAX, Wait::Filter);
         let mut heads = Heads::of_request(request);
-        let way = Way::Request;
-        let released = pin!(filtered.next_piece(way, &mut heads, &down.stream, upload, held));
+        let source = Source::Request;
+        let released = pin!(filtered.next_piece(source, &mut heads, upload, held));
         attempt::drive(down, env, &deadlines, &Progress::default(), None, released).await
     }
 

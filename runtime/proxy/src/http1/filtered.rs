@@ -16,10 +16,10 @@ use penstock_filter_host::{Chain, ChainLink, Event, Flow, LocalResponse};
 use penstock_wire::http1::{Fields, RequestHead, ResponseHead};
 
 use super::body::Relay;
-use super::connection::{Downstream, GONE};
 use super::fieldmap::{RequestMap, ResponseMap};
 use super::session::{Facts, HttpSession, Properties, trailers};
 use crate::callout::{self, Inbox};
+use crate::downstream::Downstream;
 use crate::failure::Cause;
 use crate::worker::{Plan, Worker};
 
@@ -30,6 +30,23 @@ pub(crate) enum Way {
     Request,
     /// Upstream to downstream.
     Response,
+}
+
+/// Where a body comes from.
+pub(crate) enum Source<'a, E: Env> {
+    /// The request's, from the downstream.
+    Request,
+    /// The response's, from this upstream.
+    Response(&'a E::Stream),
+}
+
+impl<E: Env> Source<'_, E> {
+    fn way(&self) -> Way {
+        match self {
+            Source::Request => Way::Request,
+            Source::Response(_) => Way::Response,
+        }
+    }
 }
 
 /// The heads that a call may look at.
@@ -93,9 +110,9 @@ pub(crate) struct Filtered<'a, E: Env> {
 }
 
 /// What somebody who waits for a half is woken for.
-enum Woken<C> {
+enum Woken {
     Resumed,
-    Received(std::io::Result<Option<C>>),
+    Received,
 }
 
 impl<'a, E: Env> Filtered<'a, E> {
@@ -158,12 +175,12 @@ impl<'a, E: Env> Filtered<'a, E> {
     /// As [`Filtered::head`], and when the body is malformed or its sender is gone.
     pub(crate) async fn next_piece(
         &self,
-        way: Way,
+        source: Source<'_, E>,
         heads: &mut Heads<'_>,
-        stream: &E::Stream,
         relay: &mut Relay,
         piece: &mut Vec<u8>,
     ) -> Result<bool, Cause> {
+        let way = source.way();
         loop {
             let woken = poll_fn(|context| {
                 if self.poll(context, heads)?.is_ready() && self.resumed[way as usize].take() {
@@ -172,17 +189,15 @@ impl<'a, E: Env> Filtered<'a, E> {
                 if relay.decoder.is_done() || self.is_shut(way) {
                     return Poll::Pending;
                 }
-                stream.poll_recv(context).map(|received| Ok(Woken::Received(received)))
+                let received = self.poll_receive(context, &source, relay, piece);
+                received.map(|received| received.map(|()| Woken::Received))
             });
             let flow = match woken.await? {
                 Woken::Resumed => self.with(heads.reborrow(), None, |chain, session| match way {
                     Way::Request => chain.resume_request(session, piece),
                     Way::Response => chain.resume_response(session, piece),
                 }),
-                Woken::Received(received) => {
-                    self.receive(way, received, stream, relay, piece)?;
-                    self.show_body(way, heads.reborrow(), relay, piece)
-                }
+                Woken::Received => self.show_body(way, heads.reborrow(), relay, piece),
             };
             if self.obey(flow)? {
                 return Ok(relay.decoder.is_done() && !self.holds(way));
@@ -266,31 +281,27 @@ impl<'a, E: Env> Filtered<'a, E> {
     }
 
     /// Takes what came from a body's sender.
-    fn receive(
+    fn poll_receive(
         &self,
-        way: Way,
-        received: std::io::Result<Option<<E::Stream as Stream>::Chunk>>,
-        stream: &E::Stream,
+        context: &mut Context<'_>,
+        source: &Source<'_, E>,
         relay: &mut Relay,
         piece: &mut Vec<u8>,
-    ) -> Result<(), Cause> {
-        let gone = match way {
-            Way::Request => GONE,
-            Way::Response => Cause::UpstreamTruncated,
-        };
-        let malformed = |error| match way {
-            Way::Request => Cause::from(error),
-            Way::Response => Cause::UpstreamInvalidBody,
-        };
-        match received {
-            Ok(Some(chunk)) => relay.decode_into(chunk, stream, piece).map_err(malformed)?,
-            Ok(None) => relay.decoder.finish().map_err(|_| gone)?,
-            Err(_) => return Err(gone),
+    ) -> Poll<Result<(), Cause>> {
+        match source {
+            Source::Request => {
+                let received = self.down.poll_decode(context, relay, piece);
+                self.bytes_in.set(relay.received_bytes);
+                received
+            }
+            Source::Response(up) => up.poll_recv(context).map(|received| match received {
+                Ok(Some(chunk)) => {
+                    relay.decode_into(chunk, *up, piece).map_err(|_| Cause::UpstreamInvalidBody)
+                }
+                Ok(None) => relay.decoder.finish().map_err(|_| Cause::UpstreamTruncated),
+                Err(_) => Err(Cause::UpstreamTruncated),
+            }),
         }
-        if way == Way::Request {
-            self.bytes_in.set(relay.received_bytes);
-        }
-        Ok(())
     }
 
     fn show_body(
@@ -328,8 +339,8 @@ impl<'a, E: Env> Filtered<'a, E> {
         let endpoint = cluster.zip(self.endpoint.get());
         let endpoint = endpoint.map(|(cluster, id)| cluster.balancer.endpoint(id).address());
         let facts = Facts {
-            peer: self.down.stream.peer(),
-            local: self.down.stream.local(),
+            peer: self.down.peer(),
+            local: self.down.local(),
             secure: self.down.life.secure.as_deref(),
             listener: &snapshot.listeners[self.down.life.listener].config.name,
             route: self.route.get(),

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::ops::Range;
 
 use penstock_config::{Cidr, ForwardedFields};
-use penstock_env::{Env, Stream};
+use penstock_env::Env;
 use penstock_wire::http1::{Known, KnownSet, RequestHead};
 
 use super::download::via;
@@ -51,7 +51,7 @@ impl<'a> Added<'a> {
         if config.via {
             self.put(b"Via", |values| values.extend_from_slice(via(request.version())[0].1));
         }
-        let peer = exchange.down.stream.peer().ip();
+        let peer = exchange.down.peer().ip();
         let trusted = peer.is_some_and(|peer| is_trusted(&config.trusted, peer));
         let (x_forwarded, forwarded) = match config.forwarded {
             ForwardedFields::XForwarded => (true, false),

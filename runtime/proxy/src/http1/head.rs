@@ -7,7 +7,7 @@ use penstock_env::{Chunk, Env, Stream, StreamExt, Time, Timer, TimerExt, Unix};
 use penstock_wire::http1::{Parsed, parse_request};
 
 use super::Scratch;
-use super::connection::Downstream;
+use crate::downstream::Downstream;
 use crate::failure::Cause;
 use crate::worker::{Plan, Worker};
 

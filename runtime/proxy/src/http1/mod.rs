@@ -27,5 +27,6 @@ mod target;
 mod tunnel;
 mod upload;
 
+pub(crate) use body::Relay;
 pub(crate) use connection::serve;
 pub(crate) use scratch::Scratch;

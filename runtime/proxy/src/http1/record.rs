@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use penstock_balance::EndpointId;
 use penstock_config::ClusterId;
-use penstock_env::{Env, Stream, Time, Unix};
-use penstock_telemetry::access::{AccessRecord, Peer, Phases, Protocol, Text};
-use penstock_wire::http1::{Known, Version};
+use penstock_env::{Env, Time, Unix};
+use penstock_telemetry::access::{AccessRecord, Peer, Phases, Text};
+use penstock_wire::http1::Known;
 
 use super::Scratch;
 use super::exchange::Exchange;
@@ -110,7 +110,7 @@ impl<E: Env> Exchange<'_, E> {
         };
         entry.bytes_in = bytes_in;
         entry.bytes_out = record.bytes_out;
-        entry.downstream = self.down.stream.peer().into();
+        entry.downstream = self.down.peer().into();
         entry.endpoint = endpoint.unwrap_or_default();
         entry.snapshot = self.plan.snapshot.generation;
         entry.route = record.route;
@@ -119,10 +119,7 @@ impl<E: Env> Exchange<'_, E> {
         entry.listener = self.down.life.listener as u16;
         entry.status = record.status;
         entry.attempts = record.attempts;
-        entry.protocol = match request.version() {
-            Version::Http10 => Protocol::Http10,
-            Version::Http11 => Protocol::Http11,
-        };
+        entry.protocol = self.down.protocol(request);
         entry.put(Text::Method, request.method_name());
         entry.put(Text::Host, request.authority().unwrap_or_default());
         entry.put(Text::Path, request.path_and_query());

@@ -4,19 +4,18 @@ use std::borrow::Cow;
 use std::rc::Rc;
 
 use penstock_config::{FixedResponse, Redirect, TemplatePart};
-use penstock_env::{Env, SendBuf, Stream, StreamExt, Timer, TimerExt};
+use penstock_env::{Env, SendBuf, Timer, TimerExt};
 use penstock_wire::http1::{
     EditError, Framing, Known, KnownSet, Method, ResponseOutbound, Version, date, reason,
-    write_response,
 };
 
 use super::Scratch;
-use super::connection::Downstream;
 use super::download::{connection_of, via};
 use super::exchange::{After, Exchange};
 use super::filtered::{Filtered, Heads};
 use super::head::Arrival;
 use super::record::Record;
+use crate::downstream::Downstream;
 use crate::failure::{Cause, Next};
 use crate::worker::{Plan, Worker};
 
@@ -196,7 +195,7 @@ async fn send<E: Env>(
     let connection = connection_of(keeps_alive, scratch.request.version());
     let outbound = ResponseOutbound { framing, connection, drop: KnownSet::NONE, extra: &extra };
     let mut out = SendBuf::new(exchange.worker.env().buffer());
-    out.write(|buffer| write_response(&scratch.response, &outbound, buffer));
+    exchange.down.write_head(&scratch.response, &outbound, &mut out);
     // RFC 9110 §9.3.2, §15.3.5, §15.4.5: answers that have no content.
     if !to_head && framing != Framing::None {
         out.push(&body);
@@ -204,12 +203,12 @@ async fn send<E: Env>(
     // Something may still be on its way: an interim answer, or the answer before this one.
     let (down, env) = (exchange.down, exchange.worker.env());
     down.timer.set(env.now() + exchange.listener.config.timeouts.write_stall);
-    if !matches!(down.timer.race(down.stream.sent()).await, Some(Ok(()))) {
+    if !matches!(down.timer.race(down.sent()).await, Some(Ok(()))) {
         return After::Close;
     }
     exchange.record.status = status;
     exchange.record.bytes_out += out.len() as u64;
-    exchange.down.stream.start_send(out);
+    exchange.down.start_send(out);
     match (keeps_alive, closes || unread || scratch.request.keep_alive()) {
         (true, _) => After::KeepAlive,
         (false, true) => After::Linger,

@@ -2,7 +2,7 @@
 
 use penstock_balance::FleetSeed;
 use penstock_config::{Balance, ClusterId, HashKey};
-use penstock_env::{Env, Stream};
+use penstock_env::Env;
 use penstock_wire::http1::{Known, RequestHead, path};
 
 use super::Scratch;
@@ -38,7 +38,7 @@ pub(crate) fn hash_key<E: Env>(
     let (seed, request): (&FleetSeed, _) = (&plan.snapshot.seed, &scratch.request);
     match hash {
         HashKey::Source => {
-            let peer = exchange.down.stream.peer().ip()?;
+            let peer = exchange.down.peer().ip()?;
             let ip = forwarded::source(&exchange.listener.config.trusted, peer, request);
             Some(match ip {
                 std::net::IpAddr::V4(ip) => seed.hash(&ip.octets()),

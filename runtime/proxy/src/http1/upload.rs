@@ -1,18 +1,19 @@
 //! The request's body on its way up.
 
+use std::future::poll_fn;
 use std::time::Duration;
 
 use penstock_config::{ClusterTimeouts, ListenerTimeouts};
 use penstock_env::{Env, SendBuf, Stream, StreamExt, Time};
-use penstock_wire::http1::{BodyDecoder, Framing, RequestHead};
+use penstock_wire::http1::{Framing, RequestHead};
 
 use super::Scratch;
 use super::attempt::Progress;
 use super::body::Relay;
-use super::connection::{Downstream, GONE};
 use super::deadlines::{Deadlines, Wait};
 use super::exchange::Exchange;
-use super::filtered::{Filtered, Heads, Way};
+use super::filtered::{Filtered, Heads, Source};
+use crate::downstream::Downstream;
 use crate::failure::Cause;
 use crate::snapshot::Listener;
 use crate::worker::Worker;
@@ -37,8 +38,7 @@ pub(crate) fn begin<E: Env>(exchange: &Exchange<'_, E>, scratch: &mut Scratch) {
         return scratch.upload.begin_nothing();
     }
     let listener = exchange.listener;
-    let decoder = BodyDecoder::for_request(framing, &listener.body_limits, listener.lenient);
-    scratch.upload.begin(decoder);
+    scratch.upload.begin(exchange.down.decoder(framing, listener));
     scratch.upload.frame_as(framing);
 }
 
@@ -72,10 +72,10 @@ pub(crate) fn first<E: Env>(
         return Ok(());
     }
     relay.finish_if_empty(out);
-    while !relay.is_finished() && out.len() < FIRST_BYTES_MAX {
-        let Some(chunk) = exchange.down.take_ready() else { break };
-        relay.push_kept(chunk, &exchange.down.stream, out, replay, REPLAY_BYTES_MAX)?;
-    }
+    while !relay.is_finished()
+        && out.len() < FIRST_BYTES_MAX
+        && exchange.down.push_ready(relay, out, (replay, REPLAY_BYTES_MAX))?
+    {}
     Ok(())
 }
 
@@ -114,19 +114,21 @@ pub(crate) async fn rest<E: Env>(
         match filtered {
             Some(filtered) => {
                 let (mut heads, mut piece) = (Heads::sent(request), env.buffer());
-                let way = Way::Request;
-                let ended =
-                    filtered.next_piece(way, &mut heads, &down.stream, relay, &mut piece).await?;
+                let source = Source::Request;
+                let ended = filtered.next_piece(source, &mut heads, relay, &mut piece).await?;
                 keep(replay, relay, &piece);
                 relay.emit(&piece, ended, &mut out);
                 env.recycle(piece);
             }
             None => {
-                let Ok(Some(chunk)) = down.stream.recv().await else { return Err(GONE) };
-                relay.push_kept(chunk, &down.stream, &mut out, replay, REPLAY_BYTES_MAX)?;
-                while !relay.is_finished() && out.len() < SEND_BYTES_MAX {
-                    let Some(chunk) = down.take_ready() else { break };
-                    relay.push_kept(chunk, &down.stream, &mut out, replay, REPLAY_BYTES_MAX)?;
+                poll_fn(|context| {
+                    down.poll_push(context, relay, &mut out, (&mut *replay, REPLAY_BYTES_MAX))
+                })
+                .await?;
+                while !relay.is_finished()
+                    && out.len() < SEND_BYTES_MAX
+                    && down.push_ready(relay, &mut out, (&mut *replay, REPLAY_BYTES_MAX))?
+                {
                 }
             }
         }
