@@ -5,14 +5,15 @@
 //! differs from run to run: keys come from the library, which no seed reaches. Certificates have
 //! Ed25519 keys, whose signatures are of one size.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use penstock_config::Config;
+use penstock_env::{Env, SendBuf, Stream, StreamExt};
 use penstock_proxy::{Cause, TlsParts};
-use penstock_tests::sim::{Faults, World, check_few_seeds, check_some_seeds};
+use penstock_tests::sim::{Faults, Limits, World, check_few_seeds, check_some_seeds};
 use penstock_tls::{
     Acceptor, AcceptorSettings, Authorities, Certificate, Connector, ConnectorSettings, Tickets,
     TimeProvider, UnixTime, UnknownName, Verify, Versions,
@@ -75,6 +76,43 @@ fn an_endpoint_that_is_another_is_not_believed() {
     });
 }
 
+#[test]
+fn what_is_no_handshake_is_cut_under_its_name() {
+    // The beginning of a ClientHello of 512 bytes, and no more.
+    const HALF: &[u8] = &[22, 3, 1, 2, 0, 1, 0, 1, 252, 3, 3];
+    const HTTP: &[u8] = b"GET / HTTP/1.1\r\nHost: sim.test\r\n\r\n";
+    cut("", &[HTTP], &[(Cause::NotTls, 1)]);
+    cut("", &[HALF], &[(Cause::TlsTimeout, 1)]);
+    // One that says nothing costs nothing, and is nobody's fault.
+    cut("", &[b""], &[]);
+    let causes = [(Cause::TlsTimeout, 1), (Cause::HandshakesMax, 2)];
+    cut("limits = { handshakes = 1 }\n", &[HALF, HALF, HALF], &causes);
+}
+
+/// Sends `openings`, each on a connection of its own, and finds all cut for these causes.
+fn cut(more: &str, openings: &'static [&'static [u8]], causes: &[(Cause, u64)]) {
+    check_few_seeds("tls, no handshake", Faults::CALM, |world| {
+        world.veil();
+        let origin = world.node("origin", Limits::AMPLE).address(8080);
+        let text = config(&[origin], &format!("{TLS}{more}"), "");
+        let proxy = Proxy::serve(world, &text);
+        let (client, left) = (world.node("client", Limits::AMPLE), Rc::new(Cell::new(0)));
+        for opening in openings {
+            let (env, front, left) = (client.clone(), proxy.front.clone(), left.clone());
+            left.set(left.get() + 1);
+            client.spawn(async move {
+                let stream = env.connect(&front).await.expect("it listens");
+                stream.start_send(SendBuf::of(opening.to_vec()));
+                while let Ok(Some(_)) = stream.recv().await {}
+                left.set(left.get() - 1);
+            });
+        }
+        assert!(world.run_until(Duration::from_secs(60), || left.get() == 0));
+        assert_eq!(proxy.failures(), causes);
+        proxy.end(world);
+    });
+}
+
 /// First the one that has connections to the other.
 fn end(world: &World, outer: Proxy, inner: Proxy) {
     outer.rest(world);
@@ -94,8 +132,10 @@ fn chain(world: &World, origins: &[penstock_env::Address]) -> (Proxy, Proxy) {
 }
 
 fn tls_listener(origins: &[penstock_env::Address]) -> String {
-    config(origins, "tls = { cert = \"cert\", key = \"key\" }\n", "")
+    config(origins, TLS, "")
 }
+
+const TLS: &str = "tls = { cert = \"cert\", key = \"key\" }\n";
 
 fn tls_cluster(inner: &Proxy, name: &str) -> String {
     let tls = format!("tls = {{ ca = \"ca\", name = \"{name}\" }}\n");
