@@ -5,9 +5,11 @@
 //! formatting and writing happen on one thread elsewhere, which looks indexes up in [`Names`],
 //! lets a [`Format`] append a line to a buffer, and gives the buffer to a [`Writer`].
 
+mod civil;
 mod escape;
 mod format;
 mod json;
+mod number;
 mod record;
 mod text;
 mod writer;

@@ -227,6 +227,11 @@ impl AccessRecord {
         &self.texts.bytes[usize::from(start)..usize::from(start + len)]
     }
 
+    /// Whether any text was longer than what was kept.
+    pub fn is_any_cut(&self) -> bool {
+        self.texts.cut != 0
+    }
+
     /// Whether `text` was longer than what was kept.
     pub fn is_cut(&self, text: Text) -> bool {
         self.texts.cut & (1 << text as u8) != 0

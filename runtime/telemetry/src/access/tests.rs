@@ -1,13 +1,15 @@
 //! What the access log promises: lines that hold against any bytes, and a writer that goes on.
 
 use std::io::{self, Write};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering::Relaxed;
 
 use penstock_env::{Rng, Unix};
 
-use super::text::Civil;
+use super::civil::Civil;
 use super::writer::append;
 use super::{AccessRecord, Format, Names, Peer, Protocol, TEXT_BYTES_MAX, Target, Text, Writer};
+use super::{escape, number};
 
 fn names() -> Names {
     Names {
@@ -63,6 +65,12 @@ fn a_record_is_written_in_both_formats() {
          endpoint=[2001:db8::1]:80 attempts=2 time=1.500007 \
          trace=abababababababababababababababab",
     );
+    let mut late = sample();
+    // 12000-01-01T00:00:00Z: 10,030 years of 365.2425 days.
+    late.start = Unix { us: 316_516_204_800_000_000 };
+    let mut out = Vec::new();
+    Format::Json.write(&late, &names(), &mut out);
+    assert!(out.starts_with(b"{\"time\":\"12000-01-01T00:00:00.000000Z\","));
     check(
         Format::Text,
         &AccessRecord::new(Unix { us: 0 }),
@@ -115,6 +123,87 @@ fn any_bytes_make_one_line_that_parses() {
                 assert!(out.is_ascii());
             }
         }
+    }
+}
+
+#[test]
+fn a_byte_is_escaped_wherever_in_a_text_it_lies() {
+    for (len, byte) in (1..20).flat_map(|len| (0..=255).map(move |byte| (len, byte))) {
+        for place in 0..len {
+            let mut bytes = vec![b'~'; len];
+            bytes[place] = byte;
+            let (mut json, mut text) = (Vec::new(), Vec::new());
+            escape::json(&mut json, &bytes);
+            escape::text(&mut text, &bytes, b' ');
+            let around = |inner: &str| {
+                format!("{}{inner}{}", "~".repeat(place), "~".repeat(len - place - 1))
+            };
+            let expected = match byte {
+                b'"' | b'\\' => format!("\\{}", char::from(byte)),
+                0..0x20 => format!("\\u{byte:04x}"),
+                0x80.. => format!("\\\\x{byte:02x}"),
+                _ => char::from(byte).to_string(),
+            };
+            assert_eq!(String::from_utf8(json).unwrap(), around(&expected));
+            let expected = match byte {
+                b'"' | b'\\' | 0..=b' ' | 0x7f.. => format!("\\x{byte:02x}"),
+                _ => char::from(byte).to_string(),
+            };
+            assert_eq!(String::from_utf8(text).unwrap(), around(&expected));
+        }
+    }
+}
+
+#[track_caller]
+fn check_number(number: u64) {
+    let mut out = b"7".to_vec();
+    number::decimal(&mut out, number);
+    assert_eq!(String::from_utf8(out).unwrap(), format!("7{number}"));
+}
+
+#[test]
+fn numbers_are_written_as_the_standard_library_does() {
+    (0..=10_000).for_each(check_number);
+    for power in (0..20).map(|exponent| 10_u64.pow(exponent)) {
+        [power - 1, power, power + 1, power.saturating_mul(9)].into_iter().for_each(check_number);
+    }
+    check_number(u64::MAX);
+    let mut rng = Rng::new(12);
+    for _ in 0..20_000 {
+        check_number(rng.next_u64() >> rng.below(64));
+    }
+}
+
+#[track_caller]
+fn check_address(address: IpAddr, port: u16) {
+    let mut out = Vec::new();
+    number::peer(&mut out, Peer::Ip(address, port));
+    assert_eq!(String::from_utf8(out).unwrap(), SocketAddr::new(address, port).to_string());
+    let mut out = Vec::new();
+    number::ip(&mut out, address);
+    assert_eq!(String::from_utf8(out).unwrap(), address.to_string());
+}
+
+#[test]
+fn addresses_are_written_as_the_standard_library_does() {
+    for octet in 0..=255 {
+        check_address([octet, 0, octet, octet].into(), u16::from(octet));
+    }
+    for text in
+        ["::", "::1", "1::", "::ffff:192.0.2.1", "::192.0.2.1", "64:ff9b::1", "fe80::1:0:0:1"]
+    {
+        check_address(text.parse().unwrap(), 65_535);
+    }
+    // Which groups are zero decides what is left out: all 256 ways.
+    let mut rng = Rng::new(13);
+    for zeros in 0..256 {
+        let mut groups = [0_u16; 8];
+        for (place, group) in groups.iter_mut().enumerate() {
+            if zeros >> place & 1 == 0 {
+                *group = 1 << rng.below(16) | rng.below(2) as u16;
+            }
+        }
+        check_address(groups.into(), 80);
     }
 }
 
