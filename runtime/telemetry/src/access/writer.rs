@@ -69,7 +69,7 @@ impl Writer {
 
     /// Writes whole lines. On an error they count as lost, all of this call.
     pub fn write(&mut self, lines: &[u8]) {
-        let count = lines.iter().filter(|&&byte| byte == b'\n').count() as u64;
+        let count = count_lines(lines);
         let result = match &mut self.sink {
             Sink::Stdout(sink) => append(sink, lines, &mut self.torn),
             Sink::File(sink) => append(sink, lines, &mut self.torn),
@@ -96,6 +96,13 @@ impl Writer {
             }
         }
     }
+}
+
+/// In blocks whose count fits a byte, so that the compiler compares 16 bytes at once: with a
+/// wide count this was a sixth of the writing thread's time.
+fn count_lines(lines: &[u8]) -> u64 {
+    let count = |block: &[u8]| block.iter().map(|&byte| u8::from(byte == b'\n')).sum::<u8>();
+    lines.chunks(240).map(|block| u64::from(count(block))).sum()
 }
 
 fn open(target: &Target) -> io::Result<Sink> {
