@@ -1,7 +1,8 @@
 //! The access log: one plain thread that formats and writes what shards put into their rings.
 
 use std::io;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::sync::atomic::fence;
 use std::sync::{Arc, Weak, mpsc};
 use std::thread::{self, JoinHandle};
 
@@ -221,6 +222,9 @@ impl Scribe {
             // afterwards: its last exchange has ended, and was pushed before it let go.
             let dead = self.generations.iter().filter(|one| one.snapshot.strong_count() == 0);
             let dead: Vec<u32> = dead.map(|one| one.number).collect();
+            // The count is read without order; what was done before the last one let go is seen
+            // from here on.
+            fence(Acquire);
             let found = self.write_all();
             if !dead.is_empty() {
                 self.generations.retain(|one| !dead.contains(&one.number));
