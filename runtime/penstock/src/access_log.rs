@@ -8,14 +8,17 @@ use std::thread::{self, JoinHandle};
 
 use penstock_config::{AccessLog as Setting, LogTarget};
 use penstock_control::{LogCounts, ShardsError};
+use penstock_env::Unix;
 use penstock_proxy::{Cause, Snapshot};
 use penstock_shard::{Bell, RecordReader, RecordSender, records};
 use penstock_telemetry::access::{AccessRecord, Format, Names, Target, WriteCounts, Writer};
 
 /// Records that a shard can be ahead of the writer: 2 MiB, 40 ms of 100,000 requests a second.
 const RING_RECORDS: usize = 4096;
-/// Lines are written together, up to about this much.
-const BATCH_BYTES: usize = 64 * 1024;
+/// Lines are written together, up to about this much: what gathers before the thread is woken. The
+/// kernel has less to do for each line of a large write (65 to 80 ns per 360 bytes in writes of
+/// 256 KiB to ext4, 120 in writes of 16 KiB, 270 in writes of 4 KiB).
+const BATCH_BYTES: usize = 256 * 1024;
 
 /// The access log of the process, if it has one.
 pub(crate) struct AccessLog {
@@ -67,7 +70,8 @@ impl AccessLog {
     /// A ring for a shard to write to, if there is a log.
     pub(crate) fn ring(&self) -> Option<RecordSender<AccessRecord>> {
         let desk = self.desk.as_ref()?;
-        let (sender, reader) = records(RING_RECORDS, &desk.bell);
+        let empty = AccessRecord::new(Unix { us: 0 });
+        let (sender, reader) = records(RING_RECORDS, empty, &desk.bell);
         desk.tell(Order::Read(reader));
         Some(sender)
     }
@@ -257,35 +261,34 @@ impl Scribe {
 
     /// Empties the rings; whether anything was in them.
     fn write_all(&mut self) -> bool {
-        let (mut found, mut rings) = (false, std::mem::take(&mut self.rings));
+        let Scribe { rings, generations, format, writer, lines, .. } = self;
+        let mut found = 0;
         rings.retain_mut(|ring| {
             // Asked before the ring is emptied: after it, what came in between would be lost.
             let orphaned = ring.is_orphaned();
-            while let Some(record) = ring.take() {
-                found = true;
-                self.line(&record);
-                if self.lines.len() >= BATCH_BYTES {
-                    self.flush();
+            found += ring.read(|record| {
+                format.write(record, names(generations, record.snapshot), lines);
+                if lines.len() >= BATCH_BYTES {
+                    flush(writer, lines);
                 }
-            }
+            });
             !orphaned
         });
-        self.rings = rings;
-        self.flush();
-        found
+        flush(writer, lines);
+        found > 0
     }
+}
 
-    fn line(&mut self, record: &AccessRecord) {
-        let none = Names::default();
-        let known = self.generations.iter().rev().find(|one| one.number == record.snapshot);
-        let names = known.map_or(&none, |one| &one.names);
-        self.format.write(record, names, &mut self.lines);
-    }
+/// The names that a record of this snapshot means; none where it was forgotten.
+fn names(generations: &[Generation], snapshot: u32) -> &Names {
+    static NONE: Names = Names::NONE;
+    let known = generations.iter().rev().find(|one| one.number == snapshot);
+    known.map_or(&NONE, |one| &one.names)
+}
 
-    fn flush(&mut self) {
-        if !self.lines.is_empty() {
-            self.writer.write(&self.lines);
-            self.lines.clear();
-        }
+fn flush(writer: &mut Writer, lines: &mut Vec<u8>) {
+    if !lines.is_empty() {
+        writer.write(lines);
+        lines.clear();
     }
 }

@@ -47,9 +47,9 @@ pub(crate) enum LogChange {
     To(RecordSender<AccessRecord>),
 }
 
-/// The sink that pushes records into a ring.
+/// The sink that has records filled in where they lie in a ring.
 pub(crate) fn sink(mut sender: RecordSender<AccessRecord>) -> LogSink {
-    Box::new(move |record| sender.push(record))
+    Box::new(move |fill| sender.push(fill))
 }
 
 /// A `Worker` on a shard.

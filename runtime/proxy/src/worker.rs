@@ -31,8 +31,9 @@ const SCRATCH_MAX: usize = 256;
 /// How often the operator is told of failed handshakes; every one is counted.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
-/// Where access log records go; false when there was no room.
-pub type LogSink = Box<dyn FnMut(&AccessRecord) -> bool>;
+/// Where access log records go: it has the given function fill one in, whatever it was before;
+/// false when there was no room.
+pub type LogSink = Box<dyn FnMut(&mut dyn FnMut(&mut AccessRecord)) -> bool>;
 
 /// A shard's proxy. Cheap to clone; bound to its thread.
 pub struct Worker<E: Env> {
@@ -391,16 +392,10 @@ impl<E: Env> Worker<E> {
         block.increment(self.inner.schemas.process.failures.at(cause.index()));
     }
 
-    /// Whether records of requests are wanted at all.
-    #[inline]
-    pub(crate) fn logs(&self) -> bool {
-        self.inner.log.borrow().is_some()
-    }
-
-    /// Hands a record to the log.
-    pub(crate) fn log(&self, plan: &Plan<E>, record: &AccessRecord) {
+    /// Has `fill` write a record of the log, if there is one.
+    pub(crate) fn log(&self, plan: &Plan<E>, mut fill: impl FnMut(&mut AccessRecord)) {
         if let Some(sink) = &mut *self.inner.log.borrow_mut()
-            && !sink(record)
+            && !sink(&mut fill)
         {
             let block = plan.snapshot.process.shard(self.inner.shard);
             block.increment(self.inner.schemas.process.log_lost);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use penstock_balance::EndpointId;
 use penstock_config::ClusterId;
 use penstock_env::{Env, Time, Unix};
-use penstock_telemetry::access::{AccessRecord, Peer, Phases, Text};
+use penstock_telemetry::access::{AccessRecord, Peer, Phases};
 use penstock_wire::http1::Known;
 
 use super::Scratch;
@@ -89,17 +89,15 @@ impl<E: Env> Exchange<'_, E> {
         block.record(ids.duration, total_us);
         block.add(ids.bytes_in, bytes_in);
         block.add(ids.bytes_out, record.bytes_out);
-        if self.worker.logs() {
-            self.worker.log(self.plan, &self.access_record(scratch, total_us, bytes_in));
-        }
+        self.worker.log(self.plan, |entry| self.fill(entry, scratch, total_us, bytes_in));
     }
 
-    fn access_record(&self, scratch: &Scratch, total_us: u64, bytes_in: u64) -> AccessRecord {
+    fn fill(&self, entry: &mut AccessRecord, scratch: &Scratch, total_us: u64, bytes_in: u64) {
         let (record, request) = (&self.record, &scratch.request);
         let endpoint = record.cluster.zip(record.endpoint).map(|(cluster, endpoint)| {
             Peer::from(self.plan.cluster(cluster).balancer.endpoint(endpoint).address())
         });
-        let mut entry = AccessRecord::new(record.unix);
+        entry.begin(record.unix);
         entry.total_us = total_us;
         entry.phases = Phases {
             head_us: us(record.head),
@@ -120,13 +118,14 @@ impl<E: Env> Exchange<'_, E> {
         entry.status = record.status;
         entry.attempts = record.attempts;
         entry.protocol = self.down.protocol(request);
-        entry.put(Text::Method, request.method_name());
-        entry.put(Text::Host, request.authority().unwrap_or_default());
-        entry.put(Text::Path, request.path_and_query());
         let fields = request.fields();
-        entry.put(Text::UserAgent, fields.value_of_known(Known::UserAgent).unwrap_or_default());
-        entry.put(Text::Referer, fields.value_of_known(Known::Referer).unwrap_or_default());
-        entry
+        entry.put_all([
+            request.method_name(),
+            request.authority().unwrap_or_default(),
+            request.path_and_query(),
+            fields.value_of_known(Known::UserAgent).unwrap_or_default(),
+            fields.value_of_known(Known::Referer).unwrap_or_default(),
+        ]);
     }
 }
 

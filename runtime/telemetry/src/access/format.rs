@@ -36,6 +36,10 @@ pub struct Names {
 }
 
 impl Names {
+    /// No names at all.
+    pub const NONE: Names =
+        Names { listeners: Vec::new(), routes: Vec::new(), clusters: Vec::new(), causes: &[] };
+
     pub(super) fn listener(&self, record: &AccessRecord) -> &str {
         name(&self.listeners, usize::from(record.listener))
     }

@@ -1,5 +1,5 @@
 //! What is kept of a request: a value of fixed size that owns nothing, so filling it allocates
-//! nothing and a ring can carry it.
+//! nothing and a ring can carry it, or have it filled in where it lies.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -207,6 +207,42 @@ impl AccessRecord {
         }
     }
 
+    /// Makes the record that of something that began at `start`, whatever it was before. The bytes
+    /// of its texts stay where they are, out of reach: in a ring they need not be written.
+    #[inline]
+    pub fn begin(&mut self, start: Unix) {
+        // All fields by name, so that a new one can't be forgotten here.
+        let AccessRecord {
+            start: began,
+            total_us,
+            phases,
+            bytes_in,
+            bytes_out,
+            trace_id,
+            downstream,
+            endpoint,
+            snapshot,
+            route,
+            cluster,
+            cause,
+            listener,
+            status,
+            attempts,
+            protocol,
+            texts: Texts { spans, used, cut, bytes: _ },
+        } = self;
+        *began = start;
+        (*total_us, *bytes_in, *bytes_out) = (0, 0, 0);
+        *phases = Phases::default();
+        *trace_id = [0; 16];
+        (*downstream, *endpoint) = (Peer::None, Peer::None);
+        (*snapshot, *listener) = (0, 0);
+        (*route, *cluster, *cause) = (None, None, None);
+        (*status, *attempts, *protocol) = (0, 0, Protocol::Tcp);
+        *spans = [(0, 0); Text::ALL.len()];
+        (*used, *cut) = (0, 0);
+    }
+
     /// Keeps `bytes` as `text`, or as much of it as fits; whether it was cut is kept too. A
     /// second call for the same text replaces the first, whose room is lost.
     #[inline]
@@ -219,6 +255,23 @@ impl AccessRecord {
         texts.used += len as u16;
         let bit = 1 << text as u8;
         texts.cut = if len < bytes.len() { texts.cut | bit } else { texts.cut & !bit };
+    }
+
+    /// Keeps these as all the texts of the record, in the order of [`Text::ALL`].
+    ///
+    /// It reads nothing of the record: in a ring that is larger than the cache, a load that has to
+    /// wait for its line costs more than all that is stored.
+    #[inline]
+    pub fn put_all(&mut self, values: [&[u8]; Text::ALL.len()]) {
+        let (mut used, mut cut) = (0, 0);
+        for (text, bytes) in Text::ALL.into_iter().zip(values) {
+            let len = bytes.len().min(text.bytes_max()).min(TEXT_BYTES_MAX - used);
+            self.texts.bytes[used..used + len].copy_from_slice(&bytes[..len]);
+            self.texts.spans[text as usize] = (used as u16, len as u16);
+            used += len;
+            cut |= u8::from(len < bytes.len()) << text as u8;
+        }
+        (self.texts.used, self.texts.cut) = (used as u16, cut);
     }
 
     /// What was kept of `text`; empty when it was never put.

@@ -8,7 +8,9 @@ use penstock_env::{Rng, Unix};
 
 use super::civil::Civil;
 use super::writer::append;
-use super::{AccessRecord, Format, Names, Peer, Protocol, TEXT_BYTES_MAX, Target, Text, Writer};
+use super::{
+    AccessRecord, Format, Names, Peer, Phases, Protocol, TEXT_BYTES_MAX, Target, Text, Writer,
+};
 use super::{escape, number};
 
 fn names() -> Names {
@@ -77,6 +79,27 @@ fn a_record_is_written_in_both_formats() {
         "- - - [01/Jan/1970:00:00:00 +0000] \"  TCP\" 0 0 \"-\" \"-\" host=- listener=web \
          route=- cluster=- cause=- endpoint=- attempts=0 time=0.000000 trace=-",
     );
+}
+
+#[test]
+fn a_record_that_begins_anew_shows_nothing_of_what_it_was() {
+    let mut record = sample();
+    record.phases =
+        Phases { head_us: 1, filters_us: 2, queue_us: 3, connect_us: 4, first_byte_us: 5 };
+    (record.snapshot, record.listener) = (6, 7);
+    record.put(Text::UserAgent, &[b'u'; 200]);
+    record.put(Text::Referer, b"http://example.com/");
+    record.begin(Unix { us: 8 });
+    let mut new = AccessRecord::new(Unix { us: 8 });
+    record.put(Text::Path, b"/");
+    new.put(Text::Path, b"/");
+    let (mut anew, mut fresh) = (Vec::new(), Vec::new());
+    for format in [Format::Json, Format::Text] {
+        format.write(&record, &names(), &mut anew);
+        format.write(&new, &names(), &mut fresh);
+    }
+    assert_eq!(String::from_utf8(anew).unwrap(), String::from_utf8(fresh).unwrap());
+    assert_eq!((record.snapshot, record.is_any_cut()), (0, false));
 }
 
 #[test]
@@ -204,6 +227,27 @@ fn addresses_are_written_as_the_standard_library_does() {
             }
         }
         check_address(groups.into(), 80);
+    }
+}
+
+#[test]
+fn texts_put_at_once_are_kept_as_one_by_one() {
+    let mut rng = Rng::new(14);
+    let mut at_once = sample();
+    for _ in 0..2_000 {
+        let mut one_by_one = AccessRecord::new(Unix { us: 0 });
+        let values = Text::ALL.map(|_| {
+            let len = rng.below(250) as usize;
+            (0..len).map(|_| rng.next_u64() as u8).collect::<Vec<u8>>()
+        });
+        for (text, value) in Text::ALL.into_iter().zip(&values) {
+            one_by_one.put(text, value);
+        }
+        at_once.put_all(values.each_ref().map(Vec::as_slice));
+        for text in Text::ALL {
+            assert_eq!(at_once.text(text), one_by_one.text(text));
+            assert_eq!(at_once.is_cut(text), one_by_one.is_cut(text));
+        }
     }
 }
 
