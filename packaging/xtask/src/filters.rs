@@ -141,6 +141,9 @@ pub(crate) fn build(packages: &[&str]) -> Result<Vec<PathBuf>, String> {
 /// sources, and the standard library's where they are installed.
 pub(crate) fn remap_flags() -> Result<Vec<String>, String> {
     let sysroot = rustc_prints(&["--print", "sysroot"])?;
+    let version = rustc_prints(&["-vV"])?;
+    let commit = version.lines().find_map(|line| line.strip_prefix("commit-hash: "));
+    let commit = commit.ok_or("rustc -vV says no commit-hash")?;
     let cargo_home = std::env::var("CARGO_HOME")
         .or_else(|_| std::env::var("HOME").map(|home| format!("{home}/.cargo")))
         .map_err(|_| "neither CARGO_HOME nor HOME is set".to_owned())?;
@@ -148,6 +151,8 @@ pub(crate) fn remap_flags() -> Result<Vec<String>, String> {
     let mut flags = vec![
         format!("--remap-path-prefix={cargo_home}=/cargo"),
         format!("--remap-path-prefix={sysroot}=/rust"),
+        // What the compiler calls the standard library's sources where they are not installed.
+        format!("--remap-path-prefix={sysroot}/lib/rustlib/src/rust=/rustc/{commit}"),
         format!("--remap-path-prefix={}=/penstock", root().display()),
     ];
     // The registry's folder is named after its address, which differs between mirrors.
