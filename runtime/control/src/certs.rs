@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use penstock_config::Config;
 use penstock_env::{Time, Unix};
-use penstock_proxy::Snapshot;
 use penstock_tls::Certificate;
 use serde::Serialize;
 
@@ -143,19 +142,7 @@ impl Control {
         if loaded.is_in_force(&self.snapshot) {
             return Ok(false);
         }
-        let next = Snapshot::build(
-            Arc::clone(config),
-            self.snapshot.filters.clone(),
-            loaded.parts.clone(),
-            Some(&self.snapshot),
-            &self.schemas,
-            &mut self.registry,
-            &self.capacity,
-        )?;
-        let next = Arc::new(next);
-        self.shards.apply(&next)?;
-        self.tls.keep(loaded);
-        self.snapshot = next;
+        self.put_in_force(Arc::clone(config), self.snapshot.filters.clone(), loaded)?;
         Ok(true)
     }
 }

@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use penstock_config::{Config, Findings, diff};
 use penstock_env::Time;
+use penstock_filter_host::Filter;
 use penstock_proxy::{Snapshot, SnapshotError};
 use serde::Serialize;
 use thiserror::Error;
 
+use crate::tls::Loaded;
 use crate::{BadFilter, BadTls, Control, ShardsError};
 
 /// Keys that only a start reads. A reload that changes them says so and goes on with the rest.
@@ -157,8 +159,25 @@ impl Control {
         needs_restart.retain(|path| READ_AT_START.iter().any(|key| path.starts_with(key)));
         let filters = self.loader.load(&config, &self.files, Some(&self.snapshot))?;
         let tls = self.tls.load(&config, &self.files, self.unix(), true)?;
+        self.put_in_force(Arc::new(config), filters, tls)?;
+        self.watch.note(&self.snapshot.config, &self.files);
+        self.watch.refused = None;
+        let generation = self.snapshot.generation;
+        self.reloads.origin = origin;
+        self.reloads.at = self.clock.now();
+        self.reloads.needs_restart.clone_from(&needs_restart);
+        Ok(Applied { generation, changes, needs_restart })
+    }
+
+    /// Hands the shards a Snapshot of this; what they can't serve leaves everything as it was.
+    pub(crate) fn put_in_force(
+        &mut self,
+        config: Arc<Config>,
+        filters: Vec<Arc<Filter>>,
+        tls: Loaded,
+    ) -> Result<(), Refused> {
         let next = Snapshot::build(
-            Arc::new(config),
+            config,
             filters,
             tls.parts.clone(),
             Some(&self.snapshot),
@@ -170,13 +189,7 @@ impl Control {
         self.shards.apply(&next)?;
         self.tls.keep(tls);
         self.snapshot = next;
-        self.watch.note(&self.snapshot.config, &self.files);
-        self.watch.refused = None;
-        let generation = self.snapshot.generation;
-        self.reloads.origin = origin;
-        self.reloads.at = self.clock.now();
-        self.reloads.needs_restart.clone_from(&needs_restart);
-        Ok(Applied { generation, changes, needs_restart })
+        Ok(())
     }
 
     fn note(&mut self, result: Result<Applied, Refused>) -> Result<Applied, Refused> {
