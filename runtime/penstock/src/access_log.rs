@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::sync::atomic::fence;
 use std::sync::{Arc, Weak, mpsc};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use penstock_config::{AccessLog as Setting, LogTarget};
 use penstock_control::{LogCounts, ShardsError};
@@ -19,6 +20,10 @@ const RING_RECORDS: usize = 4096;
 /// kernel has less to do for each line of a large write (65 to 80 ns per 360 bytes in writes of
 /// 256 KiB to ext4, 120 in writes of 16 KiB, 270 in writes of 4 KiB).
 const BATCH_BYTES: usize = 256 * 1024;
+
+/// How long a reload waits until the lines of before are in the file of before. A disk that takes
+/// longer must not hold up the config.
+const SWITCH_MAX: Duration = Duration::from_secs(1);
 
 /// The access log of the process, if it has one.
 pub(crate) struct AccessLog {
@@ -40,8 +45,8 @@ enum Order {
     Read(RecordReader<AccessRecord>),
     /// Records of this snapshot mean these names.
     Know(Generation),
-    /// Write there from now on.
-    Write(Format, Writer),
+    /// Write there from now on; the sender goes when that has come true.
+    Write(Format, Writer, mpsc::Sender<()>),
     /// Open the file anew.
     Reopen,
 }
@@ -96,7 +101,7 @@ impl AccessLog {
             }
             (Some((format, writer)), Some(desk)) => {
                 desk.tell(Order::Know(Generation::of(next)));
-                desk.tell(Order::Write(format, writer));
+                desk.switch(format, writer);
                 None
             }
             (None, Some(_)) if changed => {
@@ -168,6 +173,14 @@ impl Desk {
         let failed = |error: io::Error| ShardsError::Log { target: "its thread".into(), error };
         let join = spawned.map_err(failed)?;
         Ok(Desk { orders: Some(orders), bell, counts, join: Some(join) })
+    }
+
+    /// Has all that is recorded from now on written by `writer`.
+    fn switch(&self, format: Format, writer: Writer) {
+        let (held, gone) = mpsc::channel();
+        self.tell(Order::Write(format, writer, held));
+        // Nothing is ever sent: this ends when the other end is gone, or out of patience.
+        let _ = gone.recv_timeout(SWITCH_MAX);
     }
 
     fn tell(&self, order: Order) {
@@ -246,11 +259,12 @@ impl Scribe {
             match self.inbox.try_recv() {
                 Ok(Order::Read(ring)) => self.rings.push(ring),
                 Ok(Order::Know(generation)) => self.generations.push(generation),
-                Ok(Order::Write(format, writer)) => {
+                Ok(Order::Write(format, writer, held)) => {
                     // What came before belongs into the old file.
                     self.write_all();
                     self.writer.replace(writer);
                     self.format = format;
+                    drop(held);
                 }
                 Ok(Order::Reopen) => self.writer.reopen(),
                 Err(mpsc::TryRecvError::Empty) => return false,
