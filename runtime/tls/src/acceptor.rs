@@ -80,6 +80,8 @@ impl Acceptor {
             .with_client_cert_verifier(verifier(clients)?);
         let mut config = builder.with_cert_resolver(Arc::clone(&store) as _);
         config.alpn_protocols = settings.protocols;
+        // The suite is ours to choose, in the provider's order: no peer gets the weakest by asking.
+        config.ignore_client_order = true;
         // Tickets alone: a store of sessions would be a lock that every shard takes.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         match settings.tickets {

@@ -14,4 +14,5 @@ mod nginx;
 mod reload;
 mod resilience;
 mod strictness;
+mod testssl;
 mod tls;

@@ -5,56 +5,14 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
-use crate::harness::{Folder, Origin, Penstock, installed, run, talk, until};
-
-/// An authority, and certificates that it signed, in a folder.
-struct Files {
-    folder: Folder,
-}
-
-impl Files {
-    /// Of these names each: a certificate `N.pem` with its key `N.key`, `N` counting from 0, and
-    /// all authorities together in `ca.pem`.
-    fn make(names: &[&str]) -> Files {
-        let files = Files { folder: Folder::new() };
-        let mut authorities = String::new();
-        for (number, name) in names.iter().enumerate() {
-            let dir = files.folder.join(&format!("dev{number}"));
-            let path = dir.display().to_string();
-            let made = run(&["cert", "dev", name, "--dir", &path]);
-            assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-            authorities += &std::fs::read_to_string(dir.join("ca.pem")).expect("an authority");
-            for (from, to) in [("cert.pem", "pem"), ("key.pem", "key")] {
-                let to = files.folder.join(&format!("{number}.{to}"));
-                std::fs::rename(dir.join(from), to).expect("moved");
-            }
-        }
-        std::fs::write(files.folder.join("ca.pem"), authorities).expect("written");
-        files
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.folder.join(name).display().to_string()
-    }
-
-    /// `tls` of a listener with the first `count` certificates.
-    fn listener(&self, count: usize, more: &str) -> String {
-        let one = |number: usize| {
-            let (cert, key) =
-                (self.path(&format!("{number}.pem")), self.path(&format!("{number}.key")));
-            format!("{{ cert = \"{cert}\", key = \"{key}\" }}")
-        };
-        let all: Vec<String> = (0..count).map(one).collect();
-        format!("tls = {{ certificates = [{}]{more} }}\n", all.join(", "))
-    }
-}
+use crate::harness::{Certificates, Origin, Penstock, installed, run, talk, until};
 
 fn config(origin: &Origin, tls: &str) -> String {
     origin.config().replace("to = \"app\"", &format!("{tls}to = \"app\""))
 }
 
 /// What openssl says of a handshake with the listener `web`, and the answer to a request in it.
-fn openssl(penstock: &Penstock, files: &Files, arguments: &[&str], host: &str) -> String {
+fn openssl(penstock: &Penstock, files: &Certificates, arguments: &[&str], host: &str) -> String {
     let address = penstock.address("web").to_string();
     let mut child = Command::new("openssl")
         .args(["s_client", "-connect", &address, "-CAfile", &files.path("ca.pem"), "-ign_eof"])
@@ -85,7 +43,7 @@ fn versions_names_and_protocols_are_as_configured() {
     if !installed("openssl") {
         return;
     }
-    let (origin, files) = (Origin::named("origin"), Files::make(&["a.test", "*.b.test"]));
+    let (origin, files) = (Origin::named("origin"), Certificates::make(&["a.test", "*.b.test"]));
     let penstock = Penstock::start(&config(&origin, &files.listener(2, "")));
     let ask = |arguments: &[&str], host: &str| openssl(&penstock, &files, arguments, host);
     for (version, name) in [("-tls1_2", "TLSv1.2"), ("-tls1_3", "TLSv1.3")] {
@@ -120,7 +78,7 @@ fn what_is_not_tls_is_cut_and_old_versions_are_refused() {
     if !installed("openssl") {
         return;
     }
-    let (origin, files) = (Origin::named("origin"), Files::make(&["a.test"]));
+    let (origin, files) = (Origin::named("origin"), Certificates::make(&["a.test"]));
     let penstock = Penstock::start(&config(&origin, &files.listener(1, ", versions = \"1.3\"")));
     let address = penstock.address("web");
     let (answer, _) = talk(address, "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
@@ -137,13 +95,13 @@ fn certificates_of_downstreams_are_asked_for_and_verified() {
     if !installed("openssl") {
         return;
     }
-    let (origin, files) = (Origin::named("origin"), Files::make(&["a.test", "ada.test"]));
-    let strangers = Files::make(&["eve.test"]);
+    let (origin, files) = (Origin::named("origin"), Certificates::make(&["a.test", "ada.test"]));
+    let strangers = Certificates::make(&["eve.test"]);
     for (wish, without) in [("required", "alert"), ("optional", "200 OK")] {
         let more =
             format!(", client_ca = \"{}\", client_cert = \"{wish}\"", files.path("dev1/ca.pem"));
         let penstock = Penstock::start(&config(&origin, &files.listener(1, &more)));
-        let ask = |from: &Files, number: usize| {
+        let ask = |from: &Certificates, number: usize| {
             let (cert, key) =
                 (from.path(&format!("{number}.pem")), from.path(&format!("{number}.key")));
             openssl(&penstock, &files, &["-cert", &cert, "-key", &key], "a.test")
@@ -165,7 +123,7 @@ fn sessions_are_resumed_on_every_shard_and_after_a_restart() {
     if !installed("openssl") {
         return;
     }
-    let (origin, files) = (Origin::named("origin"), Files::make(&["a.test"]));
+    let (origin, files) = (Origin::named("origin"), Certificates::make(&["a.test"]));
     let secret = format!("# for tests\n{}\n", "5a".repeat(32));
     std::fs::write(files.folder.join("tickets"), secret).expect("written");
     let more = format!(", session_ticket_key = \"{}\"", files.path("tickets"));
@@ -198,7 +156,8 @@ fn curl_reads_large_bodies_and_keeps_connections() {
     }
     let body = "x".repeat(1 << 20);
     let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
-    let (origin, files) = (Origin::start(move |_| answer.clone()), Files::make(&["127.0.0.1"]));
+    let (origin, files) =
+        (Origin::start(move |_| answer.clone()), Certificates::make(&["127.0.0.1"]));
     let penstock = Penstock::start(&config(&origin, &files.listener(1, "")));
     let url = format!("https://{}/", penstock.address("web"));
     let upload = files.path("upload");
@@ -223,7 +182,7 @@ fn curl_reads_large_bodies_and_keeps_connections() {
 
 #[test]
 fn endpoints_are_verified_and_spoken_to_over_tls() {
-    let (origin, files) = (Origin::named("origin"), Files::make(&["127.0.0.1", "in.test"]));
+    let (origin, files) = (Origin::named("origin"), Certificates::make(&["127.0.0.1", "in.test"]));
     // One Penstock is the endpoint of another.
     let more = format!(", client_ca = \"{}\"", files.path("dev1/ca.pem"));
     let inner = Penstock::start(&config(&origin, &files.listener(2, &more)));
@@ -264,7 +223,7 @@ fn a_certificate_is_swapped_under_load_and_no_request_fails() {
     if !installed("curl") || !installed("openssl") {
         return;
     }
-    let (origin, files) = (Origin::named("origin"), Files::make(&["a.test", "a.test"]));
+    let (origin, files) = (Origin::named("origin"), Certificates::make(&["a.test", "a.test"]));
     let penstock = Penstock::start(&config(&origin, &files.listener(1, "")));
     let address = penstock.address("web");
     let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
@@ -325,7 +284,7 @@ fn a_certificate_is_swapped_under_load_and_no_request_fails() {
 
 #[test]
 fn check_finds_files_that_are_wrong_at_their_place() {
-    let (origin, files) = (Origin::named("origin"), Files::make(&["a.test", "b.test"]));
+    let (origin, files) = (Origin::named("origin"), Certificates::make(&["a.test", "b.test"]));
     let mixed = files.listener(2, "").replace("1.key", "0.key");
     let path = files.folder.join("penstock.toml");
     std::fs::write(&path, config(&origin, &mixed)).expect("written");

@@ -1,10 +1,12 @@
 //! A Penstock process in a folder of its own, origins, and plain clients.
 
+mod certificates;
 mod client;
 mod envoy;
 mod origin;
 mod process;
 
+pub use certificates::Certificates;
 pub use client::{Client, Reply, talk};
 pub use envoy::{Envoy, Plugin};
 pub use origin::{Origin, config_of};
