@@ -83,6 +83,7 @@ const TOKIO_TRAITS_ONLY: &[&str] = &["runtime/proxy/", "runtime/shard/"];
 const UNSAFE_ROOMS: &[(&str, &str)] = &[
     ("runtime/shard", "the ring: buffers that the kernel owns for a while"),
     ("runtime/xdp", "loads programs into the kernel, reads its maps"),
+    ("runtime/xdp/ebpf", "the program: the driver's page, helpers of the kernel"),
     ("runtime/l4", "packet access that the BPF verifier can follow"),
     ("runtime/filter-host", "guest memory, deserialising compiled modules"),
     ("filters-sdk", "imports of the host's functions"),
@@ -99,7 +100,8 @@ const BANS: &[Ban] = &[
     Ban { word: "parking_lot", places: &[], why: "a lock by another name" },
     Ban {
         word: "HashMap",
-        places: &["runtime/env/src/map.rs"],
+        // In xdp it is the name of a map of the kernel, which seeds each itself.
+        places: &["runtime/env/src/map.rs", "runtime/xdp/"],
         why: "env::Map is seeded by the world, so that runs replay and nobody aims collisions",
     },
     Ban {
