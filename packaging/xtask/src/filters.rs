@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clap::Args;
-use sha2::{Digest, Sha256};
 use toml::{Table, Value};
 
+use crate::files::{create, digest, read, read_table, write};
 use crate::workspace::{cargo, root, succeed, target};
 
 /// What to do with the shipped filters.
@@ -43,7 +43,7 @@ pub(crate) struct Record {
 pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
     let filters = filters(&arguments.filters)?;
     let compiled = root().join(COMPILED);
-    let mut manifest = read_manifest(&compiled.join(MANIFEST))?;
+    let mut manifest = read_table(&compiled.join(MANIFEST))?;
     if arguments.check {
         return check(&filters, &compiled, &manifest);
     }
@@ -167,7 +167,7 @@ pub(crate) fn remap_flags() -> Result<Vec<String>, String> {
 }
 
 /// The compiler's release and commit.
-fn rustc_version() -> Result<String, String> {
+pub(crate) fn rustc_version() -> Result<String, String> {
     let text = rustc_prints(&["--version"])?;
     Ok(text.trim_start_matches("rustc ").to_owned())
 }
@@ -179,8 +179,7 @@ fn rustc_prints(arguments: &[&str]) -> Result<String, String> {
 }
 
 pub(crate) fn record(module: &[u8], rustc: &str) -> Record {
-    let sha256 = Sha256::digest(module).iter().map(|byte| format!("{byte:02x}")).collect();
-    Record { sha256, bytes: module.len() as i64, rustc: rustc.to_owned() }
+    Record { sha256: digest(module), bytes: module.len() as i64, rustc: rustc.to_owned() }
 }
 
 pub(crate) fn to_table(record: &Record) -> Table {
@@ -197,30 +196,8 @@ pub(crate) fn from_table(value: &Value) -> Option<Record> {
     Some(Record { sha256: text("sha256")?, bytes, rustc: text("rustc")? })
 }
 
-fn read_manifest(path: &Path) -> Result<Table, String> {
-    match path.is_file() {
-        false => Ok(Table::new()),
-        true => {
-            let text = String::from_utf8_lossy(&read(path)?).into_owned();
-            text.parse().map_err(|error| format!("{}: {error}", path.display()))
-        }
-    }
-}
-
 pub(crate) fn render(manifest: &Table) -> String {
     format!("{MANIFEST_HEAD}\n\n{manifest}")
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, String> {
-    fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
-}
-
-fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
-    fs::write(path, bytes).map_err(|error| format!("{}: {error}", path.display()))
-}
-
-fn create(folder: &Path) -> Result<(), String> {
-    fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))
 }
 
 const WASM_TARGET: &str = "wasm32-unknown-unknown";

@@ -5,6 +5,8 @@
 #![forbid(unsafe_code)]
 
 mod bench_peers;
+mod ebpf;
+mod files;
 mod filters;
 #[cfg(test)]
 mod tests;
@@ -26,6 +28,8 @@ struct Arguments {
 enum Task {
     /// Measure Penstock side by side with HAProxy, nginx and Envoy.
     BenchPeers(bench_peers::Arguments),
+    /// Compile the XDP program into runtime/xdp, or check the object that is committed there.
+    Ebpf(ebpf::Arguments),
     /// Compile the shipped filters into filters/compiled, or check what is committed there.
     Filters(filters::Arguments),
 }
@@ -33,6 +37,7 @@ enum Task {
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::BenchPeers(arguments) => bench_peers::run(&arguments),
+        Task::Ebpf(arguments) => ebpf::run(&arguments),
         Task::Filters(arguments) => filters::run(&arguments),
     };
     match result {

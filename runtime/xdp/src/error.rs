@@ -1,0 +1,55 @@
+//! What can go wrong between us and the kernel, each as one sentence with what to do.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::Capability;
+
+/// Why the datapath does not run, or a map was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum XdpError {
+    /// A capability is missing.
+    #[error("{0} is missing: the XDP datapath needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN")]
+    Capability(Capability),
+    /// There is no such interface.
+    #[error("there is no interface {0}")]
+    NoInterface(String),
+    /// The driver can't run XDP programs.
+    #[error("the driver of {0} has no native XDP, or not with its present MTU and offloads")]
+    NoNativeXdp(String),
+    /// Somebody else's program is there.
+    #[error("another XDP program is attached to {0}")]
+    Occupied(String),
+    /// The folder for pins is not on a BPF file system.
+    #[error("{0} is on no BPF file system: `mount -t bpf bpf /sys/fs/bpf`")]
+    NoBpfFilesystem(PathBuf),
+    /// A file or folder of pins could not be made, read or removed.
+    #[error("{path}: {error}")]
+    Pin {
+        /// Which.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The kernel refused the program.
+    #[error("the kernel refuses the XDP program: {0}")]
+    Program(String),
+    /// The kernel refused a map, or a change to it.
+    #[error("map {map}: {reason}")]
+    Map {
+        /// The map's name.
+        map: &'static str,
+        /// What the kernel says.
+        reason: String,
+    },
+    /// A number that the maps have no room for.
+    #[error("{what} {number}: the maps hold {max}")]
+    OutOfBounds {
+        /// Of what.
+        what: &'static str,
+        /// Which was asked for.
+        number: u64,
+        /// The limit.
+        max: u64,
+    },
+}

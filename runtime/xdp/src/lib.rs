@@ -1,0 +1,26 @@
+//! Layer 4 in the kernel: loads the XDP program, keeps its maps, detaches it without a trace.
+//!
+//! What happens to a packet is `penstock-l4`'s, compiled into the program (`ebpf/`, a workspace
+//! of its own; the object is committed). What the maps say is decided by who fills them: this
+//! crate writes what it is given. It is the only one that knows aya.
+
+#![warn(missing_docs)]
+
+mod capability;
+mod clock;
+mod error;
+mod fill;
+mod interface;
+mod kernel;
+mod object;
+mod pins;
+mod tables;
+
+pub use capability::Capability;
+pub use clock::now;
+pub use error::XdpError;
+pub use fill::Fill;
+pub use interface::Interface;
+pub use kernel::{Kernel, Options, Start, detach};
+pub use object::Sizes;
+pub use tables::KernelTables;
