@@ -70,7 +70,7 @@ impl Kernel {
         }
         for name in pins.linked()? {
             if !interfaces.iter().any(|interface| interface.name() == name) {
-                pins::remove_all(&pins.link(&name))?;
+                pins::remove_link(&pins.link(&name))?;
             }
         }
         if start != Start::Adopted {
@@ -159,7 +159,7 @@ fn attach(
             return Ok(());
         }
         // Its interface has gone, and one of the same name has come.
-        pins::remove_all(&pin)?;
+        pins::remove_link(&pin)?;
     }
     let refused = |error| not_attached(interface.name(), error);
     let link = program.attach_to_if_index(interface.index(), XdpMode::Driver).map_err(refused)?;
@@ -174,7 +174,7 @@ fn attach(
 /// removed by the next start.
 fn undo(pins: &Pins, added: &[PathBuf]) {
     for pin in added {
-        let _ = pins::remove_all(pin);
+        let _ = pins::remove_link(pin);
     }
     let _ = pins::remove_all(&pins.new_maps());
     pins.remove_if_empty();

@@ -12,6 +12,7 @@ mod error;
 mod fill;
 mod interface;
 mod kernel;
+mod link;
 mod object;
 mod pins;
 mod tables;

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use aya::maps::MapInfo;
 
 use crate::XdpError;
+use crate::link;
 use crate::object::{LAYOUT_VERSION, Shape};
 
 /// The folder of one instance.
@@ -103,6 +104,9 @@ impl Pins {
 
     /// Removes links and maps, and with the last of them the program.
     pub(crate) fn remove(self) -> Result<(), XdpError> {
+        for link in entries(&self.folder.join(LINKS))? {
+            remove_link(&link)?;
+        }
         remove_all(&self.folder)
     }
 
@@ -115,6 +119,12 @@ impl Pins {
 
 pub(crate) fn create(folder: &Path) -> Result<(), XdpError> {
     fs::create_dir_all(folder).map_err(|error| XdpError::Pin { path: folder.to_owned(), error })
+}
+
+/// Takes a link off its interface and removes its pin.
+pub(crate) fn remove_link(pin: &Path) -> Result<(), XdpError> {
+    link::detach(pin);
+    remove_all(pin)
 }
 
 /// Removes a file, or a folder with what is in it; what is gone already is all right.
