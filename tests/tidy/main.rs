@@ -56,7 +56,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("ringbuf", &["runtime/shard"]),
     ("aya", &["runtime/xdp"]),
     ("wasmtime", &["runtime/filter-host"]),
-    ("h2", &["runtime/proxy"]),
+    // Tests ask with its client.
+    ("h2", &["runtime/proxy", "tests"]),
     ("httparse", &["runtime/wire"]),
     // One crate decides what is spoken and who is believed.
     ("rustls", &["runtime/tls"]),
@@ -66,7 +67,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("toml", &["config", "runtime/penstock", "tests", "packaging/xtask"]),
     ("metrics-exporter-prometheus", &["runtime/telemetry"]),
     // In proxy and shard for its I/O traits only: see TOKIO_TRAITS_ONLY.
-    ("tokio", &["runtime/control", "runtime/admin", "runtime/proxy", "runtime/shard"]),
+    ("tokio", &["runtime/control", "runtime/admin", "runtime/proxy", "runtime/shard", "tests"]),
     ("axum", &["runtime/admin"]),
     ("hyper", &["runtime/control", "runtime/admin"]),
     ("reqwest", &["runtime/control"]),
@@ -77,7 +78,7 @@ const ROOMS: &[(&str, &[&str])] = &[
 ];
 
 /// Crates of the data plane: of tokio they may name `tokio::io` and nothing else.
-const TOKIO_TRAITS_ONLY: &[&str] = &["runtime/proxy/", "runtime/shard/"];
+const TOKIO_TRAITS_ONLY: &[&str] = &["runtime/proxy/", "runtime/shard/", "tests/sim/"];
 
 /// Crates that may hold `unsafe` code. All others forbid it at their root.
 const UNSAFE_ROOMS: &[(&str, &str)] = &[
