@@ -6,4 +6,5 @@
 #![forbid(unsafe_code)]
 
 pub mod http1;
+pub mod http2;
 pub mod tls_hello;

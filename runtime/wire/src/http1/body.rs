@@ -13,6 +13,7 @@ use super::field::DROPPED;
 use super::fields::Fields;
 use super::framing::Framing;
 use super::gather::gather;
+use super::known::Known;
 use super::limits::{BodyLimits, FIELDS_CEILING, Lenient};
 
 /// What one call of [`BodyDecoder::decode`] found.
@@ -109,6 +110,27 @@ impl BodyDecoder {
     /// The trailers, to edit them.
     pub fn trailers_mut(&mut self) -> &mut Fields {
         &mut self.trailers
+    }
+
+    /// Adds a trailer of a protocol that frames bodies otherwise; those that RFC 9110 §6.5.1
+    /// forbids are left out.
+    ///
+    /// # Errors
+    /// When there are too many, or they are too large.
+    pub fn put_trailer(&mut self, name: &[u8], value: &[u8]) -> Result<(), BodyError> {
+        let max = self.limits.trailer_fields_max.min(FIELDS_CEILING as u32);
+        if self.trailers.list.len() as u32 >= max {
+            return Err(BodyError::TooManyTrailers { max });
+        }
+        let max = self.limits.trailer_bytes_max;
+        // As it stands in HTTP/1: `name: value CRLF`.
+        if self.trailers.bytes.len() + name.len() + value.len() + 4 > max as usize {
+            return Err(BodyError::TrailersTooLarge { max });
+        }
+        if Known::of(name).is_forbidden_in_trailers() {
+            return Ok(());
+        }
+        self.trailers.append(name, value).map_err(|_| BodyError::InvalidTrailer)
     }
 
     /// Takes the next bytes of the stream. Call again while `input` has bytes and the body is
