@@ -44,6 +44,8 @@ section! {
         timeouts: ListenerTimeouts = ListenerTimeouts::default();
         /// How much is taken.
         limits: ListenerLimits = ListenerLimits::default();
+        /// What a connection that speaks HTTP/2 may do.
+        http2: Http2 = Http2::default();
     }
 }
 
@@ -158,6 +160,34 @@ section! {
     }
 }
 
+section! {
+    /// What a connection that speaks HTTP/2 may do. Over a measure, it is closed.
+    pub struct Http2("http2") = default {
+        /// Requests at a time.
+        streams_max as "streams": u32 = 100, in 1..=10_000;
+        /// Bytes of a request's body that may be on their way to us.
+        stream_window_bytes as "stream_window": ByteSize = ByteSize::kib(64), in WINDOW;
+        /// The same, of all bodies of a connection.
+        connection_window_bytes as "connection_window": ByteSize = ByteSize::mib(1), in WINDOW;
+        /// Bytes of heads that are remembered to shorten those that follow.
+        header_table_bytes as "header_table": ByteSize = ByteSize::kib(4), in TABLE;
+        /// CONTINUATION frames of one head.
+        continuations_max as "continuations": u32 = 8, in 0..=1_000;
+        /// Requests per second that the peer may give up.
+        resets_max as "resets": u32 = 100, in 1..=1_000_000;
+        /// Streams with an error of the peer's, over the connection's life.
+        errors_max as "errors": u32 = 500, in 1..=1_000_000;
+        /// PING frames per second; ten times as many at once.
+        pings_max as "pings": u32 = 10, in 1..=1_000_000;
+        /// SETTINGS frames per second; five times as many at once.
+        settings_max as "settings": u32 = 10, in 1..=1_000_000;
+        /// Empty DATA frames per second that end nothing.
+        empty_data_max as "empty_data": u32 = 100, in 1..=1_000_000;
+        /// PRIORITY frames, and frames of unknown kinds, per second.
+        others_max as "others": u32 = 100, in 1..=1_000_000;
+    }
+}
+
 /// The routes of a listener, in file order: never empty.
 ///
 /// Read from `[[listener.X.route]]`, or from `to`, which is one route for everything.
@@ -228,6 +258,9 @@ const URI: RangeInclusive<ByteSize> = ByteSize::bytes(256)..=ByteSize::mib(1);
 const SECTION: RangeInclusive<ByteSize> = ByteSize::bytes(0)..=ByteSize::mib(1);
 /// The parser keeps its fields in a table of this size on the stack.
 const FIELDS_MAX: u32 = 256;
+/// RFC 9113 §6.9.2: what a window begins with, and (§6.9.1) the largest.
+const WINDOW: RangeInclusive<ByteSize> = ByteSize::kib(64)..=ByteSize::gib(1);
+const TABLE: RangeInclusive<ByteSize> = ByteSize::bytes(0)..=ByteSize::mib(1);
 const BUFFER: RangeInclusive<ByteSize> = ByteSize::kib(4)..=ByteSize::mib(16);
 const JITTER: RangeInclusive<Ratio> = Ratio::percent(0)..=Ratio::percent(50);
 const MS: Duration = Duration::from_millis(1);

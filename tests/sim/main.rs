@@ -6,6 +6,7 @@ mod capacity;
 mod causes;
 mod filters;
 mod http;
+mod http2;
 mod laws;
 mod limits;
 mod modules;

@@ -65,6 +65,17 @@ fn a_listener_that_is_told_nothing() {
     check("limits.trailers", "16KiB");
     check("limits.trailer_fields", "64");
     check("limits.buffer", "32KiB");
+    check("http2.streams", "100");
+    check("http2.stream_window", "64KiB");
+    check("http2.connection_window", "1MiB");
+    check("http2.header_table", "4KiB");
+    check("http2.continuations", "8");
+    check("http2.resets", "100");
+    check("http2.errors", "500");
+    check("http2.pings", "10");
+    check("http2.settings", "10");
+    check("http2.empty_data", "100");
+    check("http2.others", "100");
 }
 
 #[test]

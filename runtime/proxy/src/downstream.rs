@@ -4,90 +4,145 @@
 //! pieces of a body. How those look on the wire, and what is said of the connection, is decided
 //! behind these methods. Not for reading request heads: each protocol makes those its own way.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::io;
-use std::rc::Rc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
-use penstock_env::{Address, Env, SendBuf, Stream, Time, Timer, TimerExt};
+use penstock_env::{Address, Env, SendBuf, Stream, Timer, TimerExt};
 use penstock_telemetry::access::Protocol;
 use penstock_tls::Facts;
 use penstock_wire::http1::{
-    BodyDecoder, Framing, RequestHead, ResponseHead, ResponseOutbound, Version, write_response,
+    BodyDecoder, Fields, Framing, RequestHead, ResponseHead, ResponseOutbound, Version,
+    write_response,
 };
 
 use crate::failure::Cause;
-use crate::http1::Relay;
+use crate::http1::{Http1Connection, Relay, via};
+use crate::http2::Http2Stream;
 use crate::snapshot::Listener;
-use crate::worker::{ConnectionGuard, Worker};
+use crate::worker::Worker;
 
 /// Where a request came from, and where its answer goes.
-pub(crate) struct Downstream<E: Env> {
-    pub(crate) stream: E::Stream,
-    pub(crate) timer: E::Timer,
-    pub(crate) life: Life<E>,
+pub(crate) enum Downstream<'a, E: Env> {
+    /// A connection, for as long as the exchange lasts.
+    Http1(&'a Http1Connection<E>),
+    /// One of a connection's streams.
+    Http2(&'a Http2Stream<E>),
 }
 
-/// What outlives a connection's task while it is parked.
-pub(crate) struct Life<E: Env> {
-    pub(crate) listener: usize,
-    /// Requests so far.
-    pub(crate) requests: u32,
-    /// When it is old enough to be closed after a response.
-    pub(crate) ends_at: Time,
-    /// What its TLS handshake agreed on, if it had one.
-    pub(crate) secure: Option<Rc<Facts>>,
-    pub(crate) _guard: ConnectionGuard<E>,
+impl<E: Env> Clone for Downstream<'_, E> {
+    fn clone(&self) -> Self {
+        *self
+    }
 }
 
-impl<E: Env> Downstream<E> {
+impl<E: Env> Copy for Downstream<'_, E> {}
+
+/// What comes behind a piece of an answer.
+#[derive(Clone, Copy)]
+pub(crate) enum Rest<'a> {
+    /// More of it.
+    More,
+    /// Nothing: it is the last. These are the trailers, if there are any.
+    End(Option<&'a Fields>),
+}
+
+impl<'a, E: Env> Downstream<'a, E> {
+    /// The listener's place.
+    pub(crate) fn listener(self) -> usize {
+        match self {
+            Downstream::Http1(connection) => connection.life.listener,
+            Downstream::Http2(stream) => stream.listener(),
+        }
+    }
+
+    /// The timer of the exchange.
+    pub(crate) fn timer(self) -> &'a E::Timer {
+        match self {
+            Downstream::Http1(connection) => &connection.timer,
+            Downstream::Http2(stream) => stream.timer(),
+        }
+    }
+
     /// The peer's address.
-    pub(crate) fn peer(&self) -> &Address {
-        self.stream.peer()
+    pub(crate) fn peer(self) -> &'a Address {
+        match self {
+            Downstream::Http1(connection) => connection.stream.peer(),
+            Downstream::Http2(stream) => stream.peer(),
+        }
     }
 
     /// The address that the peer connected to.
-    pub(crate) fn local(&self) -> &Address {
-        self.stream.local()
+    pub(crate) fn local(self) -> &'a Address {
+        match self {
+            Downstream::Http1(connection) => connection.stream.local(),
+            Downstream::Http2(stream) => stream.local(),
+        }
+    }
+
+    /// What the TLS handshake agreed on, if there was one.
+    pub(crate) fn secure(self) -> Option<&'a Facts> {
+        match self {
+            Downstream::Http1(connection) => connection.life.secure.as_deref(),
+            Downstream::Http2(stream) => stream.secure(),
+        }
     }
 
     /// The scheme of its requests.
-    pub(crate) fn scheme(&self) -> &'static str {
-        if self.life.secure.is_some() { "https" } else { "http" }
+    pub(crate) fn scheme(self) -> &'static str {
+        if self.secure().is_some() { "https" } else { "http" }
     }
 
     /// What is spoken, as the access log calls it.
-    pub(crate) fn protocol(&self, request: &RequestHead) -> Protocol {
-        match request.version() {
-            Version::Http10 => Protocol::Http10,
-            Version::Http11 => Protocol::Http11,
+    pub(crate) fn protocol(self, request: &RequestHead) -> Protocol {
+        match (self, request.version()) {
+            (Downstream::Http2(_), _) => Protocol::Http2,
+            (Downstream::Http1(_), Version::Http10) => Protocol::Http10,
+            (Downstream::Http1(_), Version::Http11) => Protocol::Http11,
+        }
+    }
+
+    /// RFC 9110 §7.6.3: the version in which the request was received, and a pseudonym.
+    pub(crate) fn via(self, request: &RequestHead) -> &'static [u8] {
+        match self {
+            Downstream::Http1(_) => via(request.version())[0].1,
+            Downstream::Http2(_) => b"2 penstock",
         }
     }
 
     /// An empty send in a buffer of the shard's pool.
-    pub(crate) fn send_buf(&self, worker: &Worker<E>) -> SendBuf<<E::Stream as Stream>::Chunk> {
+    pub(crate) fn send_buf(self, worker: &Worker<E>) -> SendBuf<<E::Stream as Stream>::Chunk> {
         SendBuf::new(worker.env().buffer())
     }
 
-    /// Whether the response under way shall be the last on this connection.
-    pub(crate) fn is_at_its_end(&self, worker: &Worker<E>, requests_max: u32) -> bool {
-        worker.is_draining()
-            || worker.is_removed(self.life.listener)
-            || self.life.requests >= requests_max
-            || worker.env().now() >= self.life.ends_at
+    /// Whether the response under way shall be the last on this connection. A connection of many
+    /// streams decides that by itself.
+    pub(crate) fn is_at_its_end(self, worker: &Worker<E>, requests_max: u32) -> bool {
+        match self {
+            Downstream::Http1(connection) => connection.is_at_its_end(worker, requests_max),
+            Downstream::Http2(_) => false,
+        }
     }
 
     /// Ready when the peer gave its request up, or broke the connection.
-    pub(crate) fn poll_broken(&self, context: &mut Context<'_>) -> Poll<()> {
-        self.stream.poll_broken(context)
+    pub(crate) fn poll_broken(self, context: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Downstream::Http1(connection) => connection.stream.poll_broken(context),
+            Downstream::Http2(stream) => stream.poll_broken(context),
+        }
     }
 }
 
 /// The request's body.
-impl<E: Env> Downstream<E> {
+impl<E: Env> Downstream<'_, E> {
     /// What finds the end of a body that the request's head describes as `framing`.
-    pub(crate) fn decoder(&self, framing: Framing, listener: &Listener) -> BodyDecoder {
+    pub(crate) fn decoder(self, framing: Framing, listener: &Listener) -> BodyDecoder {
+        let framing = match (self, framing) {
+            // The stream says where the body ends, and `h2` that this is where the length says.
+            (Downstream::Http2(_), Framing::Length(_) | Framing::Chunked) => Framing::UntilClose,
+            (_, framing) => framing,
+        };
         BodyDecoder::for_request(framing, &listener.body_limits, listener.lenient)
     }
 
@@ -97,16 +152,29 @@ impl<E: Env> Downstream<E> {
     /// # Errors
     /// The body is malformed, or the peer is gone.
     pub(crate) fn poll_push(
-        &self,
+        self,
         context: &mut Context<'_>,
         relay: &mut Relay,
         out: &mut SendBuf<<E::Stream as Stream>::Chunk>,
         (kept, kept_max): (&mut Vec<u8>, usize),
     ) -> Poll<Result<(), Cause>> {
-        self.stream.poll_recv(context).map(|received| match received {
-            Ok(Some(chunk)) => Ok(relay.push_kept(chunk, &self.stream, out, kept, kept_max)?),
-            Ok(None) | Err(_) => Err(GONE),
-        })
+        match self {
+            Downstream::Http1(connection) => {
+                let stream = &connection.stream;
+                stream.poll_recv(context).map(|received| match received {
+                    Ok(Some(chunk)) => Ok(relay.push_kept(chunk, stream, out, kept, kept_max)?),
+                    Ok(None) | Err(_) => Err(GONE),
+                })
+            }
+            Downstream::Http2(stream) => match ready!(stream.poll_data(context, relay)) {
+                Ok(Some(content)) => {
+                    relay.push_content(&content, out, kept, kept_max);
+                    Poll::Ready(Ok(()))
+                }
+                Ok(None) => Poll::Ready(relay.end(out).map_err(Cause::from)),
+                Err(cause) => Poll::Ready(Err(cause)),
+            },
+        }
     }
 
     /// As [`Downstream::poll_push`], without waiting: whether there was something.
@@ -114,7 +182,7 @@ impl<E: Env> Downstream<E> {
     /// # Errors
     /// The body is malformed. That the peer is gone is told when it is waited for.
     pub(crate) fn push_ready(
-        &self,
+        self,
         relay: &mut Relay,
         out: &mut SendBuf<<E::Stream as Stream>::Chunk>,
         kept: (&mut Vec<u8>, usize),
@@ -131,72 +199,122 @@ impl<E: Env> Downstream<E> {
     /// # Errors
     /// The body is malformed, or the peer is gone.
     pub(crate) fn poll_decode(
-        &self,
+        self,
         context: &mut Context<'_>,
         relay: &mut Relay,
         content: &mut Vec<u8>,
     ) -> Poll<Result<(), Cause>> {
-        self.stream.poll_recv(context).map(|received| match received {
-            Ok(Some(chunk)) => Ok(relay.decode_into(chunk, &self.stream, content)?),
-            Ok(None) => relay.decoder.finish().map_err(|_| GONE),
-            Err(_) => Err(GONE),
-        })
+        match self {
+            Downstream::Http1(connection) => {
+                let stream = &connection.stream;
+                stream.poll_recv(context).map(|received| match received {
+                    Ok(Some(chunk)) => Ok(relay.decode_into(chunk, stream, content)?),
+                    Ok(None) => relay.decoder.finish().map_err(|_| GONE),
+                    Err(_) => Err(GONE),
+                })
+            }
+            Downstream::Http2(stream) => match ready!(stream.poll_data(context, relay)) {
+                Ok(Some(bytes)) => {
+                    content.extend_from_slice(&bytes);
+                    Poll::Ready(Ok(()))
+                }
+                Ok(None) => Poll::Ready(relay.decoder.finish().map_err(|_| GONE)),
+                Err(cause) => Poll::Ready(Err(cause)),
+            },
+        }
     }
 }
 
 /// The answer.
-impl<E: Env> Downstream<E> {
-    /// How a body that comes as `framing` goes down to who sent `request`.
-    pub(crate) fn framing_of(&self, response: &ResponseHead, request: &RequestHead) -> Framing {
-        response.framing_to(request.version())
+impl<E: Env> Downstream<'_, E> {
+    /// How the response's body goes down to who sent `request`.
+    pub(crate) fn framing_of(self, response: &ResponseHead, request: &RequestHead) -> Framing {
+        response.framing_to(self.version_of_bodies(request))
     }
 
     /// How a body of unknown length goes down.
-    pub(crate) fn framing_of_unknown(&self, request: &RequestHead) -> Framing {
-        match request.version() {
+    pub(crate) fn framing_of_unknown(self, request: &RequestHead) -> Framing {
+        match self.version_of_bodies(request) {
             Version::Http10 => Framing::UntilClose,
             Version::Http11 => Framing::Chunked,
         }
     }
 
+    /// HTTP/2 frames bodies itself: like HTTP/1.0, it knows no chunks.
+    fn version_of_bodies(self, request: &RequestHead) -> Version {
+        match self {
+            Downstream::Http1(_) => request.version(),
+            Downstream::Http2(_) => Version::Http10,
+        }
+    }
+
     /// Writes a response's head; it goes down with the next [`Downstream::start_send`].
     pub(crate) fn write_head(
-        &self,
+        self,
         head: &ResponseHead,
         outbound: &ResponseOutbound<'_>,
         out: &mut SendBuf<<E::Stream as Stream>::Chunk>,
     ) {
-        out.write(|buffer| write_response(head, outbound, buffer));
+        match self {
+            Downstream::Http1(_) => out.write(|buffer| write_response(head, outbound, buffer)),
+            Downstream::Http2(stream) => stream.write_head(head, outbound),
+        }
     }
 
     /// Writes `100 Continue`; it goes down with the next [`Downstream::start_send`].
-    pub(crate) fn write_continue(&self, out: &mut SendBuf<<E::Stream as Stream>::Chunk>) {
-        out.push(b"HTTP/1.1 100 Continue\r\n\r\n");
+    pub(crate) fn write_continue(self, out: &mut SendBuf<<E::Stream as Stream>::Chunk>) {
+        match self {
+            Downstream::Http1(_) => out.push(b"HTTP/1.1 100 Continue\r\n\r\n"),
+            Downstream::Http2(stream) => stream.write_continue(),
+        }
+    }
+
+    /// Whether there is anything to send: content, a head, or the end (`finished`) alone.
+    pub(crate) fn is_due(
+        self,
+        out: &SendBuf<<E::Stream as Stream>::Chunk>,
+        finished: bool,
+    ) -> bool {
+        match self {
+            Downstream::Http1(_) => !out.is_empty(),
+            Downstream::Http2(stream) => !out.is_empty() || stream.is_due(finished),
+        }
     }
 
     /// Begins to send what was written.
     ///
     /// # Panics
     /// When a send is under way.
-    pub(crate) fn start_send(&self, out: SendBuf<<E::Stream as Stream>::Chunk>) {
-        self.stream.start_send(out);
+    pub(crate) fn start_send(self, out: SendBuf<<E::Stream as Stream>::Chunk>, rest: Rest<'_>) {
+        match self {
+            // The end, and trailers, are in the bytes already: framing says where they are.
+            Downstream::Http1(connection) => connection.stream.start_send(out),
+            Downstream::Http2(stream) => stream.start_send(out, rest),
+        }
     }
 
     /// Waits until nothing is being sent.
     ///
     /// # Errors
     /// The peer takes no more.
-    pub(crate) fn sent(&self) -> impl Future<Output = io::Result<()>> {
-        poll_fn(|context| self.stream.poll_sent(context))
+    pub(crate) async fn sent(self) -> io::Result<()> {
+        poll_fn(|context| match self {
+            Downstream::Http1(connection) => connection.stream.poll_sent(context),
+            Downstream::Http2(stream) => stream.poll_sent(context),
+        })
+        .await
     }
 
     /// Bytes of the send under way that were not taken yet.
-    pub(crate) fn unsent_bytes(&self) -> usize {
-        self.stream.unsent_bytes()
+    pub(crate) fn unsent_bytes(self) -> usize {
+        match self {
+            Downstream::Http1(connection) => connection.stream.unsent_bytes(),
+            Downstream::Http2(stream) => stream.unsent_bytes(),
+        }
     }
 
     /// Waits until the last send is taken, or nothing of it was for as long as `stall`.
-    pub(crate) async fn taken(&self, worker: &Worker<E>, stall: Duration) {
+    pub(crate) async fn taken(self, worker: &Worker<E>, stall: Duration) {
         let mut unsent = usize::MAX;
         loop {
             let left = self.unsent_bytes();
@@ -204,8 +322,8 @@ impl<E: Env> Downstream<E> {
                 return;
             }
             unsent = left;
-            self.timer.set(worker.env().now() + stall);
-            if self.timer.race(self.sent()).await.is_some() {
+            self.timer().set(worker.env().now() + stall);
+            if self.timer().race(self.sent()).await.is_some() {
                 return;
             }
         }

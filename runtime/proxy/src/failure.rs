@@ -166,6 +166,22 @@ causes! {
     HandshakesMax = "handshakes_max", Ours, Close;
     /// The request is for another host than the TLS connection was opened for.
     Misdirected = "misdirected", Downstream, Respond(421);
+    /// The downstream broke a rule of HTTP/2 that ends the connection.
+    Http2Violation = "http2_violation", Downstream, Close;
+    /// The downstream had `h2` hold or do more than it may.
+    Http2Overload = "http2_overload", Downstream, Close;
+    /// The downstream began streams and gave them up, too many a second.
+    ResetFlood = "reset_flood", Downstream, Close;
+    /// The downstream sent too many pings a second.
+    PingFlood = "ping_flood", Downstream, Close;
+    /// The downstream changed its settings too many times a second.
+    SettingsFlood = "settings_flood", Downstream, Close;
+    /// The downstream sent too many frames of a body that hold nothing of it.
+    EmptyDataFlood = "empty_data_flood", Downstream, Close;
+    /// The downstream sent a head in too many frames.
+    ContinuationFlood = "continuation_flood", Downstream, Close;
+    /// The downstream sent too many frames a second that mean nothing.
+    FrameFlood = "frame_flood", Downstream, Close;
     /// No route matches.
     NoRoute = "no_route", Operator, Respond(404);
     /// The route answers itself.

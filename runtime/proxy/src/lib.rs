@@ -7,12 +7,14 @@
 #![forbid(unsafe_code)]
 
 mod admission;
+mod bell;
 mod callout;
 mod capacity;
 mod downstream;
 pub mod failure;
 mod housekeeping;
 mod http1;
+mod http2;
 pub mod metrics;
 mod pool;
 mod protocol;

@@ -15,6 +15,7 @@ use penstock_telemetry::metrics::Instance;
 use penstock_tls::{Connector, Dialer, Session};
 
 use crate::admission::{ConnectionPlace, Open, Queue, Upstream};
+use crate::bell::{Bell, Bells};
 use crate::capacity::SourcePlace;
 use crate::failure::Cause;
 use crate::housekeeping;
@@ -77,6 +78,8 @@ struct Inner<E: Env> {
     seal: Seal<E>,
     draining: Cell<bool>,
     log: RefCell<Option<LogSink>>,
+    /// Connections that have a task while they are idle.
+    bells: Bells,
 }
 
 /// Makes a sealed stream of a plain one: the one thing that a worker over any environment can't
@@ -252,6 +255,7 @@ impl<E: Env> Worker<Secure<E>> {
             seal: |env, stream, session, early| stream.seal(&env.0, session, early),
             draining: Cell::new(false),
             log: RefCell::new(log),
+            bells: Bells::default(),
         };
         let worker = Worker { inner: Rc::new(inner) };
         let (env, filters) = (worker.inner.env.clone(), worker.inner.filters.clone());
@@ -277,6 +281,7 @@ impl<E: Env> Worker<E> {
         let plan = Rc::new(plan);
         let old = std::mem::replace(&mut *self.inner.plan.borrow_mut(), Rc::clone(&plan));
         plan.inherit(&old);
+        self.inner.bells.ring();
     }
 
     /// Logs to `log` from now on, or nowhere.
@@ -294,6 +299,7 @@ impl<E: Env> Worker<E> {
     /// Ends connections after the response under way. The shard brings back parked ones.
     pub fn drain(&self) {
         self.inner.draining.set(true);
+        self.inner.bells.ring();
     }
 
     /// Downstream connections that are open.
@@ -443,6 +449,11 @@ impl<E: Env> Worker<E> {
         let is_full =
             || self.inner.process.gauge(gauge) >= i64::from(plan.snapshot.connections_max);
         !is_full() || (plan.drop_any_unused() && !is_full())
+    }
+
+    /// A bell that rings when the worker drains, or serves another snapshot.
+    pub(crate) fn bell(&self) -> Rc<Bell> {
+        self.inner.bells.add()
     }
 
     /// A random number below `bound`, for weighted choices.

@@ -263,7 +263,7 @@ pub(crate) struct Text {
 }
 
 impl Text {
-    fn new(id: u64, side: u64) -> Text {
+    pub(crate) fn new(id: u64, side: u64) -> Text {
         Text { key: Rng::new(id.wrapping_mul(4).wrapping_add(side)).next_u64(), at: 0 }
     }
 

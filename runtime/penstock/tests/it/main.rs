@@ -10,6 +10,7 @@ mod demo;
 mod drain;
 mod envoy;
 mod harness;
+mod http2;
 mod nginx;
 mod reload;
 mod resilience;

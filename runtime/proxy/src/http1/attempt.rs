@@ -374,7 +374,7 @@ type Upload<'a> = Pin<Box<dyn Future<Output = Result<(), Cause>> + 'a>>;
 /// Runs `download`, and `upload` beside it as long as there is one, until the download has ended,
 /// the upload failed, the downstream is gone or the time is over.
 pub(crate) async fn drive<E: Env, T>(
-    down: &Downstream<E>,
+    down: Downstream<'_, E>,
     env: &E,
     deadlines: &Deadlines,
     progress: &Progress,
@@ -394,8 +394,8 @@ pub(crate) async fn drive<E: Env, T>(
         if down.poll_broken(context).is_ready() {
             return Poll::Ready(Err(GONE));
         }
-        deadlines.arm(&down.timer);
-        while down.timer.poll_expired(context).is_ready() {
+        deadlines.arm(down.timer());
+        while down.timer().poll_expired(context).is_ready() {
             let Some(cause) = deadlines.expired(env) else { return Poll::Pending };
             let unsent = down.unsent_bytes();
             if cause != Wait::Write.cause() || (unsent > 0 && unsent >= progress.unsent.get()) {
@@ -407,7 +407,7 @@ pub(crate) async fn drive<E: Env, T>(
                 0 => deadlines.end_write(),
                 _ => deadlines.extend_write(env.now()),
             }
-            deadlines.arm(&down.timer);
+            deadlines.arm(down.timer());
         }
         Poll::Pending
     })

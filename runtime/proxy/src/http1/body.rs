@@ -6,6 +6,8 @@
 use penstock_env::{Chunk, SendBuf, Stream};
 use penstock_wire::http1::{BodyDecoder, BodyError, Framing, chunk};
 
+use crate::downstream::Rest;
+
 /// One body's passage.
 #[derive(Debug, Default)]
 pub(crate) struct Relay {
@@ -81,6 +83,11 @@ impl Relay {
         if end && !self.finished {
             self.finish(out);
         }
+    }
+
+    /// What comes behind the send that was filled last.
+    pub(crate) fn rest(&self) -> Rest<'_> {
+        if self.finished { Rest::End(Some(self.decoder.trailers())) } else { Rest::More }
     }
 
     /// Whether the whole body, its end included, was put into sends.
@@ -200,6 +207,22 @@ impl Relay {
             *kept = copy;
         }
         pushed
+    }
+
+    /// As [`Relay::push_kept`], of content that came without any framing of HTTP/1.
+    pub(crate) fn push_content<C: Chunk>(
+        &mut self,
+        content: &[u8],
+        out: &mut SendBuf<C>,
+        kept: &mut Vec<u8>,
+        kept_max: usize,
+    ) {
+        let before = self.content_bytes;
+        if kept.len() as u64 == before && kept.len() + content.len() <= kept_max {
+            kept.extend_from_slice(content);
+        }
+        self.received_bytes += content.len() as u64;
+        self.emit(content, false, out);
     }
 
     /// Sends content that went up before once more, framed as this body is.

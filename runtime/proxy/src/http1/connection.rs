@@ -11,7 +11,8 @@ use penstock_tls::Facts;
 use super::exchange::{self, After};
 use super::head::{self, Head};
 use super::respond;
-use crate::downstream::{Downstream, Life};
+use crate::downstream::Downstream;
+use crate::http2;
 use crate::worker::{ConnectionGuard, Plan, Worker};
 
 /// How long a connection keeps its task after a response. One that asks again sooner never parks;
@@ -22,6 +23,26 @@ const BUSY: Duration = Duration::from_millis(50);
 /// in a reset (RFC 9112 §9.6).
 const LINGER_BYTES_MAX: usize = 256 * 1024;
 const LINGER: Duration = Duration::from_secs(2);
+
+/// A downstream connection.
+pub(crate) struct Http1Connection<E: Env> {
+    pub(crate) stream: E::Stream,
+    pub(crate) timer: E::Timer,
+    pub(crate) life: Life<E>,
+}
+
+/// What outlives a connection's task while it is parked.
+pub(crate) struct Life<E: Env> {
+    pub(crate) listener: usize,
+    /// Requests so far.
+    pub(crate) requests: u32,
+    /// When it is old enough to be closed after a response.
+    pub(crate) ends_at: Time,
+    /// What its TLS handshake agreed on, if it had one.
+    pub(crate) secure: Option<Rc<Facts>>,
+    /// Keeps it in the counts.
+    pub(crate) guard: ConnectionGuard<E>,
+}
 
 /// Serves a connection that was just accepted.
 pub(crate) fn serve<E: Env>(
@@ -37,7 +58,7 @@ pub(crate) fn serve<E: Env>(
     // Somewhere in age * (1 - jitter) ..= age * (1 + jitter).
     let spread = f64::from(worker.below(u32::MAX)) / f64::from(u32::MAX) * 2.0 - 1.0;
     let age = timeouts.connection_age.mul_f64(1.0 + jitter * spread);
-    let life = Life { listener, requests: 0, ends_at: env.now() + age, secure, _guard: guard };
+    let life = Life { listener, requests: 0, ends_at: env.now() + age, secure, guard };
     park(worker, stream, life, env.now() + timeouts.request_head);
 }
 
@@ -53,7 +74,7 @@ fn park<E: Env>(worker: &Worker<E>, stream: E::Stream, life: Life<E>, until: Tim
             let worker = again.clone();
             again.env().spawn(async move {
                 let timer = worker.env().timer();
-                run(&worker, Downstream { stream, timer, life }).await;
+                run(&worker, Http1Connection { stream, timer, life }).await;
             });
         }
         Wake::Review => park(&again, stream, life, until),
@@ -62,7 +83,7 @@ fn park<E: Env>(worker: &Worker<E>, stream: E::Stream, life: Life<E>, until: Tim
     });
 }
 
-async fn run<E: Env>(worker: &Worker<E>, mut down: Downstream<E>) {
+async fn run<E: Env>(worker: &Worker<E>, mut down: Http1Connection<E>) {
     loop {
         let plan = worker.plan();
         let listener = &plan.snapshot.listeners[down.life.listener];
@@ -72,7 +93,7 @@ async fn run<E: Env>(worker: &Worker<E>, mut down: Downstream<E>) {
         let wait = if down.life.requests == 0 { Duration::ZERO } else { BUSY };
         let Some(first) = head::begin(worker, &down, wait).await else {
             let timeouts = &plan.snapshot.listeners[down.life.listener].config.timeouts;
-            let Downstream { stream, life, .. } = down;
+            let Http1Connection { stream, life, .. } = down;
             let idle_since = worker.env().now() - BUSY;
             return park(worker, stream, life, idle_since + timeouts.keep_alive);
         };
@@ -84,11 +105,17 @@ async fn run<E: Env>(worker: &Worker<E>, mut down: Downstream<E>) {
                 down.life.requests += 1;
                 // The snapshot of now: waiting for the request may have taken a while.
                 let plan = plan_of_now(worker, &plan, down.life.listener);
-                exchange::run(worker, &plan, &down, &mut scratch, arrival).await
+                exchange::run(worker, &plan, Downstream::Http1(&down), &mut scratch, arrival).await
             }
             Head::Ended => After::Close,
+            Head::Http2 => {
+                let early = std::mem::take(&mut scratch.partial);
+                worker.put_scratch(scratch);
+                return http2::serve(worker, down, early);
+            }
             Head::Refused(cause, arrival) => {
-                respond::refuse(worker, &plan, &down, &mut scratch, cause, arrival).await
+                let down = Downstream::Http1(&down);
+                respond::refuse(worker, &plan, down, &mut scratch, cause, arrival).await
             }
         };
         worker.put_scratch(scratch);
@@ -112,13 +139,13 @@ fn plan_of_now<E: Env>(worker: &Worker<E>, plan: &Rc<Plan<E>>, listener: usize) 
 
 /// Closes behind the last send. Waiting here for that send keeps its stall in our hands: the
 /// environment would cut it after a fixed time, however well the peer reads.
-async fn close<E: Env>(worker: &Worker<E>, down: Downstream<E>, stall: Duration) {
-    down.taken(worker, stall).await;
+async fn close<E: Env>(worker: &Worker<E>, down: Http1Connection<E>, stall: Duration) {
+    Downstream::Http1(&down).taken(worker, stall).await;
     down.stream.close(CloseKind::Now);
 }
 
 /// Closes so that the peer can still read what it was told: our end first, then theirs.
-async fn linger<E: Env>(worker: &Worker<E>, down: Downstream<E>, stall: Duration) {
+async fn linger<E: Env>(worker: &Worker<E>, down: Http1Connection<E>, stall: Duration) {
     down.stream.shutdown_write();
     {
         let mut discard = pin!(async {
@@ -129,7 +156,7 @@ async fn linger<E: Env>(worker: &Worker<E>, down: Downstream<E>, stall: Duration
                 left = left.saturating_sub(chunk.len());
             }
         });
-        let mut taken = pin!(down.taken(worker, stall));
+        let mut taken = pin!(Downstream::Http1(&down).taken(worker, stall));
         let mut discarded = false;
         // A peer may read only once all of its own is written, so both at a time.
         poll_fn(|context| {
@@ -143,4 +170,14 @@ async fn linger<E: Env>(worker: &Worker<E>, down: Downstream<E>, stall: Duration
         }
     }
     down.stream.close(CloseKind::Now);
+}
+
+impl<E: Env> Http1Connection<E> {
+    /// Whether the response under way shall be the last on this connection.
+    pub(crate) fn is_at_its_end(&self, worker: &Worker<E>, requests_max: u32) -> bool {
+        worker.is_draining()
+            || worker.is_removed(self.life.listener)
+            || self.life.requests >= requests_max
+            || worker.env().now() >= self.life.ends_at
+    }
 }

@@ -40,7 +40,7 @@ pub(crate) enum Answer {
 /// Everything that bringing a response down touches.
 pub(crate) struct Download<'a, E: Env> {
     pub(crate) worker: &'a Worker<E>,
-    pub(crate) down: &'a Downstream<E>,
+    pub(crate) down: Downstream<'a, E>,
     pub(crate) up: &'a E::Stream,
     pub(crate) request: &'a RequestHead,
     pub(crate) response: &'a mut ResponseHead,
@@ -145,6 +145,8 @@ impl<E: Env> Download<'_, E> {
         };
         let mut out = self.down.send_buf(self.worker);
         self.down.write_head(self.response, &outbound, &mut out);
+        // What is left in the relay is of the exchange before.
+        self.relay.begin_nothing();
         self.send(out).await
     }
 
@@ -261,7 +263,7 @@ impl<E: Env> Download<'_, E> {
         mut out: SendBuf<<E::Stream as Stream>::Chunk>,
     ) -> Result<(), Cause> {
         loop {
-            if !out.is_empty() {
+            if self.down.is_due(&out, self.relay.is_finished()) {
                 self.send(out).await?;
                 filtered.bytes_out.set(self.record.bytes_out);
             }
@@ -290,7 +292,7 @@ impl<E: Env> Download<'_, E> {
                 let Some(received) = ready(self.up) else { break };
                 self.take(received, &mut out)?;
             }
-            if !out.is_empty() {
+            if self.down.is_due(&out, self.relay.is_finished()) {
                 self.send(out).await?;
                 out = self.down.send_buf(self.worker);
             }
@@ -324,7 +326,7 @@ impl<E: Env> Download<'_, E> {
         self.deadlines.write(self.now(), self.listener.config.timeouts.write_stall);
         self.down.sent().await.map_err(|_| GONE)?;
         self.progress.sending(out.len());
-        self.down.start_send(out);
+        self.down.start_send(out, self.relay.rest());
         Ok(())
     }
 }

@@ -16,7 +16,7 @@ use super::filtered::{Filtered, Heads, Source, Way};
 use super::head::Arrival;
 use super::record::Record;
 use super::{edit, respond, target, upload};
-use crate::downstream::Downstream;
+use crate::downstream::{Downstream, Rest};
 use crate::failure::Cause;
 use crate::route::{Route, RouteTable};
 use crate::snapshot::Listener;
@@ -44,7 +44,7 @@ pub(crate) enum After {
 pub(crate) struct Exchange<'a, E: Env> {
     pub(crate) worker: &'a Worker<E>,
     pub(crate) plan: &'a Rc<Plan<E>>,
-    pub(crate) down: &'a Downstream<E>,
+    pub(crate) down: Downstream<'a, E>,
     pub(crate) listener: &'a Listener,
     pub(crate) record: Record,
 }
@@ -53,12 +53,12 @@ pub(crate) struct Exchange<'a, E: Env> {
 pub(crate) async fn run<E: Env>(
     worker: &Worker<E>,
     plan: &Rc<Plan<E>>,
-    down: &Downstream<E>,
+    down: Downstream<'_, E>,
     scratch: &mut Scratch,
     arrival: Arrival,
 ) -> After {
     let _under_way = worker.begin_request();
-    let listener = &plan.snapshot.listeners[down.life.listener];
+    let listener = &plan.snapshot.listeners[down.listener()];
     let mut exchange = Exchange { worker, plan, down, listener, record: Record::new(arrival) };
     exchange.note_head(scratch);
     let after = exchange.answer(scratch).await;
@@ -73,13 +73,13 @@ impl<E: Env> Exchange<'_, E> {
             return respond::fail(self, scratch, Cause::MethodNotAllowed).await;
         }
         upload::begin(self, scratch);
-        if let Some(facts) = &self.down.life.secure
+        if let Some(facts) = self.down.secure()
             && self.is_misdirected(facts, scratch.request.authority())
         {
             return respond::fail(self, scratch, Cause::Misdirected).await;
         }
         let plan = Rc::clone(self.plan);
-        let routes = &plan.snapshot.listeners[self.down.life.listener].routes;
+        let routes = &plan.snapshot.listeners[self.down.listener()].routes;
         let path = match target::path_to_match(routes, &scratch.request, &mut scratch.path) {
             Ok(path) => path,
             Err(cause) => return respond::fail(self, scratch, cause).await,
@@ -146,8 +146,8 @@ impl<E: Env> Exchange<'_, E> {
         let Scratch { request, upload, held, .. } = scratch;
         if request.expect_continue() && filtered.wants_body(Way::Request) {
             // The answer before this one may still be on its way.
-            down.timer.set(env.now() + self.listener.config.timeouts.write_stall);
-            match down.timer.race(down.sent()).await {
+            down.timer().set(env.now() + self.listener.config.timeouts.write_stall);
+            match down.timer().race(down.sent()).await {
                 Some(Ok(())) => {}
                 Some(Err(_)) => return Err(Cause::DownstreamGone),
                 None => return Err(Cause::DownstreamStalled),
@@ -156,7 +156,7 @@ impl<E: Env> Exchange<'_, E> {
             let mut out = down.send_buf(self.worker);
             down.write_continue(&mut out);
             self.record.bytes_out += out.len() as u64;
-            down.start_send(out);
+            down.start_send(out, Rest::More);
             request.fields_mut().remove(b"expect").map_err(|_| Cause::Internal)?;
         }
         let deadlines = Deadlines::new();

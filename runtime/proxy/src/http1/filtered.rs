@@ -92,7 +92,7 @@ impl<'a> Heads<'a> {
 pub(crate) struct Filtered<'a, E: Env> {
     worker: &'a Worker<E>,
     plan: &'a Rc<Plan<E>>,
-    down: &'a Downstream<E>,
+    down: Downstream<'a, E>,
     links: &'a [ChainLink],
     chain: RefCell<Chain>,
     properties: RefCell<Properties>,
@@ -120,7 +120,7 @@ impl<'a, E: Env> Filtered<'a, E> {
     pub(crate) fn new(
         worker: &'a Worker<E>,
         plan: &'a Rc<Plan<E>>,
-        down: &'a Downstream<E>,
+        down: Downstream<'a, E>,
         links: &'a [ChainLink],
         mut chain: Chain,
         begun: Unix,
@@ -341,8 +341,9 @@ impl<'a, E: Env> Filtered<'a, E> {
         let facts = Facts {
             peer: self.down.peer(),
             local: self.down.local(),
-            secure: self.down.life.secure.as_deref(),
-            listener: &snapshot.listeners[self.down.life.listener].config.name,
+            secure: self.down.secure(),
+            listener: &snapshot.listeners[self.down.listener()].config.name,
+            protocol: self.down.protocol(heads.request.head()).as_str(),
             route: self.route.get(),
             cluster: cluster.map(|cluster| &*cluster.config.name),
             endpoint,
@@ -357,7 +358,7 @@ impl<'a, E: Env> Filtered<'a, E> {
             None => (None, None),
         };
         let mut session = HttpSession {
-            request: heads.request.over(self.down.life.secure.is_some()),
+            request: heads.request.over(self.down.secure().is_some()),
             response: heads.response,
             request_trailers: request_tail,
             response_trailers: response_tail,

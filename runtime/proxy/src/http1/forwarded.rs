@@ -11,7 +11,6 @@ use penstock_config::{Cidr, ForwardedFields};
 use penstock_env::Env;
 use penstock_wire::http1::{Known, KnownSet, RequestHead};
 
-use super::download::via;
 use super::exchange::Exchange;
 
 /// Fields added to a request; their values lie one after the other in a scratch buffer.
@@ -49,7 +48,7 @@ impl<'a> Added<'a> {
     ) -> KnownSet {
         let config = &exchange.listener.config;
         if config.via {
-            self.put(b"Via", |values| values.extend_from_slice(via(request.version())[0].1));
+            self.put(b"Via", |values| values.extend_from_slice(exchange.down.via(request)));
         }
         let peer = exchange.down.peer().ip();
         let trusted = peer.is_some_and(|peer| is_trusted(&config.trusted, peer));

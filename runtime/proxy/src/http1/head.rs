@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use penstock_env::{Chunk, Env, Stream, StreamExt, Time, Timer, TimerExt, Unix};
 use penstock_wire::http1::{Parsed, parse_request};
+use penstock_wire::http2::Preface;
 
 use super::Scratch;
-use crate::downstream::Downstream;
+use super::connection::Http1Connection;
 use crate::failure::Cause;
 use crate::worker::{Plan, Worker};
 
@@ -17,6 +18,8 @@ pub(crate) enum Head {
     Complete(Arrival),
     /// The peer is done, between requests.
     Ended,
+    /// It is HTTP/2. What was read of it is in the scratch's `partial`, or was put back.
+    Http2,
     /// What came is no request.
     Refused(Cause, Arrival),
 }
@@ -40,7 +43,7 @@ pub(crate) type Received<E> = io::Result<Option<<<E as Env>::Stream as Stream>::
 /// Waits up to `idle` for a request to begin; `None` when none did.
 pub(crate) async fn begin<E: Env>(
     worker: &Worker<E>,
-    down: &Downstream<E>,
+    down: &Http1Connection<E>,
     idle: Duration,
 ) -> Option<Received<E>> {
     down.timer.set(worker.env().now() + idle);
@@ -51,7 +54,7 @@ pub(crate) async fn begin<E: Env>(
 pub(crate) async fn read<E: Env>(
     worker: &Worker<E>,
     plan: &Plan<E>,
-    down: &Downstream<E>,
+    down: &Http1Connection<E>,
     scratch: &mut Scratch,
     first: Received<E>,
 ) -> Head {
@@ -60,6 +63,18 @@ pub(crate) async fn read<E: Env>(
     let listener = &plan.snapshot.listeners[down.life.listener];
     let mut arrival =
         Arrival { first: env.now(), unix: env.unix(), complete: env.now(), bytes: chunk.len() };
+    // RFC 9113 §3.4: who knows that we speak HTTP/2 begins with it.
+    if down.life.requests == 0 {
+        match Preface::of(&chunk) {
+            Preface::Whole => {
+                scratch.partial.clear();
+                down.stream.unread(chunk);
+                return Head::Http2;
+            }
+            Preface::Part => return collect(worker, plan, down, scratch, chunk, arrival).await,
+            Preface::Other => {}
+        }
+    }
     match parse_request(&chunk, &listener.limits, listener.lenient, &mut scratch.request) {
         Ok(Parsed::Complete { head_bytes }) => {
             chunk.advance(head_bytes);
@@ -78,7 +93,7 @@ pub(crate) async fn read<E: Env>(
 async fn collect<E: Env>(
     worker: &Worker<E>,
     plan: &Plan<E>,
-    down: &Downstream<E>,
+    down: &Http1Connection<E>,
     scratch: &mut Scratch,
     chunk: <E::Stream as Stream>::Chunk,
     mut arrival: Arrival,
@@ -88,6 +103,7 @@ async fn collect<E: Env>(
     scratch.partial.clear();
     scratch.partial.extend_from_slice(&chunk);
     drop(chunk);
+    let mut undecided = down.life.requests == 0 && Preface::of(&scratch.partial) == Preface::Part;
     loop {
         let mut chunk = match down.timer.race(down.stream.recv()).await {
             Some(Ok(Some(chunk))) => chunk,
@@ -97,9 +113,18 @@ async fn collect<E: Env>(
         let before = scratch.partial.len();
         scratch.partial.extend_from_slice(&chunk);
         arrival.bytes = scratch.partial.len();
+        let was_undecided = undecided;
+        if undecided {
+            match Preface::of(&scratch.partial) {
+                Preface::Whole => return Head::Http2,
+                Preface::Part => continue,
+                Preface::Other => undecided = false,
+            }
+        }
         // A head is complete only with a line feed. Looking no sooner keeps a peer that sends
         // byte by byte from making us read its head again for each.
-        let may_change = memchr::memchr(b'\n', &chunk).is_some()
+        let may_change = was_undecided
+            || memchr::memchr(b'\n', &chunk).is_some()
             || scratch.partial.len() > listener.limits.line_bytes_max;
         if !may_change {
             continue;

@@ -114,7 +114,7 @@ impl<E: Env> Exchange<'_, E> {
         entry.route = record.route;
         entry.cluster = record.cluster.map(|cluster| cluster.0 as u16);
         entry.cause = record.cause.map(|cause| cause.index() as u16);
-        entry.listener = self.down.life.listener as u16;
+        entry.listener = self.down.listener() as u16;
         entry.status = record.status;
         entry.attempts = record.attempts;
         entry.protocol = self.down.protocol(request);

@@ -15,7 +15,7 @@ use super::exchange::{After, Exchange};
 use super::filtered::{Filtered, Heads};
 use super::head::Arrival;
 use super::record::Record;
-use crate::downstream::Downstream;
+use crate::downstream::{Downstream, Rest};
 use crate::failure::{Cause, Next};
 use crate::worker::{Plan, Worker};
 
@@ -23,12 +23,12 @@ use crate::worker::{Plan, Worker};
 pub(crate) async fn refuse<E: Env>(
     worker: &Worker<E>,
     plan: &Rc<Plan<E>>,
-    down: &Downstream<E>,
+    down: Downstream<'_, E>,
     scratch: &mut Scratch,
     cause: Cause,
     arrival: Arrival,
 ) -> After {
-    let listener = &plan.snapshot.listeners[down.life.listener];
+    let listener = &plan.snapshot.listeners[down.listener()];
     let mut exchange = Exchange { worker, plan, down, listener, record: Record::new(arrival) };
     // What the parser left is half a head: nothing of it is shown or trusted.
     scratch.request.clear();
@@ -202,13 +202,13 @@ async fn send<E: Env>(
     }
     // Something may still be on its way: an interim answer, or the answer before this one.
     let (down, env) = (exchange.down, exchange.worker.env());
-    down.timer.set(env.now() + exchange.listener.config.timeouts.write_stall);
-    if !matches!(down.timer.race(down.sent()).await, Some(Ok(()))) {
+    down.timer().set(env.now() + exchange.listener.config.timeouts.write_stall);
+    if !matches!(down.timer().race(down.sent()).await, Some(Ok(()))) {
         return After::Close;
     }
     exchange.record.status = status;
     exchange.record.bytes_out += out.len() as u64;
-    exchange.down.start_send(out);
+    exchange.down.start_send(out, Rest::End(None));
     match (keeps_alive, closes || unread || scratch.request.keep_alive()) {
         (true, _) => After::KeepAlive,
         (false, true) => After::Linger,

@@ -7,7 +7,7 @@ use penstock_env::Address;
 use penstock_filter_host::abi::MapType;
 use penstock_filter_host::{HeaderMap, Session};
 use penstock_tls::Facts as Secured;
-use penstock_wire::http1::{Fields, RequestHead, Version};
+use penstock_wire::http1::{Fields, RequestHead};
 
 use super::fieldmap::{RequestMap, ResponseMap, TrailerMap};
 
@@ -24,6 +24,8 @@ pub(crate) struct Facts<'a> {
     pub(crate) local: &'a Address,
     pub(crate) secure: Option<&'a Secured>,
     pub(crate) listener: &'a str,
+    /// What the downstream speaks.
+    pub(crate) protocol: &'a str,
     pub(crate) route: Option<u32>,
     pub(crate) cluster: Option<&'a str>,
     pub(crate) endpoint: Option<&'a Address>,
@@ -130,10 +132,7 @@ impl HttpSession<'_> {
             b"id" => text(header(b"x-request-id"), out),
             b"referer" => text(header(b"referer"), out),
             b"useragent" => text(header(b"user-agent"), out),
-            b"protocol" => match head.version() {
-                Version::Http10 => text(Some(b"HTTP/1.0"), out),
-                Version::Http11 => text(Some(b"HTTP/1.1"), out),
-            },
+            b"protocol" => text(Some(self.facts.protocol.as_bytes()), out),
             // Envoy gives times in nanoseconds.
             b"time" => integer(self.facts.begun_us * 1_000, out),
             b"duration" => integer(self.facts.elapsed.as_nanos() as u64, out),

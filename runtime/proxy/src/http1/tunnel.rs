@@ -9,6 +9,7 @@ use penstock_env::{Env, SendBuf, Stream, StreamExt, Timer};
 
 use super::deadlines::Deadlines;
 use super::exchange::Exchange;
+use crate::downstream::Downstream;
 use crate::failure::Cause;
 use crate::worker::Worker;
 
@@ -23,7 +24,9 @@ pub(crate) async fn run<E: Env>(
     timeouts: &ClusterTimeouts,
 ) -> Option<Cause> {
     deadlines.lift();
-    let (down, worker) = (exchange.down, exchange.worker);
+    // Streams of HTTP/2 can't be upgraded (RFC 9113 §8.6), and are never asked to.
+    let Downstream::Http1(down) = exchange.down else { return Some(Cause::Internal) };
+    let worker = exchange.worker;
     let (env, moved) = (worker.env(), Cell::new(0_u64));
     let carried_down = Cell::new(0_u64);
     let mut upward = pin!(carry(worker, &down.stream, &up, &moved, None));

@@ -99,7 +99,7 @@ pub(crate) fn can_replay(relay: &Relay, replay: &[u8]) -> bool {
 /// is no error here: it may have answered already.
 pub(crate) async fn rest<E: Env>(
     worker: &Worker<E>,
-    down: &Downstream<E>,
+    down: Downstream<'_, E>,
     up: &E::Stream,
     parts: Parts<'_>,
     filtered: Option<&Filtered<'_, E>>,

@@ -1,0 +1,326 @@
+//! A connection from its preface to its close: streams begin, an end is announced, the last ends.
+
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::server::{self, SendResponse};
+use h2::{Reason, RecvStream};
+use http::Request;
+use penstock_config::Listener;
+use penstock_env::{Address, CloseKind, Env, Stream, Time, Timer, TimerExt};
+use penstock_tls::Facts;
+
+use super::io::{Io, Socket};
+use super::stream;
+use crate::bell::Bell;
+use crate::failure::Cause;
+use crate::http1::Http1Connection;
+use crate::worker::{ConnectionGuard, Worker};
+
+/// What a connection's streams know of it.
+pub(super) struct Shared<E: Env> {
+    pub(super) env: E,
+    pub(super) listener: usize,
+    pub(super) peer: Address,
+    pub(super) local: Address,
+    /// What its TLS handshake agreed on, if it had one.
+    pub(super) secure: Option<Rc<Facts>>,
+    /// Rings when the worker changes, and when the last stream ends.
+    bell: Rc<Bell>,
+    /// Streams whose exchange is under way.
+    open: Cell<usize>,
+    idle_since: Cell<Time>,
+    /// Keeps the connection in the counts, as long as it or any of its streams lasts.
+    _guard: ConnectionGuard<E>,
+}
+
+impl<E: Env> Shared<E> {
+    fn stream_begins(&self) {
+        self.open.set(self.open.get() + 1);
+    }
+
+    /// The exchange of a stream is over.
+    pub(super) fn stream_ended(&self) {
+        self.open.set(self.open.get() - 1);
+        if self.open.get() == 0 {
+            self.idle_since.set(self.env.now());
+            self.bell.ring();
+        }
+    }
+}
+
+/// A connection's task.
+struct Connection<E: Env> {
+    worker: Worker<E>,
+    h2: server::Connection<Io<E>, Bytes>,
+    socket: Rc<Socket<E>>,
+    shared: Rc<Shared<E>>,
+    timer: E::Timer,
+    times: Times,
+    /// Streams so far.
+    requests: u32,
+    requests_max: u32,
+    ends_at: Time,
+    /// Since when the peer knows that it ends.
+    ending: Option<Time>,
+    /// Why it is cut. The peer is told, and then it ends.
+    cut: Option<Cause>,
+    /// Bytes that the peer had not read when that was last looked at, and when to look again.
+    unsent: usize,
+    look_at: Time,
+}
+
+/// How long what may take.
+struct Times {
+    keep_alive: Duration,
+    write_stall: Duration,
+}
+
+/// Serves a connection that begins with the preface; `early` is what was read of it and not put
+/// back.
+pub(crate) fn serve<E: Env>(worker: &Worker<E>, down: Http1Connection<E>, early: Vec<u8>) {
+    let worker = worker.clone();
+    worker.clone().env().spawn(run(worker, down, early));
+}
+
+async fn run<E: Env>(worker: Worker<E>, down: Http1Connection<E>, early: Vec<u8>) {
+    let (Http1Connection { stream, timer, life }, env) = (down, worker.env().clone());
+    let plan = worker.plan();
+    let config = &plan.snapshot.listeners[life.listener].config;
+    let shared = Rc::new(Shared {
+        env: env.clone(),
+        listener: life.listener,
+        peer: stream.peer().clone(),
+        local: stream.local().clone(),
+        secure: life.secure,
+        bell: worker.bell(),
+        open: Cell::new(0),
+        idle_since: Cell::new(env.now()),
+        _guard: life.guard,
+    });
+    let socket = Rc::new(Socket::new(env.clone(), stream, early, &config.http2));
+    timer.set(env.now() + config.timeouts.request_head);
+    let handshake = builder(config).handshake::<_, Bytes>(Io(Rc::clone(&socket)));
+    let h2 = match timer.race(handshake).await {
+        Some(Ok(h2)) => h2,
+        Some(Err(_)) => return socket.finish(),
+        None => {
+            worker.count_failure(&plan, Cause::RequestHeadTimeout);
+            return socket.finish();
+        }
+    };
+    let timeouts = &config.timeouts;
+    let mut connection = Connection {
+        times: Times { keep_alive: timeouts.keep_alive, write_stall: timeouts.write_stall },
+        requests_max: config.limits.connection_requests_max,
+        worker: worker.clone(),
+        h2,
+        socket: Rc::clone(&socket),
+        shared,
+        timer,
+        requests: 0,
+        ends_at: life.ends_at,
+        ending: None,
+        cut: None,
+        unsent: 0,
+        look_at: Time::NEVER,
+    };
+    drop(plan);
+    let end = poll_fn(|context| connection.poll(context)).await;
+    connection.close(end).await;
+}
+
+/// What `h2` is told: nothing is left to its defaults.
+fn builder(config: &Listener) -> server::Builder {
+    let limits = &config.http2;
+    let bytes = |size: penstock_config::ByteSize| u32::try_from(size.as_u64()).unwrap_or(u32::MAX);
+    let mut builder = server::Builder::new();
+    builder
+        .max_concurrent_streams(limits.streams_max)
+        .initial_window_size(bytes(limits.stream_window_bytes))
+        .initial_connection_window_size(bytes(limits.connection_window_bytes))
+        .max_header_list_size(bytes(config.limits.head_bytes_max).saturating_mul(HEAD_SLACK))
+        .header_table_size(bytes(limits.header_table_bytes))
+        .max_frame_size(FRAME_BYTES_MAX)
+        .max_send_buffer_size(SEND_BUFFER_BYTES_MAX)
+        .max_concurrent_reset_streams(RESET_STREAMS_KEPT)
+        .reset_stream_duration(RESET_STREAMS_FOR)
+        .max_pending_accept_reset_streams(RESET_UNSEEN_MAX)
+        .max_local_error_reset_streams(Some(limits.errors_max as usize));
+    builder
+}
+
+/// How a connection ended.
+enum End {
+    /// Both sides are done.
+    Done,
+    /// An error ended it.
+    Failed(h2::Error),
+    /// The peer does not do its part: it is reset.
+    Stalled,
+    /// The peer was told, and does not go.
+    Left,
+}
+
+impl<E: Env> Connection<E> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<End> {
+        self.shared.bell.listen(context.waker());
+        self.socket.begin_turn();
+        loop {
+            match self.h2.poll_accept(context) {
+                Poll::Ready(Some(Ok((request, respond)))) => {
+                    self.begin(request, respond);
+                    continue;
+                }
+                Poll::Ready(Some(Err(error))) => return Poll::Ready(End::Failed(error)),
+                Poll::Ready(None) => return Poll::Ready(End::Done),
+                Poll::Pending => {}
+            }
+            if let (Some((cause, reason)), None) = (self.socket.ending(), self.cut) {
+                self.cut = Some(cause);
+                self.ending = Some(self.shared.env.now());
+                self.h2.abrupt_shutdown(reason);
+                continue;
+            }
+            if self.ending.is_none() && self.shall_end() {
+                // RFC 9113 §6.8: that it ends, and, a round trip later, with which stream.
+                self.ending = Some(self.shared.env.now());
+                self.h2.graceful_shutdown();
+                continue;
+            }
+            let due = self.due();
+            self.timer.set(due);
+            if self.timer.poll_expired(context).is_pending() {
+                return Poll::Pending;
+            }
+            if let Some(end) = self.expired() {
+                return Poll::Ready(end);
+            }
+        }
+    }
+
+    fn begin(&mut self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
+        if self.worker.is_removed(self.shared.listener) {
+            // RFC 9113 §8.7: nothing was done with it; it can be asked again elsewhere.
+            return respond.send_reset(Reason::REFUSED_STREAM);
+        }
+        self.requests += 1;
+        self.shared.stream_begins();
+        let (worker, shared) = (self.worker.clone(), Rc::clone(&self.shared));
+        self.shared.env.spawn(stream::serve(worker, shared, request, respond));
+    }
+
+    /// Whether it takes no more requests.
+    fn shall_end(&self) -> bool {
+        let now = self.shared.env.now();
+        self.worker.is_draining()
+            || self.worker.is_removed(self.shared.listener)
+            || self.requests >= self.requests_max
+            || now >= self.ends_at
+            || now >= self.idle_until()
+    }
+
+    fn idle_until(&self) -> Time {
+        match self.shared.open.get() {
+            0 => self.shared.idle_since.get() + self.times.keep_alive.max(KEEP_ALIVE_MIN),
+            _ => Time::NEVER,
+        }
+    }
+
+    /// When there is something to decide.
+    fn due(&mut self) -> Time {
+        let now = self.shared.env.now();
+        let unsent = self.socket.unsent_bytes();
+        if unsent == 0 {
+            self.look_at = Time::NEVER;
+        } else if self.look_at == Time::NEVER {
+            (self.unsent, self.look_at) = (unsent, now + self.times.write_stall);
+        }
+        self.look_at.min(match self.ending {
+            None => self.ends_at.min(self.idle_until()),
+            Some(since) => self.leaves_at(since),
+        })
+    }
+
+    /// When a peer that knows of the end, and has nothing under way, is left.
+    fn leaves_at(&self, since: Time) -> Time {
+        match (self.cut, self.shared.open.get()) {
+            (None, 1..) => Time::NEVER,
+            _ => since.max(self.shared.idle_since.get()) + LEAVE,
+        }
+    }
+
+    fn expired(&mut self) -> Option<End> {
+        let now = self.shared.env.now();
+        if self.look_at <= now {
+            let unsent = self.socket.unsent_bytes();
+            if unsent >= self.unsent {
+                return Some(End::Stalled);
+            }
+            (self.unsent, self.look_at) = (unsent, now + self.times.write_stall);
+        }
+        self.ending.is_some_and(|since| self.leaves_at(since) <= now).then_some(End::Left)
+    }
+
+    /// Counts what ended the connection, and closes it so that the peer can read what it was told.
+    async fn close(self, end: End) {
+        // `h2` may have had enough before we had.
+        let seen = self.socket.ending().map(|(cause, _)| cause);
+        let cause = self.cut.or(seen).or(match &end {
+            End::Done | End::Left => None,
+            End::Failed(error) => cause_of(error, &self.socket),
+            End::Stalled => Some(Cause::DownstreamStalled),
+        });
+        let Connection { worker, h2, socket, timer, shared, .. } = self;
+        // The streams that are still there learn of it here.
+        drop(h2);
+        if let Some(cause) = cause {
+            worker.count_failure(&worker.plan(), cause);
+        }
+        if cause.is_some() && !matches!(end, End::Stalled) {
+            // What it still sends would make our close a reset, which may overtake our GOAWAY.
+            socket.stream.shutdown_write();
+            timer.set(shared.env.now() + LEAVE);
+            timer.race(socket.discard(LINGER_BYTES_MAX)).await;
+        }
+        match (end, Rc::try_unwrap(socket)) {
+            (End::Stalled, Ok(socket)) => socket.stream.close(CloseKind::Reset),
+            (_, Ok(socket)) => socket.stream.close(CloseKind::Now),
+            // Closed with the last of those that hold it.
+            (_, Err(_)) => {}
+        }
+    }
+}
+
+/// What an error of `h2` is called; `None` for a peer that simply went.
+fn cause_of<E: Env>(error: &h2::Error, socket: &Socket<E>) -> Option<Cause> {
+    if error.is_io() || error.is_remote() {
+        return None;
+    }
+    Some(match error.reason() {
+        Some(Reason::ENHANCE_YOUR_CALM) => socket.overload(),
+        _ => Cause::Http2Violation,
+    })
+}
+
+/// RFC 9113 §4.2: the least that is allowed, so that streams take turns often.
+const FRAME_BYTES_MAX: u32 = 16 * 1024;
+/// `h2` answers heads over its limit by itself, where nobody counts them. Twice ours, so that those
+/// which are a little too large are ours to refuse.
+const HEAD_SLACK: u32 = 2;
+/// What one stream may have on its way down in `h2`, beside the one send that waits for room.
+const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
+/// Streams that were reset are remembered, so that what is under way for them is no error.
+const RESET_STREAMS_KEPT: usize = 100;
+const RESET_STREAMS_FOR: Duration = Duration::from_secs(5);
+/// Streams that were reset before their request was looked at.
+const RESET_UNSEEN_MAX: usize = 50;
+/// A connection is not idle before its first request had a chance to come.
+const KEEP_ALIVE_MIN: Duration = Duration::from_millis(50);
+/// How long a peer that was told to go is waited for.
+const LEAVE: Duration = Duration::from_secs(2);
+const LINGER_BYTES_MAX: usize = 256 * 1024;

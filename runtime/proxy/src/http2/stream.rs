@@ -1,0 +1,309 @@
+//! A stream of an HTTP/2 connection, as an exchange's downstream.
+
+use std::cell::RefCell;
+use std::io::{self, ErrorKind};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream, SendStream};
+use http::{HeaderMap, Request, Response, StatusCode};
+use penstock_env::{Address, Env, SendBuf, Stream};
+use penstock_tls::Facts;
+use penstock_wire::http1::{ResponseHead, ResponseOutbound};
+
+use super::connection::Shared;
+use super::{request, response};
+use crate::downstream::{Downstream, GONE, Rest};
+use crate::failure::Cause;
+use crate::http1::exchange;
+use crate::http1::head::Arrival;
+use crate::http1::{Relay, respond};
+use crate::worker::Worker;
+
+/// What an exchange holds of its stream.
+pub(crate) struct Http2Stream<E: Env> {
+    connection: Rc<Shared<E>>,
+    timer: E::Timer,
+    recv: RefCell<RecvStream>,
+    send: RefCell<Sending>,
+}
+
+/// An answer on its way.
+struct Sending {
+    /// A head that goes with the next send.
+    head: Option<Response<()>>,
+    half: Half,
+    /// Content that the peer's window has no room for yet.
+    pending: Bytes,
+    /// What follows it.
+    end: End,
+}
+
+enum Half {
+    /// Before the head.
+    Head(SendResponse<Bytes>),
+    Body(SendStream<Bytes>),
+}
+
+enum End {
+    /// More content.
+    Open,
+    /// Nothing, or trailers.
+    Wanted(Option<HeaderMap>),
+    /// It was said.
+    Said,
+}
+
+/// Serves a request on its stream.
+pub(super) async fn serve<E: Env>(
+    worker: Worker<E>,
+    connection: Rc<Shared<E>>,
+    request: Request<RecvStream>,
+    respond: SendResponse<Bytes>,
+) {
+    let (env, (parts, recv)) = (worker.env(), request.into_parts());
+    let bare = recv.is_end_stream();
+    let plan = worker.plan();
+    let listener = &plan.snapshot.listeners[connection.listener];
+    let stall = listener.config.timeouts.write_stall;
+    let now = env.now();
+    let mut arrival = Arrival { first: now, unix: env.unix(), complete: now, bytes: 0 };
+    let stream = Http2Stream::new(&worker, connection, recv, respond);
+    let down = Downstream::Http2(&stream);
+    let mut scratch = worker.scratch();
+    let room = &mut *scratch;
+    let (text, head) = (&mut room.partial, &mut room.request);
+    match request::read(&parts, bare, (&listener.limits, listener.lenient), text, head) {
+        Ok(bytes) => {
+            arrival.bytes = bytes;
+            exchange::run(&worker, &plan, down, &mut scratch, arrival).await;
+        }
+        Err(cause) => {
+            respond::refuse(&worker, &plan, down, &mut scratch, cause, arrival).await;
+        }
+    }
+    worker.put_scratch(scratch);
+    down.taken(&worker, stall).await;
+    stream.end();
+}
+
+impl<E: Env> Http2Stream<E> {
+    fn new(
+        worker: &Worker<E>,
+        connection: Rc<Shared<E>>,
+        recv: RecvStream,
+        respond: SendResponse<Bytes>,
+    ) -> Http2Stream<E> {
+        let half = Half::Head(respond);
+        let sending = Sending { head: None, half, pending: Bytes::new(), end: End::Open };
+        Http2Stream {
+            connection,
+            timer: worker.env().timer(),
+            recv: RefCell::new(recv),
+            send: RefCell::new(sending),
+        }
+    }
+
+    pub(crate) fn listener(&self) -> usize {
+        self.connection.listener
+    }
+
+    pub(crate) fn timer(&self) -> &E::Timer {
+        &self.timer
+    }
+
+    pub(crate) fn peer(&self) -> &Address {
+        &self.connection.peer
+    }
+
+    pub(crate) fn local(&self) -> &Address {
+        &self.connection.local
+    }
+
+    /// What the TLS handshake agreed on, if there was one.
+    pub(crate) fn secure(&self) -> Option<&Facts> {
+        self.connection.secure.as_deref()
+    }
+
+    /// Content of the request's body; `None` at its end, with the trailers in `relay`.
+    ///
+    /// # Errors
+    /// It is malformed, or the peer gave it up.
+    pub(crate) fn poll_data(
+        &self,
+        context: &mut Context<'_>,
+        relay: &mut Relay,
+    ) -> Poll<Result<Option<Bytes>, Cause>> {
+        let mut recv = self.recv.borrow_mut();
+        if let Some(received) = ready!(recv.poll_data(context)) {
+            let content = received.map_err(|error| cause_of(&error))?;
+            // It goes up before more is asked for: the window is the upstream's.
+            let released = recv.flow_control().release_capacity(content.len());
+            return Poll::Ready(released.map_err(|_| GONE).map(|()| Some(content)));
+        }
+        let trailers = ready!(recv.poll_trailers(context)).map_err(|error| cause_of(&error))?;
+        for (name, value) in trailers.iter().flatten() {
+            relay.decoder.put_trailer(name.as_str().as_bytes(), value.as_bytes())?;
+        }
+        Poll::Ready(Ok(None))
+    }
+
+    /// Ready when the peer gave the stream up. Sends what it has room for meanwhile.
+    pub(crate) fn poll_broken(&self, context: &mut Context<'_>) -> Poll<()> {
+        if let Poll::Ready(Err(_)) = self.poll_sent(context) {
+            return Poll::Ready(());
+        }
+        let mut sending = self.send.borrow_mut();
+        if let End::Said = sending.end {
+            return Poll::Pending;
+        }
+        match &mut sending.half {
+            Half::Head(respond) => respond.poll_reset(context).map(drop),
+            Half::Body(stream) => stream.poll_reset(context).map(drop),
+        }
+    }
+
+    /// Keeps a head for the next send. Interim ones go at once.
+    pub(crate) fn write_head(&self, head: &ResponseHead, outbound: &ResponseOutbound<'_>) {
+        let response = response::head_of(head, outbound);
+        if response.status().is_informational() {
+            return self.send_informational(response);
+        }
+        self.send.borrow_mut().head = Some(response);
+    }
+
+    pub(crate) fn write_continue(&self) {
+        let mut response = Response::new(());
+        *response.status_mut() = StatusCode::CONTINUE;
+        self.send_informational(response);
+    }
+
+    /// Whether a head waits to be sent, or an end that was not said yet.
+    pub(crate) fn is_due(&self, finished: bool) -> bool {
+        let sending = self.send.borrow();
+        sending.head.is_some() || (finished && matches!(sending.end, End::Open))
+    }
+
+    fn send_informational(&self, response: Response<()>) {
+        if let Half::Head(respond) = &mut self.send.borrow_mut().half {
+            // A peer that is gone is told of by `poll_broken`.
+            let _ = respond.send_informational(response);
+        }
+    }
+
+    /// Begins to send.
+    ///
+    /// # Panics
+    /// When a send is under way.
+    pub(crate) fn start_send(&self, out: SendBuf<<E::Stream as Stream>::Chunk>, rest: Rest<'_>) {
+        let content = match out.parts() {
+            (own, []) => Bytes::copy_from_slice(own),
+            _ => Bytes::from(out.to_vec()),
+        };
+        self.connection.env.recycle(out.into_parts().0);
+        let mut sending = self.send.borrow_mut();
+        assert!(sending.pending.is_empty(), "a send is under way on this stream");
+        sending.pending = content;
+        if let Rest::End(trailers) = rest {
+            sending.end = End::Wanted(trailers.and_then(response::trailers_of));
+        }
+        sending.start();
+        drop(sending);
+        let _ = self.poll_sent(&mut Context::from_waker(Waker::noop()));
+    }
+
+    /// Ready when the peer's window took everything.
+    pub(crate) fn poll_sent(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.send.borrow_mut().poll(context)
+    }
+
+    pub(crate) fn unsent_bytes(&self) -> usize {
+        self.send.borrow().pending.len()
+    }
+
+    /// Ends the stream after its exchange: an answer that is not whole is given up.
+    fn end(self) {
+        let reason = match &self.send.borrow().end {
+            // RFC 9113 §8.1: a whole answer. Where the rest of the request is not wanted, `h2` says
+            // NO_ERROR behind what is still queued; said here, it would take that away.
+            End::Said => return,
+            // The peer did not make room for it.
+            End::Wanted(_) => Reason::CANCEL,
+            End::Open => Reason::INTERNAL_ERROR,
+        };
+        match &mut self.send.borrow_mut().half {
+            Half::Head(respond) => respond.send_reset(reason),
+            Half::Body(stream) => stream.send_reset(reason),
+        }
+    }
+}
+
+impl Sending {
+    /// Sends the head, if there is one.
+    fn start(&mut self) {
+        let (Some(head), Half::Head(respond)) = (self.head.take(), &mut self.half) else { return };
+        let ends = self.pending.is_empty() && matches!(self.end, End::Wanted(None));
+        // A peer that is gone is told of by `poll_broken`.
+        if let Ok(stream) = respond.send_response(head, ends) {
+            self.half = Half::Body(stream);
+            if ends {
+                self.end = End::Said;
+            }
+        }
+    }
+
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let Half::Body(stream) = &mut self.half else {
+            let stuck = !self.pending.is_empty() || matches!(self.end, End::Wanted(_));
+            return Poll::Ready(if stuck { Err(broken()) } else { Ok(()) });
+        };
+        while !self.pending.is_empty() {
+            let room = match stream.capacity() {
+                0 => {
+                    stream.reserve_capacity(self.pending.len());
+                    match ready!(stream.poll_capacity(context)) {
+                        Some(Ok(room)) => room,
+                        Some(Err(_)) | None => return Poll::Ready(Err(broken())),
+                    }
+                }
+                room => room,
+            };
+            if room == 0 {
+                continue;
+            }
+            let piece = self.pending.split_to(room.min(self.pending.len()));
+            let ends = self.pending.is_empty() && matches!(self.end, End::Wanted(None));
+            stream.send_data(piece, ends).map_err(|_| broken())?;
+            if ends {
+                self.end = End::Said;
+            }
+        }
+        match std::mem::replace(&mut self.end, End::Said) {
+            End::Open => self.end = End::Open,
+            End::Said => {}
+            End::Wanted(None) => stream.send_data(Bytes::new(), true).map_err(|_| broken())?,
+            End::Wanted(Some(trailers)) => {
+                stream.send_trailers(trailers).map_err(|_| broken())?;
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+fn broken() -> io::Error {
+    ErrorKind::BrokenPipe.into()
+}
+
+/// What became of a body that came no further.
+fn cause_of(error: &h2::Error) -> Cause {
+    // RFC 9113 §8.1.1: content that is more or less than its length says is malformed.
+    if error.is_reset() && error.is_library() { Cause::InvalidBody } else { GONE }
+}
+
+impl<E: Env> Drop for Http2Stream<E> {
+    fn drop(&mut self) {
+        self.connection.stream_ended();
+    }
+}
