@@ -63,7 +63,8 @@ pub use grammar::block::BlockName;
 pub use grammar::names::{ClusterId, FilterId};
 pub use grammar::tree::Tree;
 pub use listener::{
-    ForwardedFields, Http2, Lenience, Listener, ListenerLimits, ListenerTimeouts, Protocol, Routes,
+    ForwardedFields, Http2, Http2Mode, Lenience, Listener, ListenerLimits, ListenerTimeouts,
+    Protocol, Routes,
 };
 pub use payload::{Environment, Payload};
 pub use route::{HeaderMatches, QueryMatches, Retry, RetryOn, Rewrite, Route};

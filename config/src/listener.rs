@@ -72,7 +72,7 @@ fn check_listener(listener: &Listener, table: &mut TableReader<'_, '_, '_>) -> O
 choice! {
     /// What is spoken on a listener.
     pub enum Protocol("protocol") {
-        /// HTTP/1.1 and 1.0.
+        /// HTTP/1.1 and 1.0, and HTTP/2 as `http2.mode` says.
         Http = "http",
     }
 }
@@ -160,9 +160,23 @@ section! {
     }
 }
 
+choice! {
+    /// Whether a listener speaks HTTP/2.
+    pub enum Http2Mode("mode") {
+        /// With those who begin with it: in TLS by ALPN, in the clear by its preface.
+        Auto = "auto",
+        /// With everybody: HTTP/1 is refused.
+        Only = "only",
+        /// With nobody.
+        Off = "off",
+    }
+}
+
 section! {
     /// What a connection that speaks HTTP/2 may do. Over a measure, it is closed.
     pub struct Http2("http2") = default {
+        /// Beside HTTP/1, instead of it, or not at all.
+        mode: Http2Mode = Http2Mode::Auto;
         /// Requests at a time.
         streams_max as "streams": u32 = 100, in 1..=10_000;
         /// Bytes of a request's body that may be on their way to us.

@@ -65,6 +65,7 @@ fn a_listener_that_is_told_nothing() {
     check("limits.trailers", "16KiB");
     check("limits.trailer_fields", "64");
     check("limits.buffer", "32KiB");
+    check("http2.mode", "auto");
     check("http2.streams", "100");
     check("http2.stream_window", "64KiB");
     check("http2.connection_window", "1MiB");

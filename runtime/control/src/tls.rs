@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use penstock_config as config;
 use penstock_config::{
-    CertificateFiles, ClientCert, ClusterTls, Config, Content, Files, ListenerTls, Protocol,
-    TlsVersion, VerifyEndpoint,
+    CertificateFiles, ClientCert, ClusterTls, Config, Content, Files, Http2Mode, ListenerTls,
+    Protocol, TlsVersion, VerifyEndpoint,
 };
 use penstock_env::Unix;
 use penstock_proxy::{Snapshot, TlsParts};
@@ -155,7 +155,8 @@ impl TlsLoader {
         now: Unix,
         strict: bool,
     ) -> Result<Made<Acceptor>, BadTls> {
-        let source = from.source(tls);
+        let protocols = protocols_of(listener);
+        let source = from.source(&(tls, &protocols));
         let old = self.listeners.iter().find(|made| made.key == from.key);
         if let Some(old) = old.filter(|made| made.source == source) {
             return Ok(Made { key: from.key, source, it: Arc::clone(&old.it) });
@@ -180,7 +181,7 @@ impl TlsLoader {
                 required: tls.client_cert == ClientCert::Required,
             }),
             tickets,
-            protocols: protocols_of(listener.protocol),
+            protocols,
             clock: Arc::new(DefaultTimeProvider),
         };
         let acceptor = Acceptor::new(settings).map_err(|error| from.bad("", &error))?;
@@ -379,9 +380,17 @@ fn versions_of(versions: &[TlsVersion]) -> Versions {
     }
 }
 
-/// What is offered by ALPN. A protocol that is not served is never agreed on.
-fn protocols_of(protocol: Protocol) -> Vec<Vec<u8>> {
-    match protocol {
-        Protocol::Http => vec![b"http/1.1".to_vec(), b"http/1.0".to_vec()],
+/// What is offered by ALPN, best first. A protocol that is not served is never agreed on.
+fn protocols_of(listener: &config::Listener) -> Vec<Vec<u8>> {
+    match listener.protocol {
+        Protocol::Http => {
+            // RFC 9113 §3.2.
+            let all: &[&[u8]] = match listener.http2.mode {
+                Http2Mode::Auto => &[b"h2", b"http/1.1", b"http/1.0"],
+                Http2Mode::Only => &[b"h2"],
+                Http2Mode::Off => &[b"http/1.1", b"http/1.0"],
+            };
+            all.iter().map(|name| name.to_vec()).collect()
+        }
     }
 }

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::harness::{Origin, Penstock, config_of, installed, until};
+use crate::harness::{Certificates, Origin, Penstock, config_of, installed, talk, until};
+use crate::tls;
 
 fn curl(arguments: &[&str]) -> Output {
     let mut curl = Command::new("curl");
@@ -71,6 +72,40 @@ fn h2load_has_every_request_answered_and_each_endpoint_its_share() {
         }
         assert!((900..=1100).contains(&count), "{count} of 4000 at one of four");
     }
+}
+
+#[test]
+fn tls_agrees_on_http2_unless_it_is_off() {
+    if !installed("curl") || !installed("h2load") {
+        return;
+    }
+    let (origin, files) = (Origin::named("origin"), Certificates::make(&["localhost"]));
+    let ca = files.path("ca.pem");
+    for (more, version) in [("", "2"), ("http2.mode = \"off\"\n", "1.1")] {
+        let tls = files.listener(1, "") + more;
+        let penstock = Penstock::start(&tls::config(&origin, &tls));
+        let url = format!("https://localhost:{}/", penstock.address("web").port());
+        let output = Command::new("curl")
+            .args(["-sS", "--max-time", "20", "--http2", "--cacert", &ca, "-4"])
+            .args(["-w", "|%{http_version}", &url])
+            .output()
+            .expect("curl runs");
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert_eq!(text, format!("origin|{version}"), "{output:?}");
+        let load = Command::new("h2load").args(["-n", "400", "-c", "4", "-m", "20", &url]).output();
+        let report = String::from_utf8_lossy(&load.expect("h2load runs").stdout).into_owned();
+        assert_eq!(number(&report, " 2xx"), 400, "{report}");
+    }
+    // In the clear, the preface is a request of a version that is not spoken.
+    let config = origin.config().replace("to = ", "http2.mode = \"off\"\nto = ");
+    let penstock = Penstock::start(&config);
+    let (answer, _) = talk(penstock.address("web"), "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    assert_eq!(answer.expect("an answer").status, 400);
+    let penstock = Penstock::start(&config.replace("off", "only"));
+    let (answer, closed) = talk(penstock.address("web"), "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert!(answer.is_err() && closed, "{answer:?}");
+    let counted = "penstock_failures_total{cause=\"http2_violation\"}";
+    until("the count", || (penstock.metric(counted) == 1.0).then_some(()));
 }
 
 /// A connection frame by frame.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 
 use crate::harness::{Certificates, Origin, Penstock, installed, run, talk, until};
 
-fn config(origin: &Origin, tls: &str) -> String {
+pub(crate) fn config(origin: &Origin, tls: &str) -> String {
     origin.config().replace("to = \"app\"", &format!("{tls}to = \"app\""))
 }
 
@@ -47,7 +47,7 @@ fn versions_names_and_protocols_are_as_configured() {
     let penstock = Penstock::start(&config(&origin, &files.listener(2, "")));
     let ask = |arguments: &[&str], host: &str| openssl(&penstock, &files, arguments, host);
     for (version, name) in [("-tls1_2", "TLSv1.2"), ("-tls1_3", "TLSv1.3")] {
-        let said = ask(&[version, "-servername", "a.test", "-alpn", "h2,http/1.1"], "a.test");
+        let said = ask(&[version, "-servername", "a.test", "-alpn", "h3,http/1.1"], "a.test");
         has(&said, &[name, "CN = a.test", "ALPN protocol: http/1.1", "Verify return code: 0 (ok)"]);
         has(&said, &["HTTP/1.1 200 OK", "origin"]);
     }
@@ -60,7 +60,7 @@ fn versions_names_and_protocols_are_as_configured() {
     has(&ask(&["-servername", "a.test"], "x.b.test"), &["HTTP/1.1 421 "]);
     has(&ask(&["-servername", "x.b.test"], "y.b.test"), &["200 OK"]);
     has(&ask(&["-servername", "other.test"], "other.test"), &["alert"]);
-    has(&ask(&["-alpn", "h2", "-servername", "a.test"], "a.test"), &["no application protocol"]);
+    has(&ask(&["-alpn", "h3", "-servername", "a.test"], "a.test"), &["no application protocol"]);
     let failures =
         |cause: &str| penstock.metric(&format!("penstock_failures_total{{cause=\"{cause}\"}}"));
     assert_eq!(failures("misdirected"), 1.0);

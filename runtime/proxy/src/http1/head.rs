@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use penstock_config::Http2Mode;
 use penstock_env::{Chunk, Env, Stream, StreamExt, Time, Timer, TimerExt, Unix};
 use penstock_wire::http1::{Parsed, parse_request};
 use penstock_wire::http2::Preface;
@@ -10,6 +11,7 @@ use penstock_wire::http2::Preface;
 use super::Scratch;
 use super::connection::Http1Connection;
 use crate::failure::Cause;
+use crate::snapshot::Listener;
 use crate::worker::{Plan, Worker};
 
 /// How waiting for a request ended.
@@ -63,17 +65,14 @@ pub(crate) async fn read<E: Env>(
     let listener = &plan.snapshot.listeners[down.life.listener];
     let mut arrival =
         Arrival { first: env.now(), unix: env.unix(), complete: env.now(), bytes: chunk.len() };
-    // RFC 9113 §3.4: who knows that we speak HTTP/2 begins with it.
-    if down.life.requests == 0 {
-        match Preface::of(&chunk) {
-            Preface::Whole => {
-                scratch.partial.clear();
-                down.stream.unread(chunk);
-                return Head::Http2;
-            }
-            Preface::Part => return collect(worker, plan, down, scratch, chunk, arrival).await,
-            Preface::Other => {}
+    match spoken(down, listener, &chunk) {
+        Preface::Whole => {
+            scratch.partial.clear();
+            down.stream.unread(chunk);
+            return Head::Http2;
         }
+        Preface::Part => return collect(worker, plan, down, scratch, chunk, (arrival, true)).await,
+        Preface::Other => {}
     }
     match parse_request(&chunk, &listener.limits, listener.lenient, &mut scratch.request) {
         Ok(Parsed::Complete { head_bytes }) => {
@@ -84,26 +83,41 @@ pub(crate) async fn read<E: Env>(
             arrival.bytes = head_bytes;
             Head::Complete(arrival)
         }
-        Ok(Parsed::Partial) => collect(worker, plan, down, scratch, chunk, arrival).await,
+        Ok(Parsed::Partial) => collect(worker, plan, down, scratch, chunk, (arrival, false)).await,
         Err(error) => Head::Refused(error.into(), arrival),
     }
 }
 
-/// The rest of a head whose first piece is `chunk`.
+/// Whether `chunk`, with which the connection begins, begins HTTP/2.
+fn spoken<E: Env>(down: &Http1Connection<E>, listener: &Listener, chunk: &[u8]) -> Preface {
+    if down.life.requests > 0 {
+        return Preface::Other;
+    }
+    // RFC 9113 §3.3: TLS has agreed on it, or not.
+    let agreed = down.life.secure.as_ref().map(|facts| facts.protocol.as_deref() == Some(b"h2"));
+    match (listener.config.http2.mode, agreed) {
+        // Whether it begins rightly, `h2` sees.
+        (Http2Mode::Only, _) | (Http2Mode::Auto, Some(true)) => Preface::Whole,
+        // RFC 9113 §3.4: in the clear, who knows that we speak it begins with its preface.
+        (Http2Mode::Auto, None) => Preface::of(chunk),
+        (Http2Mode::Auto, Some(false)) | (Http2Mode::Off, _) => Preface::Other,
+    }
+}
+
+/// The rest of a head whose first piece is `chunk`; `undecided` where it may come to be HTTP/2.
 async fn collect<E: Env>(
     worker: &Worker<E>,
     plan: &Plan<E>,
     down: &Http1Connection<E>,
     scratch: &mut Scratch,
     chunk: <E::Stream as Stream>::Chunk,
-    mut arrival: Arrival,
+    (mut arrival, mut undecided): (Arrival, bool),
 ) -> Head {
     let (env, listener) = (worker.env(), &plan.snapshot.listeners[down.life.listener]);
     down.timer.set(arrival.first + listener.config.timeouts.request_head);
     scratch.partial.clear();
     scratch.partial.extend_from_slice(&chunk);
     drop(chunk);
-    let mut undecided = down.life.requests == 0 && Preface::of(&scratch.partial) == Preface::Part;
     loop {
         let mut chunk = match down.timer.race(down.stream.recv()).await {
             Some(Ok(Some(chunk))) => chunk,

@@ -107,7 +107,12 @@ async fn run<E: Env>(worker: Worker<E>, down: Http1Connection<E>, early: Vec<u8>
     let handshake = builder(config).handshake::<_, Bytes>(Io(Rc::clone(&socket)));
     let h2 = match timer.race(handshake).await {
         Some(Ok(h2)) => h2,
-        Some(Err(_)) => return socket.finish(),
+        Some(Err(error)) => {
+            if let Some(cause) = cause_of(&error, &socket) {
+                worker.count_failure(&plan, cause);
+            }
+            return socket.finish();
+        }
         None => {
             worker.count_failure(&plan, Cause::RequestHeadTimeout);
             return socket.finish();
