@@ -200,8 +200,8 @@ fn what_breaks_the_connections_rules_ends_it() {
         ("a priority of 4 bytes", frame(PRIORITY, 0, 1, &[0; 4]), FRAME_SIZE_ERROR),
         ("a short reset", [open(1), frame(RST_STREAM, 0, 1, &[0; 3])].concat(), FRAME_SIZE_ERROR),
         ("a large frame", [open(1), frame(DATA, 0, 1, &[0; 16_385])].concat(), FRAME_SIZE_ERROR),
-        // RFC 7541 §2.3.3, §6.1: an index that is none. `h2` does not say COMPRESSION_ERROR (RFC 9113
-        // §4.3) for what it can't unpack.
+        // RFC 7541 §2.3.3, §6.1: an index that is none. `h2` does not say COMPRESSION_ERROR
+        // (RFC 9113 §4.3) for what it can't unpack.
         ("index 0", frame(HEADERS, END_HEADERS, 1, &[0x80]), PROTOCOL_ERROR),
         ("index 254", frame(HEADERS, END_HEADERS, 1, &[0xff, 0x7f]), PROTOCOL_ERROR),
         // RFC 9113 §8.2.1, §8.3: a malformed request; `h2` finds it while it unpacks the head, and
