@@ -14,6 +14,7 @@ use penstock_telemetry::access::{AccessRecord, Format, Names, Peer, Protocol};
 
 fn main() {
     let names = Names {
+        services: Vec::new(),
         listeners: vec!["web".into()],
         routes: vec!["0".into()],
         clusters: vec!["app".into()],

@@ -15,6 +15,7 @@ use crate::grammar::setting::Setting;
 use crate::grammar::tree::Tree;
 use crate::listener::Listener;
 use crate::runtime::{Admin, Fleet, Observe, Runtime};
+use crate::service::Service;
 
 /// A checked config: whatever is in it can be done, and every name leads somewhere.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +30,8 @@ pub struct Config {
     pub fleet: Fleet,
     /// Ways in, sorted by name.
     pub listeners: Vec<Listener>,
+    /// Ways in at layer 4, sorted by name.
+    pub services: Vec<Service>,
     /// Endpoints that answer the same requests, sorted by name; `ClusterId` is the index.
     pub clusters: Vec<Cluster>,
     /// Modules, sorted by name; `FilterId` is the index.
@@ -77,6 +80,7 @@ impl Config {
         let observe = table.optional("observe", Observe::default, &());
         let fleet = table.optional("fleet", Fleet::default, &());
         let listeners = read_blocks("listener", table);
+        let services = read_blocks("service", table);
         let clusters = read_blocks("cluster", table);
         let filters = read_blocks("filter", table);
         Some(Config {
@@ -85,6 +89,7 @@ impl Config {
             observe: observe?,
             fleet: fleet?,
             listeners: listeners?,
+            services: services?,
             clusters: clusters?,
             filters: filters?,
         })
@@ -131,9 +136,11 @@ impl Config {
             ("fleet".to_owned(), Setting::write(&self.fleet, &names)),
         ];
         let listeners = self.listeners.iter().map(|l| (&*l.name, Setting::write(l, &names)));
+        let services = self.services.iter().map(|s| (&*s.name, Setting::write(s, &names)));
         let clusters = self.clusters.iter().map(|c| (&*c.name, Setting::write(c, &names)));
         let filters = self.filters.iter().map(|f| (&*f.name, Setting::write(f, &names)));
         push_blocks("listener", listeners, &mut entries);
+        push_blocks("service", services, &mut entries);
         push_blocks("cluster", clusters, &mut entries);
         push_blocks("filter", filters, &mut entries);
         Tree::Table(entries)
@@ -174,6 +181,7 @@ pub fn schema() -> Value {
             "observe": <Observe as Setting>::schema(&()),
             "fleet": <Fleet as Setting>::schema(&()),
             "listener": blocks_schema::<Listener>(),
+            "service": blocks_schema::<Service>(),
             "cluster": blocks_schema::<Cluster>(),
             "filter": blocks_schema::<Filter>(),
         },

@@ -42,6 +42,7 @@ mod payload;
 pub mod property;
 mod route;
 mod runtime;
+mod service;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -69,6 +70,7 @@ pub use listener::{
 pub use payload::{Environment, Payload};
 pub use route::{HeaderMatches, QueryMatches, Retry, RetryOn, Rewrite, Route};
 pub use runtime::{AccessLog, Admin, Count, Fleet, LogTarget, Observe, Runtime};
+pub use service::{Service, ServiceLimits, ServiceMode, ServiceTimeouts};
 pub use tls::{
     CertificateFiles, Certificates, ClientCert, ClusterTls, ListenerTls, TlsVersion, UnknownName,
     VerifyEndpoint,
@@ -80,3 +82,4 @@ pub use values::pin::KeyPin;
 pub use values::server_name::ServerName;
 pub use values::text::BadText;
 pub use values::units::{ByteSize, Ratio, Weight};
+pub use values::vip::{ServicePort, Transport, VipAddress};

@@ -15,6 +15,7 @@ mod proxy;
 mod relay;
 mod reload;
 mod roots;
+mod services;
 mod sizes;
 mod slots;
 mod strict;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use penstock_balance::UsableSet;
 use penstock_config::{Config, UncheckedFiles};
 use penstock_env::Address;
-use penstock_proxy::{Capacity, Cause, Schemas, Secure, Snapshot, Worker};
+use penstock_proxy::{Capacity, Cause, Entrance, Schemas, Secure, Snapshot, Worker};
 use penstock_telemetry::metrics::{Registry, RegistryLimits};
 use penstock_tests::sim::{
     Death, Faults, Limits, SimEnv, World, check_few_seeds, check_some_seeds,
@@ -146,8 +146,12 @@ impl Proxy {
         };
         let workers: Vec<_> = (0..shards).map(worker).collect();
         let (accepting, mut turn) = (workers.clone(), (0..shards).cycle());
+        let entrance = match snapshot.listeners.is_empty() {
+            true => Entrance::Service(0),
+            false => Entrance::Listener(0),
+        };
         env.listen(&front, move |stream| {
-            accepting[turn.next().unwrap_or_default()].accept(0, stream);
+            accepting[turn.next().unwrap_or_default()].accept(entrance, stream);
         });
         let inner = Inner {
             workers,
@@ -216,6 +220,13 @@ impl Proxy {
         counts.filter(|&(_, count)| count > 0).collect()
     }
 
+    /// Bytes that the first service has carried, up and down.
+    pub(crate) fn service_bytes(&self) -> (u64, u64) {
+        let (snapshots, ids) = (self.inner.snapshots.borrow(), &self.inner.schemas.service);
+        let metrics = &snapshots.last().expect("it serves one").services[0].metrics;
+        (metrics.counter(ids.bytes_in), metrics.counter(ids.bytes_out))
+    }
+
     /// Drains it, and finds nothing left.
     pub(crate) fn end(self, world: &World) {
         self.rest(world);
@@ -245,6 +256,9 @@ impl Proxy {
         for snapshot in &*self.inner.snapshots.borrow() {
             for listener in &snapshot.listeners {
                 assert_eq!(listener.metrics.gauge(self.inner.schemas.listener.active), 0);
+            }
+            for service in &snapshot.services {
+                assert_eq!(service.metrics.gauge(self.inner.schemas.service.active), 0);
             }
             assert_eq!(snapshot.process.gauge(self.inner.schemas.process.connections), pooled);
             for endpoint in snapshot.clusters.iter().flat_map(|c| c.balancer.endpoints()) {

@@ -15,7 +15,6 @@ pub(crate) fn is_word(kind: &str, word: &str) -> bool {
 
 /// Table, key, what it will be.
 pub(crate) const KEYS: &[(&str, &str, &str)] = &[
-    ("config", "service", "L4 services"),
     ("observe", "otlp", "export over OTLP"),
     ("observe", "sample", "sampling of traces"),
     ("fleet", "members", "fleets"),
@@ -40,11 +39,17 @@ pub(crate) const KEYS: &[(&str, &str, &str)] = &[
     ("endpoint", "zone", "zone awareness"),
     ("endpoint", "priority", "priorities"),
     ("filter", "canary", "canary releases of filters"),
+    ("service", "encap", "encapsulation to backends"),
+    ("service", "interface", "packets of an interface"),
+    ("service", "proxy_protocol", "the PROXY protocol"),
+    ("service", "route", "routes by server name"),
+    ("service", "transparent", "transparent services"),
 ];
 
 /// Choice, words.
 const WORDS: &[(&str, &[&str])] = &[
     ("protocol", &["http2", "grpc", "redis", "tcp", "udp", "mongodb", "mysql", "kafka"]),
+    ("mode", &["nat", "dsr"]),
     ("balance", &["peak-ewma", "hrw", "ring-hash"]),
     ("capability", &["grpc-call"]),
     ("retry-on", &["5xx", "502", "503", "504", "gateway-error", "unavailable", "refused-stream"]),

@@ -120,6 +120,18 @@ fn a_cluster_that_is_told_nothing() {
 }
 
 #[test]
+fn a_service_that_is_told_nothing() {
+    let text = MINIMAL.to_owned() + "[service.s]\nvip = \"::\"\nports = \"tcp/25\"\nto = \"app\"";
+    let config = parse(&text).expect("a service needs no more");
+    let check = |path: &str, expected: &str| check(&config, &format!("service.s.{path}"), expected);
+    check("mode", "terminate");
+    check("retries", "2");
+    check("timeouts.idle", "10m");
+    check("limits.connections", "1000000");
+    check("limits.connections_per_source", "1024");
+}
+
+#[test]
 fn a_filter_that_is_told_nothing() {
     let config = parse("[filter.f]\nwasm = \"f.wasm\"").expect("a filter needs a module");
     let check = |path: &str, expected: &str| check(&config, &format!("filter.f.{path}"), expected);

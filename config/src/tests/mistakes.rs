@@ -34,6 +34,19 @@ pub(super) fn check_listener(line: &str, expected: &[&str]) {
     check(&format!("[listener.l]\n{line}\naddress = \":80\"\nto = \"a\"\n{cluster}"), expected);
 }
 
+/// A row about keys of a service that is right otherwise; its cluster is `a`.
+#[track_caller]
+pub(super) fn check_service(lines: &str, expected: &[&str]) {
+    let cluster = "[cluster.a]\nendpoints = [\"10.0.0.1:80\"]";
+    let mut service = String::from("[service.s]\n") + lines + "\n";
+    for (key, value) in [("vip", "\"10.9.9.9\""), ("ports", "\"tcp/1\""), ("to", "\"a\"")] {
+        if !lines.split('\n').any(|line| line.starts_with(&format!("{key} "))) {
+            service += &format!("{key} = {value}\n");
+        }
+    }
+    check(&(service + cluster), expected);
+}
+
 /// A row about one key of a route that is right otherwise; it is on line 4.
 #[track_caller]
 pub(super) fn check_route(line: &str, expected: &[&str]) {
@@ -94,7 +107,14 @@ fn unknown_keys_are_told_with_the_one_that_was_meant() {
 
 #[test]
 fn keys_and_words_of_later_versions_are_known() {
-    check("[service.x]", &["1:2 not-in-this-version service: L4 services: not in this version"]);
+    check_service(
+        "mode = \"dsr\"\nencap = \"gre\"",
+        &[
+            "2:8 not-in-this-version service.s.mode: not in this version",
+            "3:1 not-in-this-version service.s.encap: encapsulation to backends: \
+             not in this version",
+        ],
+    );
     check_listener(
         "transparent = true",
         &["2:1 not-in-this-version listener.l.transparent: transparent listeners: \
@@ -192,14 +212,22 @@ health = { redis = true }
         r#"
 [service.edge]
 vip = "203.0.113.10"
+ports = ["tcp/80", "tcp/443"]
+mode = "dsr"
+encap = "gre"
+interface = "eth0"
 to = "edges"
 
 [cluster.edges]
 endpoints = ["10.0.0.21"]
 "#,
         &[
-            "2:2 not-in-this-version service: L4 services: not in this version",
-            "7:14 value cluster.edges.endpoints[0]: \
+            "5:8 not-in-this-version service.edge.mode: not in this version",
+            "6:1 not-in-this-version service.edge.encap: encapsulation to backends: \
+             not in this version",
+            "7:1 not-in-this-version service.edge.interface: packets of an interface: \
+             not in this version",
+            "11:14 value cluster.edges.endpoints[0]: \
          the port is missing, as in \"10.0.0.1:80\" or \"[::1]:80\"",
         ],
     );

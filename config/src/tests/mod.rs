@@ -8,6 +8,7 @@ mod matching;
 mod mistakes;
 mod round_trip;
 mod schema;
+mod services;
 mod tls;
 
 use std::io;

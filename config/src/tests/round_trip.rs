@@ -54,6 +54,20 @@ redirect = { to = "https://{host}{path}{query}", status = 301 }
 [[listener.web.route]]
 respond = { status = 404, body = "no\n", headers = { content-type = "text/plain" } }
 
+[service.db]
+vip = ["203.0.113.10", "2001:db8::10"]
+ports = ["tcp/5432", "tcp/6432"]
+mode = "terminate"
+retries = 1
+to = "api-v2"
+timeouts = { idle = "1h" }
+limits = { connections = 5000 }
+
+[service.one]
+vip = "203.0.113.11"
+ports = "tcp/25"
+to = "api"
+
 [cluster.api]
 endpoints = ["10.0.0.1:80", { address = "10.0.0.2:80", weight = 3 }, "unix:/run/app.sock"]
 balance = "maglev"

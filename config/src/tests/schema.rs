@@ -50,6 +50,9 @@ fn schema_and_reader_know_the_same_keys() {
     check("listener/*/route/#/respond", "[[listener.l.route]]\nrespond.zzz = 1");
     check("listener/*/route/#/split/#", "[[listener.l.route]]\nsplit = [{ zzz = 1 }, {}]");
     check("listener/*/route/#/request_headers", "[[listener.l.route]]\nrequest_headers.zzz = 1");
+    check("service/*", "[service.s]\nzzz = 1");
+    check("service/*/timeouts", "[service.s.timeouts]\nzzz = 1");
+    check("service/*/limits", "[service.s.limits]\nzzz = 1");
     check("cluster/*", "[cluster.c]\nzzz = 1");
     check("cluster/*/timeouts", "[cluster.c.timeouts]\nzzz = 1");
     check("cluster/*/limits", "[cluster.c.limits]\nzzz = 1");
@@ -111,8 +114,8 @@ fn every_key_has_its_sentence() {
     fn check(schema: &Value, path: &str) {
         for (key, property) in schema["properties"].as_object().into_iter().flatten() {
             let path = format!("{path}.{key}");
-            let named =
-                ["listener", "cluster", "filter"].contains(&key.as_str()) && path.len() < 10;
+            let named = ["listener", "service", "cluster", "filter"].contains(&key.as_str())
+                && path.len() < 10;
             let is_section = path.matches('.').count() == 1;
             let text = property["description"].as_str().unwrap_or("");
             assert!(named || is_section || text.len() > 10, "{path} has no description");
@@ -131,6 +134,7 @@ fn no_key_is_both_here_and_later() {
         "listener" => "[listener.x]\n",
         "route" => "[[listener.x.route]]\n",
         "retry" => "[[listener.x.route]]\nretry.",
+        "service" => "[service.x]\n",
         "cluster" => "[cluster.x]\n",
         "filter" => "[filter.x]\n",
         "endpoint" => "[cluster.x]\nendpoints = [{ ",

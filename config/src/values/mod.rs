@@ -9,3 +9,4 @@ pub(crate) mod pin;
 pub(crate) mod server_name;
 pub(crate) mod text;
 pub(crate) mod units;
+pub(crate) mod vip;

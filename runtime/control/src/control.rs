@@ -262,11 +262,13 @@ impl Control {
         if !self.ending.is_serving() {
             return;
         }
-        let block = |listener: &penstock_proxy::snapshot::Listener| {
-            // Whatever the dead shard had open is closed.
+        // Whatever the dead shard had open is closed.
+        for listener in &self.snapshot.listeners {
             listener.metrics.shard(index).set(self.schemas.listener.active, 0);
-        };
-        self.snapshot.listeners.iter().for_each(block);
+        }
+        for service in &self.snapshot.services {
+            service.metrics.shard(index).set(self.schemas.service.active, 0);
+        }
         self.snapshot.process.shard(index).set(self.schemas.process.connections, 0);
         self.places[index].started = now;
         match self.shards.restart(index, &self.snapshot) {

@@ -88,8 +88,9 @@ impl Control {
 
     /// Downstream connections that are open.
     pub fn open_connections(&self) -> u64 {
-        let active = self.schemas.listener.active;
-        let open = self.snapshot.listeners.iter().map(|one| one.metrics.gauge(active).max(0));
-        open.sum::<i64>() as u64
+        let (listener, service) = (self.schemas.listener.active, self.schemas.service.active);
+        let listeners = self.snapshot.listeners.iter().map(|one| one.metrics.gauge(listener));
+        let services = self.snapshot.services.iter().map(|one| one.metrics.gauge(service));
+        listeners.chain(services).map(|open| open.max(0)).sum::<i64>() as u64
     }
 }

@@ -37,5 +37,6 @@ pub use shards::{Alarm, Ended, Listening, LogCounts, ShardCounts, Shards, Shards
 pub use thread::{Companion, ControlThread};
 pub use tls::BadTls;
 pub use views::{
-    ClusterView, EndpointView, FilterView, ListenerView, ReloadView, RouteView, ShardView, Status,
+    ClusterView, EndpointView, FilterView, ListenerView, ReloadView, RouteView, ServiceView,
+    ShardView, Status,
 };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use penstock_env::Address;
-use penstock_proxy::Snapshot;
+use penstock_proxy::{Entrance, Snapshot};
 use thiserror::Error;
 use tokio::sync::Notify;
 
@@ -72,8 +72,8 @@ pub struct ShardCounts {
 /// An address that is being listened on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listening {
-    /// The listener's place in the snapshot.
-    pub listener: usize,
+    /// Whose it is in the snapshot.
+    pub entrance: Entrance,
     /// The address, with a real port.
     pub address: Address,
 }
@@ -92,11 +92,11 @@ pub struct LogCounts {
 /// Why the shards can't do what was asked.
 #[derive(Debug, Error)]
 pub enum ShardsError {
-    /// A listener's address can't be had.
-    #[error("listener.{listener}: cannot listen on {address}: {error}")]
+    /// A listener's or service's address can't be had.
+    #[error("{entrance}: cannot listen on {address}: {error}")]
     Bind {
-        /// The listener's name.
-        listener: String,
+        /// Its name in the config, as in `listener.web`.
+        entrance: String,
         /// Where it should listen.
         address: String,
         /// What the kernel said.

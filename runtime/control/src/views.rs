@@ -2,7 +2,7 @@
 
 use penstock_filter_host::metrics::{FilterState, Histogram, ShardStats};
 use penstock_filter_host::{Filter, TrapCause, hex};
-use penstock_proxy::{Cause, snapshot};
+use penstock_proxy::{Cause, Entrance, snapshot};
 use serde::Serialize;
 
 use crate::{Control, Origin, Traffic, process};
@@ -38,6 +38,8 @@ pub struct Status {
     pub shards: Vec<ShardView>,
     /// The listeners.
     pub listeners: Vec<ListenerView>,
+    /// The services of layer 4.
+    pub services: Vec<ServiceView>,
     /// The clusters.
     pub clusters: Vec<ClusterView>,
     /// The filters.
@@ -97,6 +99,27 @@ pub struct ListenerView {
     pub active: i64,
     /// Its routes, in the order in which they are tried.
     pub routes: Vec<RouteView>,
+}
+
+/// One service of layer 4.
+#[derive(Clone, Debug, Serialize)]
+pub struct ServiceView {
+    /// Its name.
+    pub name: String,
+    /// Who answers its clients.
+    pub mode: &'static str,
+    /// Where it listens, with real ports.
+    pub addresses: Vec<String>,
+    /// The cluster that its connections go to.
+    pub cluster: String,
+    /// Connections accepted.
+    pub accepted: u64,
+    /// Connections open.
+    pub active: i64,
+    /// Bytes from clients to endpoints.
+    pub bytes_in: u64,
+    /// Bytes from endpoints to clients.
+    pub bytes_out: u64,
 }
 
 /// One route.
@@ -201,6 +224,7 @@ impl Control {
             failures: self.failures(),
             shards: self.shard_views(),
             listeners: self.listener_views(),
+            services: self.service_views(),
             clusters: self.cluster_views(),
             filters: self.filter_views(),
         }
@@ -211,13 +235,33 @@ impl Control {
         let (listening, ids) = (self.shards.listening(), &self.schemas.listener);
         let places = self.snapshot.listeners.iter().enumerate().filter(|(_, one)| !one.removed);
         let view = |(place, listener): (usize, &snapshot::Listener)| {
-            let mine = listening.iter().filter(|one| one.listener == place);
+            let mine = listening.iter().filter(|one| one.entrance == Entrance::Listener(place));
             ListenerView {
                 name: listener.config.name.to_string(),
                 addresses: mine.map(|one| one.address.to_string()).collect(),
                 accepted: listener.metrics.counter(ids.connections),
                 active: listener.metrics.gauge(ids.active),
                 routes: self.route_views(listener),
+            }
+        };
+        places.map(view).collect()
+    }
+
+    /// The services of the config in force.
+    pub fn service_views(&self) -> Vec<ServiceView> {
+        let (listening, ids) = (self.shards.listening(), &self.schemas.service);
+        let places = self.snapshot.services.iter().enumerate().filter(|(_, one)| !one.removed);
+        let view = |(place, service): (usize, &snapshot::Service)| {
+            let mine = listening.iter().filter(|one| one.entrance == Entrance::Service(place));
+            ServiceView {
+                name: service.config.name.to_string(),
+                mode: service.config.mode.name(),
+                addresses: mine.map(|one| one.address.to_string()).collect(),
+                cluster: self.snapshot.config.cluster(service.config.to).name.to_string(),
+                accepted: service.metrics.counter(ids.connections),
+                active: service.metrics.gauge(ids.active),
+                bytes_in: service.metrics.counter(ids.bytes_in),
+                bytes_out: service.metrics.counter(ids.bytes_out),
             }
         };
         places.map(view).collect()

@@ -211,6 +211,7 @@ impl Generation {
         let routes = listeners.clone().map(|one| one.routes.routes().len()).max().unwrap_or(0);
         let names = Names {
             listeners: listeners.map(|one| one.config.name.to_string()).collect(),
+            services: snapshot.services.iter().map(|one| one.config.name.to_string()).collect(),
             // Routes have no names: their place in the listener says which.
             routes: (0..routes).map(|index| index.to_string()).collect(),
             clusters: snapshot.clusters.iter().map(|one| one.config.name.to_string()).collect(),

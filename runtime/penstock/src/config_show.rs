@@ -34,7 +34,7 @@ pub(crate) fn schema() -> Result<(), Failed> {
 }
 
 /// Keys that have no default.
-const REQUIRED: &[&str] = &["address", "endpoints", "wasm", "to", "route"];
+const REQUIRED: &[&str] = &["address", "endpoints", "wasm", "to", "route", "vip", "ports"];
 
 /// The config without what it would have had anyway.
 fn without_defaults(config: &Config) -> Result<Tree, Failed> {
@@ -50,6 +50,10 @@ fn bare(config: &Config) -> String {
     for (listener, port) in config.listeners.iter().zip(1..) {
         let name = &listener.name;
         text += &format!("[listener.{name}]\naddress = \":{port}\"\nto = \"{to}\"\n");
+    }
+    for service in &config.services {
+        let name = &service.name;
+        text += &format!("[service.{name}]\nvip = \"::\"\nports = \"tcp/0\"\nto = \"{to}\"\n");
     }
     for cluster in &config.clusters {
         text += &format!("[cluster.{}]\nendpoints = [\"127.0.0.1:1\"]\n", cluster.name);
@@ -89,13 +93,18 @@ address = \":8080\"
 via = false
 to = \"app\"
 
+[service.mail]
+vip = \"10.0.0.1\"
+ports = [\"tcp/25\"]
+to = \"app\"
+
 [cluster.app]
 endpoints = [\"127.0.0.1:9001\"]
 ";
         let config = Config::parse("x", written.as_bytes(), &UncheckedFiles).expect("a config");
         let tree = without_defaults(&config).expect("the defaults are right");
         let text = tree.to_toml();
-        assert!(text.lines().filter(|line| line.contains('=')).count() == 4, "{text}");
+        assert!(text.lines().filter(|line| line.contains('=')).count() == 7, "{text}");
         let again = Config::parse("x", text.as_bytes(), &UncheckedFiles).expect("a config");
         assert_eq!(again, config);
     }

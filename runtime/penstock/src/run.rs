@@ -6,7 +6,7 @@ use penstock_admin::{LogLevel, Server};
 use penstock_control::{Boot, BootError, Companion, ControlThread, Outcome, Source};
 
 use crate::shards::RunningShards;
-use crate::{Failed, arguments, capacity, log};
+use crate::{Failed, arguments, capacity, log, sockets};
 
 /// Serves from the config.
 pub(crate) fn run(arguments: &arguments::Run) -> Result<(), Failed> {
@@ -44,8 +44,8 @@ pub(crate) fn start(boot: Boot, level: Arc<dyn LogLevel>) -> Result<Running, Fai
         })
         .map_err(explain)?;
     for listening in control.listening() {
-        let listener = &control.snapshot().listeners[listening.listener].config.name;
-        tracing::info!(%listener, address = %listening.address, "listening");
+        let entrance = sockets::name_of(listening.entrance, control.snapshot());
+        tracing::info!(%entrance, address = %listening.address, "listening");
     }
     tracing::info!(address = admin, "the admin API listens");
     let companion: Companion = Box::new(|handle| Box::pin(server.serve(handle, level)));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use penstock_env::{Env, Time, Timer, TimerExt};
-use penstock_proxy::{LogSink, Secure, Snapshot, Worker};
+use penstock_proxy::{Entrance, LogSink, Secure, Snapshot, Worker};
 use penstock_shard::{Control, Listener, RecordSender, Service, ShardEnv, ShardStream};
 use penstock_telemetry::access::AccessRecord;
 
@@ -13,12 +13,11 @@ use penstock_telemetry::access::AccessRecord;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SocketKey(pub(crate) u64);
 
-/// Which of the snapshot's listeners a socket accepts for.
+/// For whom in the snapshot a socket accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Assignment {
     pub(crate) socket: SocketKey,
-    /// The listener's place in the snapshot.
-    pub(crate) listener: usize,
+    pub(crate) entrance: Entrance,
 }
 
 /// What the control side tells a shard.
@@ -82,8 +81,9 @@ impl ProxyService {
         }
         let mut sockets = self.sockets.borrow_mut();
         for (socket, listener) in added {
-            // The listener follows from the assignments below.
-            sockets.push(Some(Assignment { socket, listener: usize::MAX }));
+            // Whose it is follows from the assignments below.
+            let nobody = Entrance::Listener(usize::MAX);
+            sockets.push(Some(Assignment { socket, entrance: nobody }));
             control.listen(listener);
         }
         for (number, place) in sockets.iter_mut().enumerate() {
@@ -121,8 +121,8 @@ impl Service for ProxyService {
     fn accept(&self, socket: usize, stream: ShardStream) {
         // A completion can be behind the closing of its socket: the stream is dropped.
         let assignment = self.sockets.borrow().get(socket).copied().flatten();
-        if let Some(Assignment { listener, .. }) = assignment {
-            self.worker.accept(listener, stream);
+        if let Some(Assignment { entrance, .. }) = assignment {
+            self.worker.accept(entrance, stream);
         }
     }
 

@@ -5,10 +5,10 @@
 
 use std::io;
 
-use penstock_config::ListenAddress;
+use penstock_config::{ListenAddress, Transport};
 use penstock_control::{Listening, ShardsError};
 use penstock_env::Address;
-use penstock_proxy::Snapshot;
+use penstock_proxy::{Entrance, Snapshot};
 use penstock_shard::Listener;
 
 use crate::service::{Assignment, SocketKey};
@@ -16,17 +16,31 @@ use crate::service::{Assignment, SocketKey};
 /// Where a snapshot wants to be listened, in its order.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wanted {
-    pub(crate) listener: usize,
+    pub(crate) entrance: Entrance,
     pub(crate) address: ListenAddress,
 }
 
-/// The addresses of all listeners.
+/// The addresses of all listeners and services.
 pub(crate) fn wanted(snapshot: &Snapshot) -> Vec<Wanted> {
     let listeners = snapshot.listeners.iter().enumerate().filter(|(_, one)| !one.removed);
-    let each = listeners.flat_map(|(listener, one)| {
-        one.config.addresses.iter().map(move |address| (listener, address.clone()))
+    let listeners = listeners.flat_map(|(place, one)| {
+        let addresses = one.config.addresses.iter().cloned();
+        addresses.map(move |address| Wanted { entrance: Entrance::Listener(place), address })
     });
-    each.map(|(listener, address)| Wanted { listener, address }).collect()
+    let services = snapshot.services.iter().enumerate().filter(|(_, one)| !one.removed);
+    let services = services.flat_map(|(place, one)| {
+        let addresses = one.config.addresses(Transport::Tcp);
+        addresses.map(move |address| Wanted { entrance: Entrance::Service(place), address })
+    });
+    listeners.chain(services).collect()
+}
+
+/// What the config calls it, as in `listener.web`.
+pub(crate) fn name_of(entrance: Entrance, snapshot: &Snapshot) -> String {
+    match entrance {
+        Entrance::Listener(place) => format!("listener.{}", snapshot.listeners[place].config.name),
+        Entrance::Service(place) => format!("service.{}", snapshot.services[place].config.name),
+    }
 }
 
 /// An address that is bound: one socket for each shard.
@@ -88,7 +102,7 @@ pub(crate) struct Sockets {
 
 /// What a new snapshot asks of the sockets, bound but not yet in use.
 pub(crate) struct Rebinding {
-    /// Sockets that stay, each with the place of the listener that it now belongs to.
+    /// Sockets that stay, each with whom it now belongs to.
     kept: Vec<Assignment>,
     pub(crate) added: Vec<Bound>,
 }
@@ -98,14 +112,14 @@ impl Rebinding {
     pub(crate) fn assignments(&self) -> Vec<Assignment> {
         let added = self.added.iter();
         let added =
-            added.map(|bound| Assignment { socket: bound.key, listener: bound.wanted.listener });
+            added.map(|bound| Assignment { socket: bound.key, entrance: bound.wanted.entrance });
         self.kept.iter().copied().chain(added).collect()
     }
 }
 
 impl Sockets {
     /// Binds what `snapshot` wants and nobody has bound yet. An address that moved to another
-    /// listener keeps its socket.
+    /// listener or service keeps its socket.
     ///
     /// # Errors
     /// An address can't be had; those that were bound meanwhile are closed again.
@@ -128,7 +142,7 @@ impl Sockets {
                 .or_else(|| free.iter().position(|bound| bound.wanted.address == want.address));
             match place.map(|place| free.remove(place)) {
                 Some(bound) => {
-                    let assignment = Assignment { socket: bound.key, listener: want.listener };
+                    let assignment = Assignment { socket: bound.key, entrance: want.entrance };
                     rebinding.kept.push(assignment);
                 }
                 None => missing.push(want),
@@ -138,9 +152,8 @@ impl Sockets {
             let key = SocketKey(self.next_key);
             self.next_key += 1;
             let alone = !self.bound.iter().any(|bound| bound.shares_port_with(&want.address));
-            let name = &snapshot.listeners[want.listener].config.name;
             let refused = |error| ShardsError::Bind {
-                listener: name.to_string(),
+                entrance: name_of(want.entrance, snapshot),
                 address: want.address.to_string(),
                 error,
             };
@@ -156,7 +169,7 @@ impl Sockets {
         self.bound.retain_mut(|bound| {
             match kept.iter().find(|assignment| assignment.socket == bound.key) {
                 Some(assignment) => {
-                    bound.wanted.listener = assignment.listener;
+                    bound.wanted.entrance = assignment.entrance;
                     true
                 }
                 None => false,
@@ -176,20 +189,20 @@ impl Sockets {
     /// Out of file descriptors.
     pub(crate) fn of_shard(&self, shard: usize) -> io::Result<Vec<(Assignment, Listener)>> {
         let each = self.bound.iter().map(|bound| {
-            let assignment = Assignment { socket: bound.key, listener: bound.wanted.listener };
+            let assignment = Assignment { socket: bound.key, entrance: bound.wanted.entrance };
             Ok((assignment, bound.share(shard)?))
         });
         each.collect()
     }
 
-    /// Where is being listened, in the order of the snapshot's listeners.
+    /// Where is being listened, in the order of the snapshot's listeners and services.
     pub(crate) fn listening(&self) -> Vec<Listening> {
         let each = self.bound.iter().map(|bound| Listening {
-            listener: bound.wanted.listener,
+            entrance: bound.wanted.entrance,
             address: bound.sockets[0].local().clone(),
         });
         let mut all: Vec<Listening> = each.collect();
-        all.sort_by_key(|listening| listening.listener);
+        all.sort_by_key(|listening| listening.entrance);
         all
     }
 }

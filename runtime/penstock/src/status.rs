@@ -77,6 +77,11 @@ fn render(status: &Value) -> String {
         let addresses = texts(&listener["addresses"]).join(" ");
         let _ = writeln!(out, "listener {name}  {addresses}  {active} open");
     }
+    for service in status["services"].as_array().into_iter().flatten() {
+        let (name, active) = (service["name"].as_str().unwrap_or("?"), &service["active"]);
+        let addresses = texts(&service["addresses"]).join(" ");
+        let _ = writeln!(out, "service {name}  {addresses}  {active} open");
+    }
     for cluster in status["clusters"].as_array().into_iter().flatten() {
         let name = cluster["name"].as_str().unwrap_or("?");
         let _ = writeln!(out, "cluster {name}  {} retries", cluster["retries"]);

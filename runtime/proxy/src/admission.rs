@@ -90,6 +90,13 @@ pub(crate) struct ConnectionPlace {
     _open: Open,
 }
 
+impl ConnectionPlace {
+    /// Whether it is one of the cluster with these counts.
+    pub(crate) fn is_of(&self, in_use: &Arc<InUse>) -> bool {
+        Arc::ptr_eq(&self.in_use, in_use)
+    }
+}
+
 impl Drop for ConnectionPlace {
     fn drop(&mut self) {
         let before = self.in_use.connections.fetch_sub(1, Relaxed);

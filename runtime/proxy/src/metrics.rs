@@ -12,6 +12,8 @@ pub struct Schemas {
     pub process: Process,
     /// Counters of a listener.
     pub listener: Listener,
+    /// Counters of a service.
+    pub service: Service,
     /// Counters of a route.
     pub route: Route,
     /// Counters of a cluster.
@@ -46,6 +48,20 @@ pub struct Listener {
     pub handshakes: CounterId,
     /// Those among them that resumed a session.
     pub resumed: CounterId,
+}
+
+/// Counters of one service.
+pub struct Service {
+    /// The schema.
+    pub id: SchemaId,
+    /// Connections accepted.
+    pub connections: CounterId,
+    /// Connections open.
+    pub active: GaugeId,
+    /// Bytes that endpoints were sent.
+    pub bytes_in: CounterId,
+    /// Bytes that clients were sent.
+    pub bytes_out: CounterId,
 }
 
 /// Counters of one route.
@@ -100,6 +116,7 @@ impl Schemas {
         Schemas {
             process: Process::declare(registry),
             listener: Listener::declare(registry),
+            service: Service::declare(registry),
             route: Route::declare(registry),
             cluster: Cluster::declare(registry),
         }
@@ -145,6 +162,22 @@ impl Listener {
             "TLS handshakes that resumed a session.",
         );
         Listener { id: registry.add(schema), connections, active, handshakes, resumed }
+    }
+}
+
+impl Service {
+    fn declare(registry: &mut Registry) -> Service {
+        let mut schema = Schema::new(&["service"]);
+        let connections =
+            schema.counter("penstock_service_connections_total", "Connections accepted.");
+        let active = schema.gauge("penstock_service_connections", "Connections open.");
+        let bytes_in = schema.counter(
+            "penstock_service_received_bytes_total",
+            "From clients to endpoints, carried.",
+        );
+        let bytes_out = schema
+            .counter("penstock_service_sent_bytes_total", "From endpoints to clients, carried.");
+        Service { id: registry.add(schema), connections, active, bytes_in, bytes_out }
     }
 }
 

@@ -28,8 +28,10 @@ pub struct Snapshot {
     /// Each in a place of its own for the life of the process: a connection knows its listener
     /// by its place, so a reload moves nobody. A listener that is gone from the config leaves
     /// its place behind (see [`Listener::removed`]) and takes it again if its name comes back.
-    /// There are at most [`LISTENER_PLACES_MAX`]; a restart gives back those left behind.
+    /// There are at most [`PLACES_MAX`]; a restart gives back those left behind.
     pub listeners: Vec<Listener>,
+    /// Services of layer 4, each in a place of its own as listeners are.
+    pub services: Vec<Service>,
     /// By the index of the config's clusters.
     pub clusters: Vec<Cluster>,
     /// By the index of the config's filters.
@@ -63,6 +65,25 @@ pub struct Listener {
     pub routes: RouteTable,
     /// Its counters.
     pub metrics: Instance,
+}
+
+/// A service of layer 4, ready to serve.
+pub struct Service {
+    /// Gone from the config: it takes no connections. Those that it has go on.
+    pub removed: bool,
+    /// What the config says of it, or last said.
+    pub config: config::Service,
+    /// Its counters.
+    pub metrics: Instance,
+}
+
+/// Where a connection came in: a place among the listeners or the services of every Snapshot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Entrance {
+    /// A listener.
+    Listener(usize),
+    /// A service.
+    Service(usize),
 }
 
 /// A cluster, ready to be asked.
@@ -120,19 +141,21 @@ pub enum SnapshotError {
         #[source]
         error: BalancerError,
     },
-    /// Listeners of too many different names, those removed since the start included.
+    /// Listeners or services of too many different names, those removed since the start included.
     #[error(
-        "{count} names of listeners since the start, at most {LISTENER_PLACES_MAX}: restart to \
-         forget those that are gone"
+        "{count} names of {kind} since the start, at most {PLACES_MAX}: restart to forget those \
+         that are gone"
     )]
-    TooManyListeners {
+    TooManyPlaces {
+        /// Of what.
+        kind: &'static str,
         /// How many there would be.
         count: usize,
     },
 }
 
-/// The access log has two bytes for a listener's place.
-pub const LISTENER_PLACES_MAX: usize = 1 << 16;
+/// The access log has two bytes for a listener's or service's place.
+pub const PLACES_MAX: usize = 1 << 16;
 
 impl Snapshot {
     /// Makes `config` ready. `filters` are its filters, loaded with [`filter_settings`], and
@@ -164,9 +187,11 @@ impl Snapshot {
         let clusters = clusters.collect::<Result<Vec<_>, _>>()?;
         let listeners =
             build_listeners(&config, &settings, tls.listeners, previous, schemas, registry)?;
+        let services = build_services(&config, previous, schemas, registry)?;
         Ok(Snapshot {
             generation: previous.map_or(1, |old| old.generation + 1),
             listeners,
+            services,
             clusters,
             filters,
             process: registry.instance(schemas.process.id, &[]),
@@ -217,27 +242,64 @@ fn build_listeners(
     registry: &mut Registry,
 ) -> Result<Vec<Listener>, SnapshotError> {
     let before = previous.map_or(&[][..], |previous| &previous.listeners);
-    let mut new: Vec<Ready<'_>> = config.listeners.iter().zip(tls).collect();
-    let mut build = |listener: Ready<'_>| build_listener(listener, settings, schemas, registry);
-    let mut listeners = Vec::with_capacity(before.len() + new.len());
+    let new: Vec<Ready<'_>> = config.listeners.iter().zip(tls).collect();
+    let gone = |old: &Listener| Listener {
+        removed: true,
+        tls: None,
+        routes: RouteTable::empty(&old.routes),
+        metrics: old.metrics.clone(),
+        config: old.config.clone(),
+        ..*old
+    };
+    let same = |old: &Listener, (new, _): &Ready<'_>| old.config.name == new.name;
+    let build = |listener: Ready<'_>| build_listener(listener, settings, schemas, registry);
+    in_places("listeners", before, new, same, build, gone)
+}
+
+/// Every service in its place.
+fn build_services(
+    config: &Config,
+    previous: Option<&Snapshot>,
+    schemas: &Schemas,
+    registry: &mut Registry,
+) -> Result<Vec<Service>, SnapshotError> {
+    let before = previous.map_or(&[][..], |previous| &previous.services);
+    let new = config.services.iter().collect();
+    let gone = |old: &Service| Service {
+        removed: true,
+        metrics: old.metrics.clone(),
+        config: old.config.clone(),
+    };
+    let build = |service: &config::Service| Service {
+        removed: false,
+        metrics: registry.instance(schemas.service.id, &[&service.name]),
+        config: service.clone(),
+    };
+    let same = |old: &Service, new: &&config::Service| old.config.name == new.name;
+    in_places("services", before, new, same, build, gone)
+}
+
+/// What was there before in its old places, built anew or `gone`; then what is new.
+fn in_places<T, N>(
+    kind: &'static str,
+    before: &[T],
+    mut new: Vec<N>,
+    same: impl Fn(&T, &N) -> bool,
+    mut build: impl FnMut(N) -> T,
+    gone: impl Fn(&T) -> T,
+) -> Result<Vec<T>, SnapshotError> {
+    let mut all = Vec::with_capacity(before.len() + new.len());
     for old in before {
-        let kept = new.iter().position(|(listener, _)| listener.name == old.config.name);
-        listeners.push(match kept {
+        let kept = new.iter().position(|new| same(old, new));
+        all.push(match kept {
             Some(index) => build(new.remove(index)),
-            None => Listener {
-                removed: true,
-                tls: None,
-                routes: RouteTable::empty(&old.routes),
-                metrics: old.metrics.clone(),
-                config: old.config.clone(),
-                ..*old
-            },
+            None => gone(old),
         });
     }
-    listeners.extend(new.into_iter().map(build));
-    match listeners.len() {
-        count if count > LISTENER_PLACES_MAX => Err(SnapshotError::TooManyListeners { count }),
-        _ => Ok(listeners),
+    all.extend(new.into_iter().map(build));
+    match all.len() {
+        count if count > PLACES_MAX => Err(SnapshotError::TooManyPlaces { kind, count }),
+        _ => Ok(all),
     }
 }
 

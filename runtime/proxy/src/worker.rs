@@ -1,7 +1,8 @@
 //! One shard's proxy: its connections, its pools, the snapshot it serves from.
 
+mod admit;
+
 use std::cell::{Cell, RefCell};
-use std::net::IpAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,15 +17,16 @@ use penstock_tls::{Connector, Dialer, Session};
 
 use crate::admission::{ConnectionPlace, Open, Queue, Upstream};
 use crate::bell::{Bell, Bells};
-use crate::capacity::SourcePlace;
 use crate::failure::Cause;
 use crate::housekeeping;
 use crate::http1::Scratch;
 use crate::metrics::Schemas;
 use crate::pool::Pool;
-use crate::protocol;
 use crate::secure::{Secure, SecureStream, Turns};
-use crate::snapshot::{Cluster, Snapshot};
+use crate::snapshot::{Cluster, Entrance, Snapshot};
+use crate::{protocol, relay};
+
+pub(crate) use admit::ConnectionGuard;
 
 /// Scratch space that is kept for the next exchange; a burst's worth goes back to the heap.
 const SCRATCH_MAX: usize = 256;
@@ -264,10 +266,13 @@ impl<E: Env> Worker<Secure<E>> {
         worker
     }
 
-    /// Serves a connection that came in at the snapshot's listener `listener`.
-    pub fn accept(&self, listener: usize, stream: E::Stream) {
-        if let Some(guard) = self.admit(listener, stream.peer().ip()) {
-            protocol::serve(self, listener, SecureStream::plain(stream), guard);
+    /// Serves a connection that came in at this place of the snapshot.
+    pub fn accept(&self, entrance: Entrance, stream: E::Stream) {
+        let Some(guard) = self.admit(entrance, stream.peer().ip()) else { return };
+        let stream = SecureStream::plain(stream);
+        match entrance {
+            Entrance::Listener(listener) => protocol::serve(self, listener, stream, guard),
+            Entrance::Service(service) => relay::serve(self, service, stream, guard),
         }
     }
 }
@@ -437,20 +442,6 @@ impl<E: Env> Worker<E> {
         place().or_else(|| plan.drop_unused(cluster).then(place).flatten())
     }
 
-    /// Counts downstream connections among all of the appliance's.
-    fn shift_connections(&self, by: i64) {
-        let inner = &self.inner;
-        inner.process.shard(inner.shard).shift(inner.schemas.process.connections, by);
-    }
-
-    /// Whether the appliance has room for another connection, or this shard can make some.
-    fn has_room(&self, plan: &Plan<E>) -> bool {
-        let gauge = self.inner.schemas.process.connections;
-        let is_full =
-            || self.inner.process.gauge(gauge) >= i64::from(plan.snapshot.connections_max);
-        !is_full() || (plan.drop_any_unused() && !is_full())
-    }
-
     /// A bell that rings when the worker drains, or serves another snapshot.
     pub(crate) fn bell(&self) -> Rc<Bell> {
         self.inner.bells.add()
@@ -503,57 +494,9 @@ impl<E: Env> Worker<E> {
         RequestGuard { worker: self.clone() }
     }
 
-    fn admit(&self, listener: usize, source: Option<IpAddr>) -> Option<ConnectionGuard<E>> {
-        let plan = self.plan();
-        let ready = &plan.snapshot.listeners[listener];
-        let (block, ids) = (ready.metrics.shard(self.inner.shard), &self.inner.schemas.listener);
-        block.increment(ids.connections);
-        let limits = &ready.config.limits;
-        // Counts are the whole appliance's, added up over shards: those that accept in the same
-        // instant may each be one too many.
-        if ready.metrics.gauge(ids.active) >= i64::from(limits.connections_max)
-            || !self.has_room(&plan)
-        {
-            self.count_failure(&plan, Cause::ConnectionsMax);
-            return None;
-        }
-        let source = match source {
-            None => None,
-            Some(source) => {
-                let place = plan.snapshot.capacity.enter(source, limits.source_connections_max);
-                if place.is_none() {
-                    self.count_failure(&plan, Cause::SourceConnectionsMax);
-                    return None;
-                }
-                place
-            }
-        };
-        block.shift(ids.active, 1);
-        self.inner.connections.set(self.inner.connections.get() + 1);
-        self.shift_connections(1);
-        let listener_metrics = ready.metrics.clone();
-        Some(ConnectionGuard { worker: self.clone(), listener_metrics, _source: source })
-    }
-
     /// Drops unused upstream connections that are too old or were closed.
     pub(crate) fn sweep_pools(&self) {
         self.plan().sweep(self.inner.env.now());
-    }
-}
-
-/// A downstream connection in the counts, until it is dropped.
-pub(crate) struct ConnectionGuard<E: Env> {
-    worker: Worker<E>,
-    listener_metrics: Instance,
-    _source: Option<SourcePlace>,
-}
-
-impl<E: Env> Drop for ConnectionGuard<E> {
-    fn drop(&mut self) {
-        let inner = &self.worker.inner;
-        inner.connections.set(inner.connections.get() - 1);
-        self.worker.shift_connections(-1);
-        self.listener_metrics.shard(inner.shard).shift(inner.schemas.listener.active, -1);
     }
 }
 

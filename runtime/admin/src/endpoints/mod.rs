@@ -10,6 +10,7 @@ mod log_level;
 mod metrics;
 mod page;
 mod reload;
+mod services;
 mod status;
 
 use axum::Router;
@@ -40,6 +41,7 @@ pub(crate) fn router() -> Router<Desk> {
         .route("/v1/clusters", get(clusters::list))
         .route("/v1/clusters/{cluster}", get(clusters::show))
         .route("/v1/listeners", get(listeners::list))
+        .route("/v1/services", get(services::list))
         .route("/v1/certs", get(certs::list))
         .route("/v1/filters", get(filters::list))
         .route("/v1/reload", post(reload::run))

@@ -14,6 +14,7 @@ mod http2;
 mod nginx;
 mod reload;
 mod resilience;
+mod services;
 mod strictness;
 mod testssl;
 mod tls;

@@ -27,6 +27,8 @@ impl Format {
 pub struct Names {
     /// Listeners.
     pub listeners: Vec<String>,
+    /// Services.
+    pub services: Vec<String>,
     /// Routes.
     pub routes: Vec<String>,
     /// Clusters.
@@ -37,11 +39,20 @@ pub struct Names {
 
 impl Names {
     /// No names at all.
-    pub const NONE: Names =
-        Names { listeners: Vec::new(), routes: Vec::new(), clusters: Vec::new(), causes: &[] };
+    pub const NONE: Names = Names {
+        listeners: Vec::new(),
+        services: Vec::new(),
+        routes: Vec::new(),
+        clusters: Vec::new(),
+        causes: &[],
+    };
 
     pub(super) fn listener(&self, record: &AccessRecord) -> &str {
         name(&self.listeners, usize::from(record.listener))
+    }
+
+    pub(super) fn service(&self, record: &AccessRecord) -> Option<&str> {
+        record.service.map(|index| name(&self.services, usize::from(index)))
     }
 
     pub(super) fn route(&self, record: &AccessRecord) -> Option<&str> {

@@ -9,7 +9,10 @@ use super::record::{AccessRecord, Peer, Text};
 /// Appends the line.
 pub(super) fn write(record: &AccessRecord, names: &Names, out: &mut Vec<u8>) {
     time(record, out);
-    string(out, b",\"listener\":\"", names.listener(record).as_bytes());
+    match names.service(record) {
+        None => string(out, b",\"listener\":\"", names.listener(record).as_bytes()),
+        Some(service) => string(out, b",\"service\":\"", service.as_bytes()),
+    }
     optional(out, b",\"route\":\"", names.route(record));
     optional(out, b",\"cluster\":\"", names.cluster(record));
     peer(out, b",\"downstream\":\"", record.downstream);

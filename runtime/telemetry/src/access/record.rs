@@ -35,8 +35,10 @@ pub struct AccessRecord {
     pub cluster: Option<u16>,
     /// Index of the cause, where we made the answer or cut the connection.
     pub cause: Option<u16>,
-    /// Index of the listener.
+    /// Index of the listener; means nothing where there is a service.
     pub listener: u16,
+    /// Index of the service, of what came in at one.
+    pub service: Option<u16>,
     /// The status sent; 0 where the protocol has none or nothing was sent.
     pub status: u16,
     /// How many endpoints were tried.
@@ -195,6 +197,7 @@ impl AccessRecord {
             cluster: None,
             cause: None,
             listener: 0,
+            service: None,
             status: 0,
             attempts: 0,
             protocol: Protocol::Tcp,
@@ -226,6 +229,7 @@ impl AccessRecord {
             cluster,
             cause,
             listener,
+            service,
             status,
             attempts,
             protocol,
@@ -237,7 +241,7 @@ impl AccessRecord {
         *trace_id = [0; 16];
         (*downstream, *endpoint) = (Peer::None, Peer::None);
         (*snapshot, *listener) = (0, 0);
-        (*route, *cluster, *cause) = (None, None, None);
+        (*service, *route, *cluster, *cause) = (None, None, None, None);
         (*status, *attempts, *protocol) = (0, 0, Protocol::Tcp);
         *spans = [(0, 0); Text::ALL.len()];
         (*used, *cut) = (0, 0);

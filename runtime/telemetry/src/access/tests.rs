@@ -16,6 +16,7 @@ use super::{escape, number};
 fn names() -> Names {
     Names {
         listeners: vec!["web".into()],
+        services: vec!["mail".into()],
         routes: vec!["api".into()],
         clusters: vec!["app".into()],
         causes: &["no-route", "connect-timeout"],
@@ -82,11 +83,30 @@ fn a_record_is_written_in_both_formats() {
 }
 
 #[test]
+fn what_came_in_at_a_service_names_that_and_no_listener() {
+    let mut record = AccessRecord::new(Unix { us: 0 });
+    (record.service, record.bytes_in, record.bytes_out) = (Some(0), 3, 4);
+    check(
+        Format::Json,
+        &record,
+        "{\"time\":\"1970-01-01T00:00:00.000000Z\",\"service\":\"mail\",\"protocol\":\"TCP\",\
+         \"status\":0,\"attempts\":0,\"bytes_in\":3,\"bytes_out\":4,\"total_us\":0,\"head_us\":0,\
+         \"filters_us\":0,\"queue_us\":0,\"connect_us\":0,\"first_byte_us\":0}",
+    );
+    check(
+        Format::Text,
+        &record,
+        "- - - [01/Jan/1970:00:00:00 +0000] \"  TCP\" 0 4 \"-\" \"-\" host=- service=mail \
+         route=- cluster=- cause=- endpoint=- attempts=0 time=0.000000 trace=-",
+    );
+}
+
+#[test]
 fn a_record_that_begins_anew_shows_nothing_of_what_it_was() {
     let mut record = sample();
     record.phases =
         Phases { head_us: 1, filters_us: 2, queue_us: 3, connect_us: 4, first_byte_us: 5 };
-    (record.snapshot, record.listener) = (6, 7);
+    (record.snapshot, record.listener, record.service) = (6, 7, Some(8));
     record.put(Text::UserAgent, &[b'u'; 200]);
     record.put(Text::Referer, b"http://example.com/");
     record.begin(Unix { us: 8 });

@@ -27,7 +27,10 @@ pub(super) fn write(record: &AccessRecord, names: &Names, out: &mut Vec<u8>) {
     out.extend_from_slice(b"\" \"");
     or_dash(out, record.text(Text::UserAgent), b'"');
     field(out, b"\" host=", record.text(Text::Host));
-    field(out, b" listener=", names.listener(record).as_bytes());
+    match names.service(record) {
+        None => field(out, b" listener=", names.listener(record).as_bytes()),
+        Some(service) => field(out, b" service=", service.as_bytes()),
+    }
     field(out, b" route=", names.route(record).unwrap_or_default().as_bytes());
     field(out, b" cluster=", names.cluster(record).unwrap_or_default().as_bytes());
     field(out, b" cause=", names.cause(record).unwrap_or_default().as_bytes());

@@ -1,0 +1,70 @@
+//! Services of layer 4: what can be said of one, and what can't.
+
+use crate::tests::mistakes::{check, check_service};
+use crate::tests::parse;
+use crate::{ListenAddress, Transport};
+
+const CLUSTER: &str = "[cluster.a]\nendpoints = [\"10.0.0.1:80\"]";
+
+#[test]
+fn every_address_has_every_port() {
+    let text = format!(
+        "[service.s]\nvip = [\"10.9.9.9\", \"fd00::9\"]\nports = [\"tcp/25\", \"tcp/587\"]\n\
+         to = \"a\"\n{CLUSTER}"
+    );
+    let config = parse(&text).unwrap_or_else(|findings| panic!("{findings}"));
+    let all = config.services[0].addresses(Transport::Tcp).map(|address| match address {
+        ListenAddress::Ip(address) => address.to_string(),
+        other => panic!("{other}"),
+    });
+    let expected = ["10.9.9.9:25", "[fd00::9]:25", "10.9.9.9:587", "[fd00::9]:587"];
+    assert_eq!(all.collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn addresses_and_ports_are_what_they_look_like() {
+    check_service(
+        "vip = \"10.9.9.9:80\"",
+        &["2:7 value service.s.vip: an address alone: ports stand in `ports`"],
+    );
+    check_service("vip = \"example.com\"", &["2:7 value service.s.vip: not an IP address"]);
+    check_service(
+        "vip = \"224.0.0.1\"",
+        &["2:7 value service.s.vip: a multicast address has no connections"],
+    );
+    check_service(
+        "vip = \"::ffff:10.0.0.1\"",
+        &["2:7 value service.s.vip: write a mapped IPv4 address as IPv4"],
+    );
+    check_service(
+        "vip = [\"10.0.0.1\", \"10.0.0.1\"]",
+        &["2:7 reference service.s.vip: 10.0.0.1 is listed twice"],
+    );
+    for wrong in ["443", "sctp/443", "tcp/", "tcp/+4", "tcp/65536"] {
+        check_service(
+            &format!("ports = \"{wrong}\""),
+            &["2:9 value service.s.ports: a port is written \"tcp/443\" or \"udp/53\""],
+        );
+    }
+    check_service(
+        "ports = \"udp/53\"",
+        &["2:9 reference service.s.ports: UDP is not in this version"],
+    );
+    check_service("vip = []", &["2:7 value service.s.vip: at least 1 needed"]);
+    check_service("to = \"b\"", &["2:6 reference service.s.to: there is no [cluster.b]"]);
+}
+
+#[test]
+fn what_is_listened_on_already_is_named() {
+    let listener = "[listener.l]\naddress = \":80\"\nto = \"a\"\n";
+    let service = "[service.s]\nvip = \"10.9.9.9\"\nports = [\"tcp/25\", \"tcp/80\"]\nto = \"a\"\n";
+    check(
+        &format!("{listener}{service}{CLUSTER}"),
+        &["6:20 reference service.s.ports: listener.l.address listens on :80 already"],
+    );
+    let twice = service.replace("tcp/80", "tcp/25");
+    check(
+        &format!("{twice}{CLUSTER}"),
+        &["3:20 reference service.s.ports: service.s.ports listens on 10.9.9.9:25 already"],
+    );
+}

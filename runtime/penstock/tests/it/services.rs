@@ -1,0 +1,208 @@
+//! Services of layer 4 in front of servers that were not written by us, and of plain sockets.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+
+use crate::harness::{Folder, PATIENCE, Penstock, installed, until};
+
+/// A service `s` in front of these, on a port of this address that the kernel chooses.
+fn config(vip: &str, endpoints: &[SocketAddr], more: &str) -> String {
+    let endpoints: Vec<String> = endpoints.iter().map(|address| format!("\"{address}\"")).collect();
+    format!(
+        "[service.s]\nvip = \"{vip}\"\nports = \"tcp/0\"\nto = \"c\"\n{more}\n\
+         [cluster.c]\nendpoints = [{}]\n",
+        endpoints.join(", ")
+    )
+}
+
+fn address_of(penstock: &Penstock) -> SocketAddr {
+    let services = penstock.json("/v1/services");
+    let address = services[0]["addresses"][0].as_str().expect("an address");
+    address.parse().expect("an IP address")
+}
+
+fn connect(address: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(address).expect("connect");
+    stream.set_read_timeout(Some(PATIENCE)).expect("an option");
+    stream.set_write_timeout(Some(PATIENCE)).expect("an option");
+    stream
+}
+
+/// Serves each connection to a listener on this address with `serve`.
+fn server(ip: &str, serve: impl Fn(TcpStream) + Send + Sync + Clone + 'static) -> SocketAddr {
+    let listener = TcpListener::bind((ip, 0)).expect("a port");
+    let address = listener.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let serve = serve.clone();
+            std::thread::spawn(move || serve(stream));
+        }
+    });
+    address
+}
+
+/// Sends back what comes, and its end.
+fn echo(stream: TcpStream) {
+    let (mut from, mut to) = (stream.try_clone().expect("a handle"), stream);
+    let _ = std::io::copy(&mut from, &mut to);
+    let _ = to.shutdown(Shutdown::Write);
+}
+
+/// Bytes that show where they are.
+fn pattern(bytes: usize) -> Vec<u8> {
+    (0..bytes as u32 / 4).flat_map(u32::to_le_bytes).collect()
+}
+
+/// Sends all of this and its end at once, and gives what comes back.
+fn exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
+    let mut stream = connect(address);
+    let mut sender = stream.try_clone().expect("a handle");
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            sender.write_all(bytes).expect("it takes all");
+            sender.shutdown(Shutdown::Write).expect("an end");
+        });
+        let mut back = Vec::new();
+        stream.read_to_end(&mut back).expect("all of it, and its end");
+        back
+    })
+}
+
+#[test]
+fn bytes_and_ends_cross_both_ways_over_ipv4_and_ipv6() {
+    for ip in ["127.0.0.1", "::1"] {
+        let penstock = Penstock::start(&config(ip, &[server(ip, echo)], ""));
+        let address = address_of(&penstock);
+        for bytes in [0, 4, 60_000, 24 << 20] {
+            let text = pattern(bytes);
+            assert!(exchange(address, &text) == text, "{bytes} bytes to {address} and back");
+        }
+        let service = &penstock.json("/v1/services")[0];
+        assert_eq!(service["accepted"], 4);
+        assert_eq!((&service["mode"], &service["cluster"]), (&"terminate".into(), &"c".into()));
+        until("nothing is open", || {
+            (penstock.json("/v1/services")[0]["active"] == 0).then_some(())
+        });
+        let carried = f64::from(4 + 60_000 + (24 << 20));
+        for name in ["received", "sent"] {
+            let name = format!("penstock_service_{name}_bytes_total{{service=\"s\"}}");
+            assert_eq!(penstock.metric(&name), carried, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_reset_of_either_side_reaches_the_other() {
+    // A close with unread bytes is a reset (RFC 9293 §3.6.1, and what Linux does).
+    let rude = server("127.0.0.1", |mut stream| {
+        let _ = stream.read_exact(&mut [0; 1]);
+    });
+    let penstock = Penstock::start(&config("127.0.0.1", &[rude], ""));
+    let mut stream = connect(address_of(&penstock));
+    stream.write_all(&[1; 100]).expect("it takes some");
+    let error = stream.read_to_end(&mut Vec::new()).expect_err("no orderly end");
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+
+    let (tell, told) = std::sync::mpsc::channel();
+    let patient = server("127.0.0.1", move |mut stream| {
+        stream.write_all(&[1; 100]).expect("it takes some");
+        let error = stream.read(&mut [0; 1]).map_err(|error| error.kind());
+        tell.send(error).expect("the test waits");
+    });
+    penstock.write(&config("127.0.0.1", &[patient], ""));
+    assert_eq!(penstock.reload().0, 200);
+    let mut stream = connect(address_of(&penstock));
+    stream.read_exact(&mut [0; 1]).expect("the first byte");
+    // The rest stays unread.
+    drop(stream);
+    let heard = told.recv_timeout(PATIENCE).expect("it hears something");
+    assert_eq!(heard, Err(ErrorKind::ConnectionReset));
+    assert_eq!(penstock.metric("penstock_failures_total{cause=\"upstream_reset\"}"), 1.0);
+    assert_eq!(penstock.metric("penstock_failures_total{cause=\"downstream_gone\"}"), 1.0);
+}
+
+#[test]
+fn connections_outlive_their_service_and_each_is_a_line_in_the_log() {
+    let folder = Folder::new();
+    let (path, echo) = (folder.join("access.log"), server("127.0.0.1", echo));
+    let log = format!("[observe]\naccess_log = \"json:{}\"\n", path.display());
+    // Nobody listens there: another endpoint has to be tried.
+    let free = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let nobody = free.local_addr().expect("an address");
+    drop(free);
+    let text = config("127.0.0.1", &[nobody, echo], "") + "balance = \"round-robin\"\n";
+    let penstock = Penstock::start_in(folder, &(log.clone() + &text));
+    let address = address_of(&penstock);
+    let mut streams = [connect(address), connect(address)];
+    let mut back = [0; 5];
+    for stream in &mut streams {
+        stream.write_all(b"first").expect("it takes some");
+        stream.read_exact(&mut back).expect("it comes back");
+    }
+    penstock.write(&log);
+    assert_eq!(penstock.reload().0, 200);
+    assert_eq!(penstock.json("/v1/services"), Value::Array(vec![]));
+    until("the port is closed", || {
+        let error = TcpStream::connect(address).err()?;
+        (error.kind() == ErrorKind::ConnectionRefused).then_some(())
+    });
+    for stream in &mut streams {
+        stream.write_all(b"again").expect("it takes some");
+        stream.read_exact(&mut back).expect("it comes back");
+        assert_eq!(&back, b"again");
+        stream.shutdown(Shutdown::Write).expect("an end");
+        assert_eq!(stream.read(&mut back).expect("an end"), 0);
+    }
+    let lines = until("two lines", || {
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        (text.lines().count() == 2).then_some(text)
+    });
+    let mut attempts = 0;
+    for line in lines.lines() {
+        let line: Value = serde_json::from_str(line).expect("an object");
+        assert_eq!((&line["service"], &line["protocol"]), (&"s".into(), &"TCP".into()));
+        assert_eq!(line["endpoint"], echo.to_string());
+        assert_eq!((&line["bytes_in"], &line["bytes_out"]), (&10.into(), &10.into()));
+        attempts += line["attempts"].as_u64().expect("a number");
+    }
+    assert_eq!(attempts, 3);
+}
+
+/// A server in a process of its own, on a port that was free; killed when dropped.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn redis_does_not_notice() {
+    if !installed("redis-server") || !installed("redis-cli") {
+        return;
+    }
+    let free = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let redis = free.local_addr().expect("an address");
+    drop(free);
+    let port = redis.port().to_string();
+    let mut command = Command::new("redis-server");
+    command.args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
+    command.stdin(Stdio::null()).stdout(Stdio::null());
+    let _server = Server(command.spawn().expect("redis-server starts"));
+    until("redis listens", || TcpStream::connect(redis).ok());
+    let penstock = Penstock::start(&config("127.0.0.1", &[redis], ""));
+    let port = address_of(&penstock).port().to_string();
+    let ask = |arguments: &[&str]| {
+        let output = Command::new("redis-cli").args(["-p", &port]).args(arguments).output();
+        String::from_utf8(output.expect("redis-cli runs").stdout).expect("text")
+    };
+    let value = "x".repeat(100_000);
+    assert_eq!(ask(&["set", "key", &value]), "OK\n");
+    assert_eq!(ask(&["get", "key"]), format!("{value}\n"));
+    assert_eq!(ask(&["strlen", "key"]), "100000\n");
+}

@@ -1,0 +1,122 @@
+//! What is known of a relayed connection when it ends: counted, and written to the access log.
+
+use std::time::Duration;
+
+use penstock_balance::EndpointId;
+use penstock_config::ClusterId;
+use penstock_env::{Address, Env, Stream, Time, Unix};
+use penstock_telemetry::access::{Peer, Phases, Protocol};
+use penstock_telemetry::metrics::Instance;
+
+use crate::admission::ConnectionPlace;
+use crate::failure::Cause;
+use crate::worker::{Plan, Worker};
+
+/// A connection's facts, as they become known.
+pub(super) struct Record {
+    begun: Time,
+    unix: Unix,
+    service: u32,
+    connect_us: u32,
+    /// How long nothing may move.
+    pub(super) idle: Duration,
+    /// The service's counters.
+    pub(super) metrics: Instance,
+    /// Bytes from the client to the endpoint.
+    pub(super) up_bytes: u64,
+    /// Bytes from the endpoint to the client.
+    pub(super) down_bytes: u64,
+    pub(super) attempts: u8,
+}
+
+impl Record {
+    /// A connection that was just accepted.
+    pub(super) fn new<E: Env>(worker: &Worker<E>, service: usize) -> Record {
+        let plan = worker.plan();
+        let ready = &plan.snapshot.services[service];
+        Record {
+            begun: worker.env().now(),
+            unix: worker.env().unix(),
+            service: service as u32,
+            connect_us: 0,
+            idle: ready.config.timeouts.idle,
+            metrics: ready.metrics.clone(),
+            up_bytes: 0,
+            down_bytes: 0,
+            attempts: 0,
+        }
+    }
+
+    /// The service's place.
+    pub(super) fn service(&self) -> usize {
+        self.service as usize
+    }
+
+    /// Notes an attempt to connect.
+    pub(super) fn add_connect(&mut self, time: Duration) {
+        let us = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
+        self.connect_us = self.connect_us.saturating_add(us);
+    }
+
+    /// How long connecting took, attempts that failed included.
+    pub(super) fn connect_time(&self) -> Duration {
+        Duration::from_micros(self.connect_us.into())
+    }
+
+    /// Counts and logs the end of a connection that was carried to `up`.
+    pub(super) fn finish<E: Env>(
+        &self,
+        worker: &Worker<E>,
+        down: &E::Stream,
+        cause: Option<Cause>,
+        (up, place): (&Address, &ConnectionPlace),
+    ) {
+        let plan = worker.plan();
+        // The config may be another by now: the cluster is known by its counts.
+        let clusters = &plan.snapshot.clusters;
+        let cluster = clusters.iter().position(|cluster| place.is_of(&cluster.in_use));
+        let cluster = cluster.map(|index| index as u16);
+        self.note_end(worker, &plan, down, cause, (cluster, Peer::from(up)));
+    }
+
+    /// Counts and logs a connection that found nobody; the last that was tried, if any was.
+    pub(super) fn refuse<E: Env>(
+        &self,
+        worker: &Worker<E>,
+        plan: &Plan<E>,
+        down: &E::Stream,
+        cause: Cause,
+        (cluster, tried): (ClusterId, Option<EndpointId>),
+    ) {
+        let endpoints = &plan.cluster(cluster).balancer;
+        let tried = tried.map(|tried| Peer::from(endpoints.endpoint(tried).address()));
+        let to = (Some(cluster.0 as u16), tried.unwrap_or_default());
+        self.note_end(worker, plan, down, Some(cause), to);
+    }
+
+    fn note_end<E: Env>(
+        &self,
+        worker: &Worker<E>,
+        plan: &Plan<E>,
+        down: &E::Stream,
+        cause: Option<Cause>,
+        (cluster, endpoint): (Option<u16>, Peer),
+    ) {
+        if let Some(cause) = cause {
+            worker.count_failure(plan, cause);
+        }
+        worker.log(plan, |entry| {
+            entry.begin(self.unix);
+            entry.total_us = worker.env().now().since(self.begun).as_micros() as u64;
+            entry.phases = Phases { connect_us: self.connect_us, ..Phases::default() };
+            (entry.bytes_in, entry.bytes_out) = (self.up_bytes, self.down_bytes);
+            (entry.downstream, entry.endpoint) = (down.peer().into(), endpoint);
+            entry.snapshot = plan.snapshot.generation;
+            entry.service = Some(self.service as u16);
+            entry.cluster = cluster;
+            entry.cause = cause.map(|cause| cause.index() as u16);
+            entry.attempts = self.attempts;
+            entry.protocol = Protocol::Tcp;
+        });
+    }
+}

@@ -1,0 +1,97 @@
+//! One relayed connection from accept to close.
+
+use std::future::Future;
+use std::time::Duration;
+
+use penstock_env::{CloseKind, Env, Stream, StreamExt, Timer, TimerExt};
+
+use super::carry::{Broken, Carriage, Ended};
+use super::connect::{self, Connected};
+use super::record::Record;
+use crate::failure::{Cause, Side};
+use crate::worker::{ConnectionGuard, RequestGuard, Worker};
+
+/// Serves a connection that was just accepted at a service.
+pub(crate) fn serve<E: Env>(
+    worker: &Worker<E>,
+    service: usize,
+    stream: E::Stream,
+    guard: ConnectionGuard<E>,
+) {
+    let session = Session {
+        record: Record::new(worker, service),
+        worker: worker.clone(),
+        down: stream,
+        _guard: guard,
+        _under_way: worker.begin_request(),
+    };
+    worker.env().spawn(session.run());
+}
+
+/// A connection that has no endpoint yet.
+struct Session<E: Env> {
+    worker: Worker<E>,
+    down: E::Stream,
+    record: Record,
+    _guard: ConnectionGuard<E>,
+    /// A drain waits for connections, and counts those that it cuts.
+    _under_way: RequestGuard<E>,
+}
+
+impl<E: Env> Session<E> {
+    /// Serves it to its end.
+    #[allow(clippy::manual_async_fn, reason = "an `async fn` keeps what it is given twice")]
+    fn run(mut self) -> impl Future<Output = ()> {
+        async move {
+            // Boxed: it is short, and needs more room than all that comes after it.
+            let connecting = connect::connect(&self.worker, &self.down, &mut self.record);
+            let Some(Connected { stream: up, in_flight, place }) = Box::pin(connecting).await
+            else {
+                // Whoever connected hears that nobody is there, as he would without us.
+                return self.down.close(CloseKind::Reset);
+            };
+            let (env, timer) = (self.worker.env(), self.worker.env().timer());
+            let ended = Carriage::new(&self.down, &up, &mut self.record)
+                .run(env, &timer, self.worker.shard(), self.worker.schemas())
+                .await;
+            let cause = match ended {
+                Ended::Both => None,
+                Ended::Idle => Some(Cause::TunnelIdle),
+                Ended::Broken(Broken::Down) => Some(Cause::DownstreamGone),
+                Ended::Broken(Broken::Up) => Some(Cause::UpstreamReset),
+            };
+            match cause.map(Cause::side) {
+                Some(Side::Upstream) => in_flight.fail(),
+                _ => in_flight.finish(self.record.connect_time(), env.now()),
+            }
+            self.record.finish(&self.worker, &self.down, cause, (up.peer(), &place));
+            match ended {
+                // The streams go with this task, behind what is still being sent.
+                Ended::Both => {}
+                // An end would look as if nothing were missing.
+                Ended::Idle => {
+                    self.down.close(CloseKind::Reset);
+                    up.close(CloseKind::Reset);
+                }
+                Ended::Broken(Broken::Up) => {
+                    last_send(env, &timer, &self.down).await;
+                    self.down.close(CloseKind::Reset);
+                }
+                Ended::Broken(Broken::Down) => {
+                    last_send(env, &timer, &up).await;
+                    up.close(CloseKind::Reset);
+                }
+            }
+        }
+    }
+}
+
+/// Lets the send under way be taken before a reset is passed on, for a while.
+async fn last_send<E: Env>(env: &E, timer: &E::Timer, stream: &E::Stream) {
+    timer.set(env.now() + LAST_SEND);
+    // Whether it is taken or not, the reset follows.
+    let _ = timer.race(stream.sent()).await;
+}
+
+/// How long the last bytes before a reset may take.
+const LAST_SEND: Duration = Duration::from_secs(10);

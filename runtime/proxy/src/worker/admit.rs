@@ -1,0 +1,115 @@
+//! Who may come in: the limits of an entrance, of the appliance, and of a source address.
+
+use std::net::IpAddr;
+
+use penstock_env::Env;
+use penstock_telemetry::metrics::{CounterId, GaugeId, Instance};
+
+use super::{Plan, Worker};
+use crate::capacity::SourcePlace;
+use crate::failure::Cause;
+use crate::snapshot::Entrance;
+
+/// What an entrance counts, and how much it takes.
+struct Door<'p> {
+    metrics: &'p Instance,
+    connections: CounterId,
+    active: GaugeId,
+    connections_max: u32,
+    source_connections_max: u32,
+}
+
+impl<E: Env> Worker<E> {
+    /// Lets a connection in, or counts why not.
+    pub(super) fn admit(
+        &self,
+        entrance: Entrance,
+        source: Option<IpAddr>,
+    ) -> Option<ConnectionGuard<E>> {
+        let plan = self.plan();
+        let Door { metrics, connections, active, connections_max, source_connections_max } =
+            self.door(&plan, entrance);
+        let block = metrics.shard(self.inner.shard);
+        block.increment(connections);
+        // Counts are the whole appliance's, added up over shards: those that accept in the same
+        // instant may each be one too many.
+        if metrics.gauge(active) >= i64::from(connections_max) || !self.has_room(&plan) {
+            self.count_failure(&plan, Cause::ConnectionsMax);
+            return None;
+        }
+        let source = match source {
+            None => None,
+            Some(source) => {
+                let place = plan.snapshot.capacity.enter(source, source_connections_max);
+                if place.is_none() {
+                    self.count_failure(&plan, Cause::SourceConnectionsMax);
+                    return None;
+                }
+                place
+            }
+        };
+        block.shift(active, 1);
+        self.inner.connections.set(self.inner.connections.get() + 1);
+        self.shift_connections(1);
+        let counted = (metrics.clone(), active);
+        Some(ConnectionGuard { worker: self.clone(), counted, _source: source })
+    }
+
+    fn door<'p>(&self, plan: &'p Plan<E>, entrance: Entrance) -> Door<'p> {
+        match entrance {
+            Entrance::Listener(place) => {
+                let (ready, ids) = (&plan.snapshot.listeners[place], &self.inner.schemas.listener);
+                let limits = &ready.config.limits;
+                Door {
+                    metrics: &ready.metrics,
+                    connections: ids.connections,
+                    active: ids.active,
+                    connections_max: limits.connections_max,
+                    source_connections_max: limits.source_connections_max,
+                }
+            }
+            Entrance::Service(place) => {
+                let (ready, ids) = (&plan.snapshot.services[place], &self.inner.schemas.service);
+                let limits = &ready.config.limits;
+                Door {
+                    metrics: &ready.metrics,
+                    connections: ids.connections,
+                    active: ids.active,
+                    connections_max: limits.connections_max,
+                    source_connections_max: limits.source_connections_max,
+                }
+            }
+        }
+    }
+
+    /// Counts downstream connections among all of the appliance's.
+    fn shift_connections(&self, by: i64) {
+        let inner = &self.inner;
+        inner.process.shard(inner.shard).shift(inner.schemas.process.connections, by);
+    }
+
+    /// Whether the appliance has room for another connection, or this shard can make some.
+    fn has_room(&self, plan: &Plan<E>) -> bool {
+        let gauge = self.inner.schemas.process.connections;
+        let is_full =
+            || self.inner.process.gauge(gauge) >= i64::from(plan.snapshot.connections_max);
+        !is_full() || (plan.drop_any_unused() && !is_full())
+    }
+}
+
+/// A downstream connection in the counts, until it is dropped.
+pub(crate) struct ConnectionGuard<E: Env> {
+    worker: Worker<E>,
+    counted: (Instance, GaugeId),
+    _source: Option<SourcePlace>,
+}
+
+impl<E: Env> Drop for ConnectionGuard<E> {
+    fn drop(&mut self) {
+        let inner = &self.worker.inner;
+        inner.connections.set(inner.connections.get() - 1);
+        self.worker.shift_connections(-1);
+        let (metrics, active) = &self.counted;
+        metrics.shard(inner.shard).shift(*active, -1);
+    }
+}
