@@ -295,10 +295,11 @@ fn watch(store: &mut Store<State>, ticks: u64) {
     store.set_epoch_deadline(first);
 }
 
-/// Whole ticks; a deadline of one tick could end at once, so two are the least.
+/// Whole ticks, upward. Three are the least: the first may end at once, and the rest must be enough
+/// to tell a filter that ran from one that waited for a processor (`Watch`).
 fn ticks(deadline: Duration) -> u64 {
-    let ticks = deadline.min(DEADLINE_MAX).as_nanos() / TICK.as_nanos();
-    (ticks as u64).max(2)
+    let ticks = deadline.min(DEADLINE_MAX).as_nanos().div_ceil(TICK.as_nanos());
+    (ticks as u64).max(3)
 }
 
 /// Sorts out why the guest ended.

@@ -30,7 +30,8 @@ pub struct FilterSettings {
     pub isolation: Isolation,
     /// Bytes of linear memory and tables, together.
     pub memory_bytes_max: usize,
-    /// How long a callback for heads, trailers, timers and ends may run.
+    /// How long a callback for heads, trailers, timers and ends may run. Deadlines are kept to
+    /// steps of 2.5 ms, three at least: one of 5 ms ends a loop after 5 to 7.5.
     pub header_deadline: Duration,
     /// How long a callback for body bytes may run.
     pub body_deadline: Duration,
