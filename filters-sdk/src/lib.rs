@@ -98,6 +98,11 @@ pub mod export {
         crate::arena::allocate(bytes)
     }
 
+    /// Whether the filter keeps nothing of an exchange between its callbacks.
+    pub const fn is_stateless<F: crate::Filter>() -> bool {
+        size_of::<F::State>() == 0
+    }
+
     /// The block that the host places returned values in by itself.
     pub fn host_area(bytes: usize) -> *mut u8 {
         crate::arena::host_area(bytes)

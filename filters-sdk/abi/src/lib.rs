@@ -15,6 +15,7 @@ pub mod callbacks;
 pub mod hostcalls;
 pub mod pairs;
 pub mod path;
+pub mod stateless;
 mod types;
 
 pub use callbacks::{Callback, CallbackSet};

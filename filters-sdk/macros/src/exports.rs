@@ -43,6 +43,10 @@ const ALWAYS: &str = r#"
     #[unsafe(no_mangle)]
     extern "C" fn penstock_arena(bytes: usize) -> *mut u8 { ::penstock::export::host_area(bytes) }
     #[unsafe(no_mangle)]
+    extern "C" fn penstock_stateless() -> u32 {
+        u32::from(::penstock::export::is_stateless::<SELF_TYPE>())
+    }
+    #[unsafe(no_mangle)]
     extern "C" fn proxy_on_context_create(context: u32, parent: u32) {
         run(|runtime| runtime.on_context_create(context, parent))
     }

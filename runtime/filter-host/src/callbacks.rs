@@ -17,7 +17,7 @@ impl Instance {
         };
         let id = self.state_mut().contexts.insert(Kind::Stream { root });
         let id = id.ok_or_else(|| Trapped::new(TrapCause::Contexts))?;
-        if self.calls.context_create.is_some() {
+        if self.calls.streams_are_told && self.calls.context_create.is_some() {
             let lent = Lent { stream: id, ..lent };
             self.run(id, lent, self.header_ticks, |store, calls| match &calls.context_create {
                 Some(create) => create.call(store, (id.as_u32(), root.as_u32())),
@@ -169,7 +169,8 @@ impl Instance {
                 calls.log.as_ref().map_or(Ok(()), |call| call.call(store, id.as_u32()))
             })?;
         }
-        if self.calls.delete.is_some() {
+        let told = self.calls.streams_are_told || self.is_root(id);
+        if told && self.calls.delete.is_some() {
             let lent = Lent { stream: id, ..Lent::default() };
             self.run(id, lent, self.header_ticks, |store, calls| {
                 calls.delete.as_ref().map_or(Ok(()), |call| call.call(store, id.as_u32()))
@@ -179,6 +180,10 @@ impl Instance {
         state.contexts.remove(id);
         state.ticks.retain(|tick| tick.root != id);
         Ok(())
+    }
+
+    fn is_root(&mut self, id: ContextId) -> bool {
+        self.context(id).is_some_and(|context| matches!(context.kind, Kind::Root { .. }))
     }
 
     /// Answers every call of the context with nothing, so that the guest forgets it too.

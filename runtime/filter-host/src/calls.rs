@@ -21,6 +21,8 @@ pub(crate) struct Calls {
     pub(crate) log: Option<TypedFunc<u32, ()>>,
     pub(crate) delete: Option<TypedFunc<u32, ()>>,
     pub(crate) http_call_response: Option<TypedFunc<CallResponse, ()>>,
+    /// Whether the guest wants to hear of a stream's beginning and end; see `abi::stateless`.
+    pub(crate) streams_are_told: bool,
 }
 
 /// A header callback in either of its forms.
@@ -58,6 +60,7 @@ impl Calls {
             log: typed(instance, store, C::Log.name()),
             delete: typed(instance, store, C::Delete.name()),
             http_call_response: typed(instance, store, C::HttpCallResponse.name()),
+            streams_are_told: true,
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use wasmtime::{Store, Trap, UpdateDeadline};
 
-use crate::abi::{arena, callbacks};
+use crate::abi::{arena, callbacks, stateless};
 use crate::calls::{Calls, typed};
 use crate::contexts::{Context, ContextId, Contexts, Kind};
 use crate::engine::{DEADLINE_MAX, Engine, TICK};
@@ -100,6 +100,7 @@ impl Instance {
             }
             None => start.map_or(Ok(()), |start| start.call(store, ())),
         })?;
+        self.ask_stateless(instance, ticks)?;
         let Some(lend) = typed::<u32, u32>(instance, &mut self.store, arena::EXPORT) else {
             return Ok(());
         };
@@ -110,6 +111,19 @@ impl Instance {
         let end = u64::from(base) + u64::from(arena::BYTES);
         if end <= memory_bytes as u64 {
             self.state_mut().arena = Arena { base, used: 0 };
+        }
+        Ok(())
+    }
+
+    /// Forgets the callbacks that a filter without state of exchanges need not get.
+    fn ask_stateless(&mut self, instance: &wasmtime::Instance, ticks: u64) -> Result<(), Trapped> {
+        let asked = typed::<(), u32>(instance, &mut self.store, stateless::EXPORT);
+        if let Some(asked) = asked
+            && self.state().settings.plugins.len() == 1
+        {
+            let answer = self
+                .run(ContextId::NONE, Lent::default(), ticks, |store, _| asked.call(store, ()))?;
+            self.calls.streams_are_told = answer == 0;
         }
         Ok(())
     }

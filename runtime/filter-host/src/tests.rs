@@ -118,6 +118,49 @@ fn the_arena_is_filled_anew_in_each_callback() {
     }
 }
 
+/// A module that says whether it is stateless, traps when it is told of a stream all the same, and
+/// logs every end that it is told of.
+fn stateless(answer: u32) -> String {
+    format!(
+        r#"(func (export "penstock_stateless") (result i32) i32.const {answer})
+        (func (export "proxy_on_context_create") (param i32 i32)
+            (if (local.get 1) (then unreachable)))
+        (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+            (if (i32.eqz (local.get 0)) (then unreachable))
+            i32.const 0)
+        (func (export "proxy_on_delete") (param i32)
+            (drop (call $log (i32.const 2) (i32.const 16) (i32.const 3))))"#
+    )
+}
+
+#[test]
+fn a_stateless_filter_is_not_told_of_streams() {
+    let harness = harness(&stateless(1), |_| {});
+    let mut session = session();
+    for _ in 0..2 {
+        let mut chain = harness.chain();
+        assert_eq!(chain.request_headers(&mut session, true), Flow::Continue);
+        chain.finish(&mut session);
+    }
+    assert!(!harness.world.logged("yes"), "no stream's end is told");
+    harness.filters.apply(&[]);
+    assert!(harness.world.logged("yes"), "the root's end is");
+}
+
+#[test]
+fn a_filter_with_state_or_several_plugins_is_told_of_streams() {
+    let two = |settings: &mut FilterSettings| {
+        settings.plugins =
+            settings.plugins.iter().chain(settings.plugins.iter()).cloned().collect();
+    };
+    for harness in [harness(&stateless(0), |_| {}), harness(&stateless(1), two)] {
+        let mut chain = harness.chain();
+        let flow = chain.request_headers(&mut session(), true);
+        assert!(matches!(flow, Flow::Respond(_)), "it traps when it is told: {flow:?}");
+        chain.finish(&mut session());
+    }
+}
+
 #[test]
 fn a_compiled_module_is_kept_and_damage_is_noticed() {
     let folder = std::env::temp_dir().join(format!("penstock-cwasm-{}", std::process::id()));
