@@ -19,6 +19,7 @@ fn main() {
         routes: vec!["0".into()],
         clusters: vec!["app".into()],
         causes: &[],
+        suites: &[],
     };
     for (name, texts) in [("wrk", &WRK), ("browser", &BROWSER)] {
         let mut record = AccessRecord::new(START);
@@ -84,7 +85,7 @@ const RING_RECORDS: usize = 4096;
 /// 2026-11-22T08:31:13Z.
 const START: Unix = Unix { us: 1_795_336_273_000_000 };
 
-/// In the order of `Text::ALL`.
+/// In the order of `Text::OF_REQUEST`.
 const WRK: [&str; 5] = ["GET", "127.0.0.1:8085", "/", "", ""];
 const BROWSER: [&str; 5] = [
     "GET",

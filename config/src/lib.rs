@@ -28,6 +28,7 @@
 mod action;
 mod balance;
 mod chain;
+mod client;
 mod cluster;
 mod config;
 mod diff;
@@ -51,6 +52,7 @@ mod values;
 pub use action::{Action, FixedResponse, Forward, Redirect, Share, Template, TemplatePart};
 pub use balance::{Algorithm, Balance, HashKey};
 pub use chain::FilterUse;
+pub use client::{ClientAttribute, ClientField};
 pub use cluster::{Cluster, ClusterLimits, ClusterTimeouts, Endpoint};
 pub use config::{Config, schema};
 pub use diff::{Change, diff};
@@ -68,7 +70,7 @@ pub use listener::{
     Protocol, Routes,
 };
 pub use payload::{Environment, Payload};
-pub use route::{HeaderMatches, QueryMatches, Retry, RetryOn, Rewrite, Route};
+pub use route::{ClientMatches, HeaderMatches, QueryMatches, Retry, RetryOn, Rewrite, Route};
 pub use runtime::{AccessLog, Admin, Count, Fleet, LogTarget, Observe, Runtime};
 pub use service::{Service, ServiceLimits, ServiceMode, ServiceTimeouts};
 pub use tls::{

@@ -34,7 +34,8 @@ section! {
         filters: Vec<FilterUse> = Vec::new(), in CHAIN;
         /// Malformed input that is let through all the same, by name, and counted.
         lenient: Vec<Lenience> = Vec::new();
-        /// Peers whose `X-Forwarded-For` and `Forwarded` are believed and kept.
+        /// Peers whose `X-Forwarded-For` and `Forwarded` are believed and kept, and `Client-Cert`
+        /// where no certificate is asked for.
         trusted: Vec<Cidr> = Vec::new();
         /// Which fields tell endpoints who asked.
         forwarded: ForwardedFields = ForwardedFields::XForwarded;
@@ -60,6 +61,7 @@ fn check_listener(listener: &Listener, table: &mut TableReader<'_, '_, '_>) -> O
         }
     }
     check_chain(&listener.filters, table)?;
+    check_clients(listener, table)?;
     if listener.limits.line_bytes_max > listener.limits.head_bytes_max {
         return table.contradict("limits", "`line` is larger than `head`");
     }
@@ -67,6 +69,20 @@ fn check_listener(listener: &Listener, table: &mut TableReader<'_, '_, '_>) -> O
         return table.contradict("limits", "`uri` is larger than `line`");
     }
     Some(())
+}
+
+/// Only a certificate that was verified says who somebody is.
+fn check_clients(listener: &Listener, table: &mut TableReader<'_, '_, '_>) -> Option<()> {
+    let asked = listener.tls.as_ref().is_some_and(|tls| tls.client_ca.is_some());
+    let route = listener.routes.iter().position(|route| !route.client.is_empty());
+    let Some(index) = route.filter(|_| !asked) else { return Some(()) };
+    let span = table.span_of_item("route", index);
+    table.reader.below("route", |reader| {
+        reader.at(index, |reader| {
+            let problem = "`client` needs the listener's `tls.client_ca` to verify by";
+            reader.contradict(span, problem.to_owned())
+        })
+    })
 }
 
 choice! {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::action::Action;
 use crate::chain::{CHAIN, FilterUse, check_chain};
+use crate::client::ClientAttribute;
 use crate::edits::HeaderEdits;
 use crate::grammar::names::Names;
 use crate::grammar::reader::{Node, Reader, TableReader, wrong_type};
@@ -33,6 +34,8 @@ section! {
         headers: HeaderMatches = HeaderMatches::default();
         /// Query parameters that have to be as said.
         query: QueryMatches = QueryMatches::default();
+        /// What the downstream's verified certificate has to say; without one, nothing is said.
+        client: ClientMatches = ClientMatches::default();
         /// The path that the endpoint sees.
         rewrite: Option<Rewrite> = None;
         /// Changes to the fields of the request, before it is forwarded.
@@ -69,7 +72,7 @@ impl Route {
         let every_path = |path: &PathPattern| *path == PathPattern::everything();
         let any_path = self.paths.is_empty() || self.paths.iter().any(every_path);
         let anywhere = self.hosts.is_empty() && any_path && self.methods.is_empty();
-        anywhere && self.headers.is_empty() && self.query.is_empty()
+        anywhere && self.headers.is_empty() && self.query.is_empty() && self.client.is_empty()
     }
 
     /// A route that every request matches.
@@ -81,6 +84,7 @@ impl Route {
             methods: Vec::new(),
             headers: HeaderMatches::default(),
             query: QueryMatches::default(),
+            client: ClientMatches::default(),
             rewrite: None,
             request_headers: HeaderEdits::default(),
             response_headers: HeaderEdits::default(),
@@ -197,6 +201,14 @@ matches_by_name! {
     /// What query parameters have to say, as for header fields. Compared percent-decoded.
     pub struct QueryMatches(String, "a table of query parameters", |name| {
         if name.is_empty() { Err("a parameter has a name") } else { Ok(name.to_owned()) }
+    });
+}
+
+matches_by_name! {
+    /// What a downstream's certificate has to say, as for header fields.
+    pub struct ClientMatches(ClientAttribute, "a table of a certificate's attributes", |name| {
+        ClientAttribute::named(name)
+            .ok_or("one of subject, issuer, serial, dns, uri and sha256 is meant")
     });
 }
 

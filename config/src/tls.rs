@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::client::ClientField;
 use crate::files::Content;
 use crate::grammar::reader::TableReader;
 use crate::grammar::section::{Group, TableSchema, TableWriter, choice, section};
@@ -24,6 +25,8 @@ section! {
         client_ca: Option<PathBuf> = None;
         /// Whether a downstream without a certificate is refused.
         client_cert: ClientCert = ClientCert::Required;
+        /// Which header fields tell endpoints of a downstream's certificate.
+        client_fields: Vec<ClientField> = Vec::new(), in CLIENT_FIELDS;
         /// Secrets that session tickets are sealed with, a line of 64 hexadecimal digits each.
         /// Shared by a fleet; without it, tickets end with the process.
         session_ticket_key: Option<PathBuf> = None;
@@ -160,6 +163,9 @@ fn check_listener(tls: &ListenerTls, table: &mut TableReader<'_, '_, '_>) -> Opt
     if table.peek("client_cert").is_some() && tls.client_ca.is_none() {
         return table.contradict("client_cert", "needs a `client_ca` to verify by");
     }
+    if !tls.client_fields.is_empty() && tls.client_ca.is_none() {
+        return table.contradict("client_fields", "needs a `client_ca` to verify by");
+    }
     if tls.session_ticket_key.is_some() && !tls.session_tickets {
         return table.contradict("session_ticket_key", "`session_tickets` is false");
     }
@@ -260,4 +266,5 @@ fn check_certificate(files: &CertificateFiles, table: &mut TableReader<'_, '_, '
 }
 
 const SEVERAL: ListOf<()> = ListOf { item: (), count_min: 1, count_max: 10_000, bare: false };
+const CLIENT_FIELDS: ListOf<()> = ListOf { item: (), count_min: 0, count_max: 2, bare: true };
 const VERSIONS: ListOf<()> = ListOf { item: (), count_min: 1, count_max: 2, bare: true };

@@ -189,6 +189,7 @@ fn make() -> Rc<Certificates> {
         unknown_name: UnknownName::First,
         versions: Versions::Both,
         clients: None,
+        tellings: Vec::new(),
         tickets: Some(Tickets::new(None, b"", NOW)),
         protocols: vec![b"http/1.1".to_vec()],
         clock: clock.clone(),

@@ -26,7 +26,7 @@ fn everything_is_written_back_as_it_was_read() {
         MINIMAL.replace(
             "to =",
             "tls = { cert = \"c.pem\", key = \"k.pem\", ocsp = \"o.der\", client_ca = \"ca.pem\", \
-             client_cert = \"optional\", versions = \"1.3\", unknown_name = \"first\", \
+             client_cert = \"optional\", client_fields = \"client-cert\", versions = \"1.3\", unknown_name = \"first\", \
              session_ticket_key = \"t\" }\nto =",
         )
     );
@@ -74,6 +74,10 @@ fn what_does_not_go_together_is_said() {
     listener(
         "client_cert = \"optional\"",
         &["2:46 reference listener.l.tls.client_cert: needs a `client_ca` to verify by"],
+    );
+    listener(
+        "client_fields = [\"client-cert\"]",
+        &["2:48 reference listener.l.tls.client_fields: needs a `client_ca` to verify by"],
     );
     listener(
         "session_tickets = false, session_ticket_key = \"t\"",
@@ -158,5 +162,32 @@ fn files_are_looked_into_and_each_is_found_at_its_place() {
             "listener.l.tls.certificates[2].cert: is not good",
             "cluster.a.tls.ca: is no authority",
         ]
+    );
+}
+
+#[test]
+fn routes_match_clients_only_where_certificates_are_verified() {
+    let route = |tls: &str, client: &str, expected: &[&str]| {
+        check(
+            &format!(
+                "[listener.l]\naddress = \":80\"\n{tls}\n[[listener.l.route]]\n\
+                 client = {{ {client} }}\nto = \"a\"\n[cluster.a]\nendpoints = [\"10.0.0.1:80\"]"
+            ),
+            expected,
+        );
+    };
+    let tls = "tls = { cert = \"c\", key = \"k\", client_ca = \"a\" }";
+    route(tls, "uri = \"spiffe://a/*\", subject = true, dns = false", &[]);
+    route(
+        tls,
+        "name = \"ada\"",
+        &["5:19 value listener.l.route[0].client.name: \
+           one of subject, issuer, serial, dns, uri and sha256 is meant"],
+    );
+    route(
+        "tls = { cert = \"c\", key = \"k\" }",
+        "sha256 = true",
+        &["4:1 reference listener.l.route[0]: \
+           `client` needs the listener's `tls.client_ca` to verify by"],
     );
 }

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use penstock_config as config;
 use penstock_config::{
-    CertificateFiles, ClientCert, ClusterTls, Config, Content, Files, Http2Mode, ListenerTls,
-    Protocol, TlsVersion, VerifyEndpoint,
+    CertificateFiles, ClientCert, ClientField, ClusterTls, Config, Content, Files, Http2Mode,
+    ListenerTls, Protocol, TlsVersion, VerifyEndpoint,
 };
 use penstock_env::Unix;
 use penstock_proxy::{Snapshot, TlsParts};
 use penstock_tls::{
     Acceptor, AcceptorSettings, Authorities, Certificate, ClientCertificates, Connector,
-    ConnectorSettings, DefaultTimeProvider, Fingerprint, Pin, TicketSecrets, Tickets, TlsError,
-    UnknownName, Verify, Version, Versions,
+    ConnectorSettings, DefaultTimeProvider, Fingerprint, Pin, Telling, TicketSecrets, Tickets,
+    TlsError, UnknownName, Verify, Version, Versions,
 };
 use thiserror::Error;
 
@@ -180,6 +180,7 @@ impl TlsLoader {
                 authorities,
                 required: tls.client_cert == ClientCert::Required,
             }),
+            tellings: tls.client_fields.iter().map(|&field| telling_of(field)).collect(),
             tickets,
             protocols,
             clock: Arc::new(DefaultTimeProvider),
@@ -369,6 +370,13 @@ pub(crate) fn examine(content: &Content<'_>, now: Option<i64>) -> Result<(), Str
         Content::TicketSecrets(text) => {
             TicketSecrets::read(text).map(drop).map_err(|error| error.to_string())
         }
+    }
+}
+
+fn telling_of(field: ClientField) -> Telling {
+    match field {
+        ClientField::ClientCert => Telling::ClientCert,
+        ClientField::XForwardedClientCert => Telling::XForwardedClientCert,
     }
 }
 

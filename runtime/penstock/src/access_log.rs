@@ -13,6 +13,7 @@ use penstock_env::Unix;
 use penstock_proxy::{Cause, Snapshot};
 use penstock_shard::{Bell, RecordReader, RecordSender, records};
 use penstock_telemetry::access::{AccessRecord, Format, Names, Target, WriteCounts, Writer};
+use penstock_tls::Suite;
 
 /// Records that a shard can be ahead of the writer: 2 MiB, 40 ms of 100,000 requests a second.
 const RING_RECORDS: usize = 4096;
@@ -216,6 +217,7 @@ impl Generation {
             routes: (0..routes).map(|index| index.to_string()).collect(),
             clusters: snapshot.clusters.iter().map(|one| one.config.name.to_string()).collect(),
             causes: Cause::NAMES,
+            suites: Suite::ALL,
         };
         Generation { number: snapshot.generation, snapshot: Arc::downgrade(snapshot), names }
     }

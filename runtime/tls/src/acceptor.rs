@@ -12,6 +12,7 @@ use crate::authorities::Authorities;
 use crate::certificate::Certificate;
 use crate::error::TlsError;
 use crate::explain::sentence;
+use crate::identity::Telling;
 use crate::names::{Names, covers};
 use crate::provider::{Versions, provider};
 use crate::session::{Session, SessionError};
@@ -46,6 +47,8 @@ pub struct AcceptorSettings {
     pub versions: Versions,
     /// Whose certificates are asked for, if any are.
     pub clients: Option<ClientCertificates>,
+    /// How endpoints are told of those.
+    pub tellings: Vec<Telling>,
     /// Seals tickets; without it no session is resumed.
     pub tickets: Option<Arc<Tickets>>,
     /// Protocols by their ALPN names, the preferred one first.
@@ -59,6 +62,8 @@ pub struct AcceptorSettings {
 pub struct Acceptor {
     config: Arc<ServerConfig>,
     store: Arc<Store>,
+    tellings: Vec<Telling>,
+    asks: bool,
 }
 
 impl Acceptor {
@@ -73,6 +78,7 @@ impl Acceptor {
         }
         let unusable =
             |error: rustls::Error| TlsError::UnusableCertificate { reason: sentence(&error) };
+        let asks = clients.is_some();
         let store = Arc::new(Store::new(certificates, unknown_name));
         let builder = ServerConfig::builder_with_details(provider(), settings.clock)
             .with_protocol_versions(versions.of_rustls())
@@ -90,7 +96,7 @@ impl Acceptor {
         }
         // RFC 8446 §8: early data can be replayed, and we don't take any.
         config.max_early_data_size = 0;
-        Ok(Acceptor { config: Arc::new(config), store })
+        Ok(Acceptor { config: Arc::new(config), store, tellings: settings.tellings, asks })
     }
 
     /// Begins a session for a connection that was accepted.
@@ -100,6 +106,16 @@ impl Acceptor {
     pub fn begin(&self) -> Result<Session, SessionError> {
         let connection = UnbufferedServerConnection::new(Arc::clone(&self.config))?;
         Ok(Session::of_server(connection))
+    }
+
+    /// How endpoints are told of downstreams' certificates.
+    pub fn tellings(&self) -> &[Telling] {
+        &self.tellings
+    }
+
+    /// Whether downstreams are asked for certificates.
+    pub fn asks_for_certificates(&self) -> bool {
+        self.asks
     }
 
     /// What it presents.

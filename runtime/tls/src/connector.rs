@@ -3,11 +3,11 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use rustls::ClientConfig;
 use rustls::client::{Resumption, UnbufferedClientConnection, WebPkiServerVerifier};
 use rustls::pki_types::ServerName;
 use rustls::sign::SingleCertAndKey;
 use rustls::time_provider::TimeProvider;
-use rustls::{ClientConfig, SupportedCipherSuite};
 
 use crate::authorities::Authorities;
 use crate::certificate::Certificate;
@@ -134,9 +134,4 @@ impl Dialer {
         let connection = UnbufferedClientConnection::new(Arc::clone(&self.config), name)?;
         Ok(Session::of_client(connection))
     }
-}
-
-/// The name of a cipher suite, as the IANA lists it.
-pub(crate) fn suite_name(suite: SupportedCipherSuite) -> &'static str {
-    suite.suite().as_str().unwrap_or("unknown")
 }

@@ -18,6 +18,7 @@ mod pins;
 mod provider;
 mod session;
 mod store;
+mod suites;
 #[cfg(test)]
 mod tests;
 mod tickets;
@@ -29,11 +30,12 @@ pub use certificate::{Certificate, Fingerprint, Validity};
 pub use connector::{Connector, ConnectorSettings, Dialer, Verify};
 pub use error::TlsError;
 pub use explain::{Refusal, explain};
-pub use identity::Identity;
+pub use identity::{Identity, Telling};
 pub use names::{Names, covers};
 pub use pins::Pin;
 pub use provider::{Version, Versions};
 pub use session::{Facts, Received, Session, SessionError};
+pub use suites::Suite;
 pub use tickets::{TICKET_KEY_TURN_SECONDS, TicketSecrets, Tickets};
 
 /// Seconds since 1970, as [`TimeProvider`] tells them.

@@ -7,12 +7,12 @@
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
-use rustls::{CommonState, Error, HandshakeKind, ProtocolVersion};
+use rustls::{CommonState, Error, HandshakeKind};
 
-use crate::connector::suite_name;
 use crate::explain::{Refusal, explain};
-use crate::identity::Identity;
+use crate::identity::{Identity, Telling};
 use crate::store;
+use crate::suites::Suite;
 
 /// RFC 8446 §5.1: no fragment is longer.
 const FRAGMENT_BYTES_MAX: usize = 16 * 1024;
@@ -83,10 +83,8 @@ impl std::error::Error for SessionError {}
 /// What was agreed on in the handshake.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
-    /// `TLSv1.2` or `TLSv1.3`.
-    pub version: &'static str,
-    /// The cipher suite.
-    pub cipher: &'static str,
+    /// The cipher suite, and with it the version.
+    pub suite: Suite,
     /// The name that the downstream asked for.
     pub server_name: Option<Box<str>>,
     /// The protocol that was agreed on.
@@ -236,24 +234,20 @@ impl Session {
         out.truncate(start + written.ok().flatten().unwrap_or(0));
     }
 
-    /// What was agreed on. `None` before the handshake is over.
-    pub fn facts(&self) -> Option<Facts> {
+    /// What was agreed on, with `tellings` of who the downstream is. `None` before the handshake
+    /// is over.
+    pub fn facts(&self, tellings: &[Telling]) -> Option<Facts> {
         let common = self.common();
-        let version = match common.protocol_version()? {
-            ProtocolVersion::TLSv1_3 => "TLSv1.3",
-            _ => "TLSv1.2",
-        };
-        let cipher = suite_name(common.negotiated_cipher_suite()?);
+        let suite = Suite::of(common.negotiated_cipher_suite()?);
         let (server_name, client) = match &self.side {
             Side::Server(_) => {
                 let own = common.peer_certificates().and_then(<[_]>::first);
-                (self.server_name.clone(), own.and_then(Identity::of))
+                (self.server_name.clone(), own.and_then(|own| Identity::of(own, tellings)))
             }
             Side::Client(_) => (None, None),
         };
         Some(Facts {
-            version,
-            cipher,
+            suite,
             server_name,
             protocol: common.alpn_protocol().map(Into::into),
             resumed: common.handshake_kind() == Some(HandshakeKind::Resumed),

@@ -19,10 +19,10 @@ pub(crate) struct X509<'a> {
     pub(crate) public_key: &'a [u8],
     /// The names in the SANs; the common name where there are no SANs (RFC 6125 §6.4.4).
     pub(crate) names: Names,
-    /// The first DNS name among the SANs, as it is written.
-    pub(crate) dns: Option<&'a str>,
-    /// The first URI among the SANs.
-    pub(crate) uri: Option<&'a str>,
+    /// The DNS names among the SANs, as they are written.
+    pub(crate) dns: Vec<&'a str>,
+    /// The URIs among the SANs.
+    pub(crate) uris: Vec<&'a str>,
 }
 
 const BOOLEAN: u8 = 0x01;
@@ -69,8 +69,8 @@ impl<'a> X509<'a> {
             not_after,
             public_key,
             names: Names::default(),
-            dns: None,
-            uri: None,
+            dns: Vec::new(),
+            uris: Vec::new(),
         };
         // Two unique identifiers, which nobody has used since 1988, may stand in between.
         while let Some((tag, content, _)) = body.next() {
@@ -78,7 +78,7 @@ impl<'a> X509<'a> {
                 found.extensions(content)?;
             }
         }
-        if found.names.is_empty() && found.dns.is_none() {
+        if found.names.is_empty() && found.dns.is_empty() {
             found.names = common_names(subject)?;
         }
         if found.subject.is_empty() {
@@ -110,9 +110,9 @@ impl<'a> X509<'a> {
             match (tag, text) {
                 (SAN_DNS, Some(text)) => {
                     self.names.add(text);
-                    self.dns = self.dns.or(Some(text));
+                    self.dns.push(text);
                 }
-                (SAN_URI, Some(text)) => self.uri = self.uri.or(Some(text)),
+                (SAN_URI, Some(text)) => self.uris.push(text),
                 (SAN_IP, _) => self.names.addresses.extend(address(value)),
                 _ => {}
             }

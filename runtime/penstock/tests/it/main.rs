@@ -11,6 +11,7 @@ mod drain;
 mod envoy;
 mod harness;
 mod http2;
+mod identity;
 mod nginx;
 mod reload;
 mod resilience;

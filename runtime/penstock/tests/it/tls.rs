@@ -12,7 +12,23 @@ pub(crate) fn config(origin: &Origin, tls: &str) -> String {
 }
 
 /// What openssl says of a handshake with the listener `web`, and the answer to a request in it.
-fn openssl(penstock: &Penstock, files: &Certificates, arguments: &[&str], host: &str) -> String {
+pub(crate) fn openssl(
+    penstock: &Penstock,
+    files: &Certificates,
+    arguments: &[&str],
+    host: &str,
+) -> String {
+    let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    ask(penstock, files, arguments, &request)
+}
+
+/// The same with a whole request.
+pub(crate) fn ask(
+    penstock: &Penstock,
+    files: &Certificates,
+    arguments: &[&str],
+    request: &str,
+) -> String {
     let address = penstock.address("web").to_string();
     let mut child = Command::new("openssl")
         .args(["s_client", "-connect", &address, "-CAfile", &files.path("ca.pem"), "-ign_eof"])
@@ -22,7 +38,6 @@ fn openssl(penstock: &Penstock, files: &Certificates, arguments: &[&str], host: 
         .stderr(Stdio::piped())
         .spawn()
         .expect("openssl starts");
-    let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
     // A refused handshake closes the pipe.
     let _ = child.stdin.take().expect("a pipe").write_all(request.as_bytes());
     let output = child.wait_with_output().expect("openssl runs");
@@ -32,7 +47,7 @@ fn openssl(penstock: &Penstock, files: &Certificates, arguments: &[&str], host: 
 }
 
 #[track_caller]
-fn has(text: &str, expected: &[&str]) {
+pub(crate) fn has(text: &str, expected: &[&str]) {
     for one in expected {
         assert!(text.contains(one), "{one:?} is not in:\n{text}");
     }

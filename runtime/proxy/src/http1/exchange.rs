@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use penstock_config::{Action, ClusterId, Forward};
 use penstock_env::{Env, Time, Timer, TimerExt};
-use penstock_tls::Facts;
+use penstock_tls::{Facts, Identity};
 use penstock_wire::http1::Method;
 
 use super::Scratch;
@@ -15,7 +15,7 @@ use super::deadlines::{Deadlines, Wait};
 use super::filtered::{Filtered, Heads, Source, Way};
 use super::head::Arrival;
 use super::record::Record;
-use super::{edit, respond, target, upload};
+use super::{edit, identity, respond, target, upload};
 use crate::downstream::{Downstream, Rest};
 use crate::failure::Cause;
 use crate::route::{Route, RouteTable};
@@ -78,13 +78,16 @@ impl<E: Env> Exchange<'_, E> {
         {
             return respond::fail(self, scratch, Cause::Misdirected).await;
         }
+        if let Err(cause) = identity::establish(self, &mut scratch.request) {
+            return respond::fail(self, scratch, cause).await;
+        }
         let plan = Rc::clone(self.plan);
         let routes = &plan.snapshot.listeners[self.down.listener()].routes;
         let path = match target::path_to_match(routes, &scratch.request, &mut scratch.path) {
             Ok(path) => path,
             Err(cause) => return respond::fail(self, scratch, cause).await,
         };
-        let route = routes.find(&scratch.request, path);
+        let route = routes.find(&scratch.request, path, self.client());
         self.record.route = route.map(|route| route.index);
         let links = routes.filters_of(route);
         if links.is_empty() {
@@ -126,7 +129,7 @@ impl<E: Env> Exchange<'_, E> {
             Ok(path) => path,
             Err(cause) => return respond::fail(self, scratch, cause).await,
         };
-        let route = routes.find(&scratch.request, path);
+        let route = routes.find(&scratch.request, path, self.client());
         self.record.route = route.map(|route| route.index);
         filtered.route.set(self.record.route);
         let passes = wants && !bare;
@@ -235,6 +238,11 @@ impl<E: Env> Exchange<'_, E> {
             here
         });
         chosen.unwrap_or(&shares[0]).cluster
+    }
+
+    /// Who asks, if a certificate was verified.
+    fn client(&self) -> Option<&Identity> {
+        self.down.secure().and_then(|facts| facts.client.as_deref())
     }
 
     /// RFC 9110 §7.4: whether the request is for another host than the connection was opened for.

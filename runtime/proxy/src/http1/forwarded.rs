@@ -167,7 +167,8 @@ pub(crate) fn source(trusted: &[Cidr], peer: IpAddr, request: &RequestHead) -> I
     source
 }
 
-fn is_trusted(trusted: &[Cidr], address: IpAddr) -> bool {
+/// Whether the config trusts this peer.
+pub(crate) fn is_trusted(trusted: &[Cidr], address: IpAddr) -> bool {
     trusted.iter().any(|net| net.contains(address))
 }
 

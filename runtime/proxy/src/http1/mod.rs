@@ -18,6 +18,7 @@ mod fieldmap;
 mod filtered;
 mod forwarded;
 pub(crate) mod head;
+mod identity;
 mod places;
 mod record;
 pub(crate) mod respond;

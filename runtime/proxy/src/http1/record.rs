@@ -5,7 +5,7 @@ use std::time::Duration;
 use penstock_balance::EndpointId;
 use penstock_config::ClusterId;
 use penstock_env::{Env, Time, Unix};
-use penstock_telemetry::access::{AccessRecord, Peer, Phases};
+use penstock_telemetry::access::{AccessRecord, Peer, Phases, Text, Tls};
 use penstock_wire::http1::Known;
 
 use super::Scratch;
@@ -126,6 +126,10 @@ impl<E: Env> Exchange<'_, E> {
             fields.value_of_known(Known::UserAgent).unwrap_or_default(),
             fields.value_of_known(Known::Referer).unwrap_or_default(),
         ]);
+        if let Some(facts) = self.down.secure() {
+            entry.tls = Some(Tls { suite: facts.suite.index(), resumed: facts.resumed });
+            entry.put(Text::Sni, facts.server_name.as_deref().unwrap_or_default().as_bytes());
+        }
     }
 }
 

@@ -160,19 +160,23 @@ fn connection(name: &[u8], secure: Option<&Secured>, out: &mut Vec<u8>) -> bool 
             out.push(u8::from(client.is_some()));
             true
         }
-        b"tls_version" => string(secure.map(|secure| secure.version), out),
+        b"tls_version" => string(secure.map(|secure| secure.suite.version()), out),
         b"requested_server_name" => {
             string(secure.and_then(|secure| secure.server_name.as_deref()), out)
         }
         b"subject_peer_certificate" => string(client.map(|client| &*client.subject), out),
-        b"dns_san_peer_certificate" => string(client.and_then(|client| client.dns.as_deref()), out),
-        b"uri_san_peer_certificate" => string(client.and_then(|client| client.uri.as_deref()), out),
+        b"dns_san_peer_certificate" => string(client.and_then(|client| first(&client.dns)), out),
+        b"uri_san_peer_certificate" => string(client.and_then(|client| first(&client.uris)), out),
         b"sha256_peer_certificate_digest" => {
             let digest = client.map(|client| client.fingerprint.to_string());
             string(digest.as_deref(), out)
         }
         _ => false,
     }
+}
+
+fn first(names: &[Box<str>]) -> Option<&str> {
+    names.first().map(|name| &**name)
 }
 
 fn text(value: Option<&[u8]>, out: &mut Vec<u8>) -> bool {
@@ -196,4 +200,32 @@ fn address(name: &[u8], address: Option<&Address>, out: &mut Vec<u8>) -> bool {
 /// The trailers, if any came.
 pub(crate) fn trailers(fields: &mut Fields) -> Option<TrailerMap<'_>> {
     (fields.count() > 0).then_some(TrailerMap(fields))
+}
+
+#[cfg(test)]
+mod tests {
+    use penstock_tls::Suite;
+
+    use super::{Secured, connection};
+
+    #[test]
+    fn what_a_connection_does_not_have_is_no_property() {
+        let facts = Secured {
+            suite: Suite::default(),
+            server_name: Some("a.example".into()),
+            protocol: None,
+            resumed: false,
+            client: None,
+        };
+        let get = |name: &[u8], secure: Option<&Secured>| {
+            let mut out = Vec::new();
+            connection(name, secure, &mut out).then_some(out)
+        };
+        assert_eq!(get(b"mtls", None), Some(vec![0]));
+        assert_eq!(get(b"tls_version", None), None);
+        assert_eq!(get(b"mtls", Some(&facts)), Some(vec![0]));
+        assert_eq!(get(b"requested_server_name", Some(&facts)), Some(b"a.example".to_vec()));
+        assert_eq!(get(b"subject_peer_certificate", Some(&facts)), None);
+        assert_eq!(get(b"sha256_peer_certificate_digest", Some(&facts)), None);
+    }
 }

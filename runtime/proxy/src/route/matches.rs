@@ -1,6 +1,7 @@
 //! Whether a request is one of a route's.
 
-use penstock_config::HostPattern;
+use penstock_config::{ClientAttribute, HostPattern, TextMatch};
+use penstock_tls::Identity;
 use penstock_wire::http1::RequestHead;
 
 use super::Route;
@@ -18,6 +19,7 @@ impl Route {
             && route.methods.is_empty()
             && route.headers.is_empty()
             && route.query.is_empty()
+            && route.client.is_empty()
     }
 
     /// Whether requests for `host` can be this route's.
@@ -34,13 +36,20 @@ impl Route {
     }
 
     /// Whether every condition holds.
-    pub(super) fn takes(&self, host: &str, request: &RequestHead, path: Path<'_>) -> bool {
+    pub(super) fn takes(
+        &self,
+        host: &str,
+        request: &RequestHead,
+        path: Path<'_>,
+        client: Option<&Identity>,
+    ) -> bool {
         let route = &self.config;
         self.takes_host(host)
             && (route.paths.is_empty() || self.takes_path(path))
             && (route.methods.is_empty() || self.takes_method(request))
             && self.takes_headers(request)
             && self.takes_query(request)
+            && self.takes_client(client)
     }
 
     fn takes_path(&self, path: Path<'_>) -> bool {
@@ -69,6 +78,13 @@ impl Route {
         })
     }
 
+    fn takes_client(&self, client: Option<&Identity>) -> bool {
+        self.config.client.iter().all(|(attribute, wanted)| match client {
+            None => wanted.matches(None),
+            Some(client) => says(client, *attribute, wanted),
+        })
+    }
+
     fn takes_query(&self, request: &RequestHead) -> bool {
         if self.config.query.is_empty() {
             return true;
@@ -81,6 +97,23 @@ impl Route {
                 Some(_) => values.any(|(_, value)| wanted.matches(Some(&value))),
             }
         })
+    }
+}
+
+/// Whether a certificate says what is wanted; of several names, one has to.
+fn says(client: &Identity, attribute: ClientAttribute, wanted: &TextMatch) -> bool {
+    let one = |text: &str| wanted.matches(Some(text.as_bytes()));
+    let any = |names: &[Box<str>]| match names {
+        [] => wanted.matches(None),
+        names => names.iter().any(|name| one(name)),
+    };
+    match attribute {
+        ClientAttribute::Subject => one(&client.subject),
+        ClientAttribute::Issuer => one(&client.issuer),
+        ClientAttribute::Serial => one(&client.serial),
+        ClientAttribute::Dns => any(&client.dns),
+        ClientAttribute::Uri => any(&client.uris),
+        ClientAttribute::Sha256 => one(&client.fingerprint.to_string()),
     }
 }
 

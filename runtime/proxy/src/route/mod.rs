@@ -11,6 +11,7 @@ use penstock_config::{self as config, FilterUse};
 use penstock_env::{Map, MapSeed};
 use penstock_filter_host::{ChainLink, FilterSettings, chain_links};
 use penstock_telemetry::metrics::{Instance, Registry};
+use penstock_tls::Identity;
 use penstock_wire::http1::RequestHead;
 
 use crate::metrics::Schemas;
@@ -118,16 +119,27 @@ impl RouteTable {
         self.looks_at_paths && !self.first_takes_all
     }
 
-    /// The route that `request` takes; `path` is its normalised path.
+    /// The route that `request` takes; `path` is its normalised path, `client` who asks, if a
+    /// certificate was verified.
     #[inline]
-    pub fn find(&self, request: &RequestHead, path: Path<'_>) -> Option<&Route> {
+    pub fn find(
+        &self,
+        request: &RequestHead,
+        path: Path<'_>,
+        client: Option<&Identity>,
+    ) -> Option<&Route> {
         if self.first_takes_all {
             return self.routes.first();
         }
-        self.find_among(request, path)
+        self.find_among(request, path, client)
     }
 
-    fn find_among(&self, request: &RequestHead, path: Path<'_>) -> Option<&Route> {
+    fn find_among(
+        &self,
+        request: &RequestHead,
+        path: Path<'_>,
+        client: Option<&Identity>,
+    ) -> Option<&Route> {
         let host = request.host().and_then(|host| std::str::from_utf8(host).ok()).unwrap_or("");
         // RFC 3986 §3.2.2: hosts compare without regard to case; a last dot is the root's.
         let host = host.strip_suffix('.').unwrap_or(host);
@@ -138,7 +150,7 @@ impl RouteTable {
         };
         let candidates = candidates.unwrap_or(&self.other);
         let mut routes = candidates.iter().map(|&index| &self.routes[index as usize]);
-        routes.find(|route| route.takes(host, request, path))
+        routes.find(|route| route.takes(host, request, path, client))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use penstock_config::{Config, UncheckedFiles};
 use penstock_telemetry::metrics::{Registry, RegistryLimits};
+use penstock_tls::{Fingerprint, Identity};
 use penstock_wire::http1::{Lenient, Limits, Parsed, RequestHead, parse_request, path};
 
 use super::{Path, RouteTable};
@@ -44,7 +45,12 @@ to = "c"
 
 #[track_caller]
 fn check(request: &str, expected: Option<u32>) {
-    let config = Config::parse("test", CONFIG.as_bytes(), &UncheckedFiles).expect("a config");
+    check_of(CONFIG, request, None, expected);
+}
+
+#[track_caller]
+fn check_of(config: &str, request: &str, client: Option<&Identity>, expected: Option<u32>) {
+    let config = Config::parse("test", config.as_bytes(), &UncheckedFiles).expect("a config");
     let mut registry = Registry::new(1, RegistryLimits::default());
     let schemas = Schemas::declare(&mut registry);
     let table = RouteTable::build(&config.listeners[0], &[], &schemas, &mut registry);
@@ -52,7 +58,11 @@ fn check(request: &str, expected: Option<u32>) {
     let parsed = parse_request(request.as_bytes(), &Limits::default(), Lenient::NONE, &mut head);
     assert!(matches!(parsed, Ok(Parsed::Complete { .. })), "{parsed:?}");
     let path = path::normalise(head.path(), &mut scratch).expect("a normal form");
-    assert_eq!(table.find(&head, Path(path)).map(|route| route.index), expected, "{request}");
+    assert_eq!(
+        table.find(&head, Path(path), client).map(|route| route.index),
+        expected,
+        "{request}"
+    );
 }
 
 #[test]
@@ -89,4 +99,37 @@ fn headers_and_query_parameters_all_have_to_be_as_said() {
     check("GET /?debug&q=two+words HTTP/1.1\r\nHost: z\r\n\r\n", Some(3));
     check("GET /?q=two%20words&debug=0 HTTP/1.1\r\nHost: z\r\n\r\n", Some(3));
     check("GET /?q=two%20words HTTP/1.1\r\nHost: z\r\n\r\n", None);
+}
+
+#[test]
+fn a_client_is_matched_by_what_its_certificate_says() {
+    let ada = Identity {
+        subject: "CN=ada,O=Example".into(),
+        issuer: "CN=ca".into(),
+        serial: "0a".into(),
+        dns: ["x.example", "ada.example"].map(Into::into).into(),
+        uris: Box::default(),
+        fingerprint: Fingerprint([0xab; 32]),
+        told: Box::default(),
+    };
+    let check = |condition: &str, with: bool, without: bool| {
+        let config = format!(
+            "[cluster.c]\nendpoints = [\"127.0.0.1:1\"]\n[listener.l]\naddress = \":80\"\n\
+             tls = {{ cert = \"c\", key = \"k\", client_ca = \"a\" }}\n\
+             [[listener.l.route]]\nclient = {{ {condition} }}\nto = \"c\"\n"
+        );
+        let request = "GET / HTTP/1.1\r\nHost: z\r\n\r\n";
+        check_of(&config, request, Some(&ada), with.then_some(0));
+        check_of(&config, request, None, without.then_some(0));
+    };
+    check("subject = \"CN=ada*\"", true, false);
+    check("subject = \"CN=eve*\"", false, false);
+    check("dns = \"ada.example\", issuer = \"CN=ca\", serial = \"0a\"", true, false);
+    check("dns = \"ada.example\", issuer = \"CN=other\"", false, false);
+    check("uri = true", false, false);
+    check("uri = false", true, true);
+    check(&format!("sha256 = \"{}\"", "ab".repeat(32)), true, false);
+    // Any certificate, and none.
+    check("sha256 = true", true, false);
+    check("sha256 = false", false, true);
 }

@@ -101,7 +101,7 @@ async fn handshake<E: Env>(
         }
         Some(Ok(early)) => early,
     };
-    let facts = session.facts().ok_or(Cause::Internal)?;
+    let facts = session.facts(acceptor.tellings()).ok_or(Cause::Internal)?;
     let (block, ids) = (ready.metrics.shard(worker.shard()), &worker.schemas().listener);
     block.increment(ids.handshakes);
     if facts.resumed {

@@ -79,7 +79,7 @@ pub(crate) async fn connect<E: Env>(
     match shake(worker, &stream, &mut session, true).await {
         Ok(early) => {
             counters.increment(ids.handshakes);
-            if session.facts().is_some_and(|facts| facts.resumed) {
+            if session.facts(&[]).is_some_and(|facts| facts.resumed) {
                 counters.increment(ids.resumed);
             }
             Ok(worker.seal(stream, session, early))

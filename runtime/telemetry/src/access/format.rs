@@ -1,6 +1,6 @@
 //! The formats of a line, and the names behind a record's indexes.
 
-use super::record::AccessRecord;
+use super::record::{AccessRecord, Tls};
 use super::{json, text};
 
 /// How a record is written.
@@ -35,6 +35,8 @@ pub struct Names {
     pub clusters: Vec<String>,
     /// Causes.
     pub causes: &'static [&'static str],
+    /// Cipher suites: the version of TLS that each is of, and its name.
+    pub suites: &'static [(&'static str, &'static str)],
 }
 
 impl Names {
@@ -45,6 +47,7 @@ impl Names {
         routes: Vec::new(),
         clusters: Vec::new(),
         causes: &[],
+        suites: &[],
     };
 
     pub(super) fn listener(&self, record: &AccessRecord) -> &str {
@@ -65,6 +68,11 @@ impl Names {
 
     pub(super) fn cause(&self, record: &AccessRecord) -> Option<&str> {
         record.cause.map(|index| name(self.causes, usize::from(index)))
+    }
+
+    /// Version and cipher suite.
+    pub(super) fn tls(&self, tls: Tls) -> (&'static str, &'static str) {
+        self.suites.get(usize::from(tls.suite)).copied().unwrap_or(("?", "?"))
     }
 }
 

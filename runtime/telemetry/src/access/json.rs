@@ -4,7 +4,7 @@ use super::civil::Civil;
 use super::escape;
 use super::format::Names;
 use super::number::{self, decimal, two_digits};
-use super::record::{AccessRecord, Peer, Text};
+use super::record::{AccessRecord, Peer, Text, Tls};
 
 /// Appends the line.
 pub(super) fn write(record: &AccessRecord, names: &Names, out: &mut Vec<u8>) {
@@ -23,6 +23,9 @@ pub(super) fn write(record: &AccessRecord, names: &Names, out: &mut Vec<u8>) {
     text(out, b",\"path\":\"", record.text(Text::Path));
     text(out, b",\"user_agent\":\"", record.text(Text::UserAgent));
     text(out, b",\"referer\":\"", record.text(Text::Referer));
+    if let Some(agreed) = record.tls {
+        tls(record, agreed, names, out);
+    }
     let phases = &record.phases;
     number(out, b",\"status\":", record.status);
     number(out, b",\"attempts\":", record.attempts);
@@ -44,6 +47,18 @@ pub(super) fn write(record: &AccessRecord, names: &Names, out: &mut Vec<u8>) {
         cut(record, out);
     }
     out.extend_from_slice(b"}\n");
+}
+
+fn tls(record: &AccessRecord, agreed: Tls, names: &Names, out: &mut Vec<u8>) {
+    let (version, suite) = names.tls(agreed);
+    string(out, b",\"tls\":\"", version.as_bytes());
+    string(out, b",\"cipher\":\"", suite.as_bytes());
+    text(out, b",\"sni\":\"", record.text(Text::Sni));
+    out.extend_from_slice(if agreed.resumed {
+        b",\"resumed\":true"
+    } else {
+        b",\"resumed\":false"
+    });
 }
 
 /// RFC 3339 §5.6.

@@ -15,7 +15,7 @@ mod text;
 mod writer;
 
 pub use format::{Format, Names};
-pub use record::{AccessRecord, Peer, Phases, Protocol, TEXT_BYTES_MAX, Text};
+pub use record::{AccessRecord, Peer, Phases, Protocol, TEXT_BYTES_MAX, Text, Tls};
 pub use writer::{Target, WriteCounts, Writer};
 
 #[cfg(test)]

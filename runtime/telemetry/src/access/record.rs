@@ -45,6 +45,8 @@ pub struct AccessRecord {
     pub attempts: u8,
     /// What was spoken downstream.
     pub protocol: Protocol,
+    /// What its TLS handshake agreed on, if it had one.
+    pub tls: Option<Tls>,
     texts: Texts,
 }
 
@@ -128,6 +130,15 @@ impl Protocol {
     }
 }
 
+/// What a TLS handshake agreed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// Index of the cipher suite, which tells the version too.
+    pub suite: u8,
+    /// Whether an earlier session was resumed.
+    pub resumed: bool,
+}
+
 /// The texts of a record. Set them in the order of their worth: they share
 /// [`TEXT_BYTES_MAX`] bytes, and what does not fit is cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -142,11 +153,17 @@ pub enum Text {
     UserAgent,
     /// Where it comes from; at most 96 bytes.
     Referer,
+    /// The name that was asked for in a TLS handshake; at most 96 bytes.
+    Sni,
 }
 
 impl Text {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Text; 5] =
+    pub const ALL: [Text; 6] =
+        [Text::Method, Text::Host, Text::Path, Text::UserAgent, Text::Referer, Text::Sni];
+
+    /// Those of every request.
+    pub const OF_REQUEST: [Text; 5] =
         [Text::Method, Text::Host, Text::Path, Text::UserAgent, Text::Referer];
 
     /// Its name in a log.
@@ -157,6 +174,7 @@ impl Text {
             Text::Path => "path",
             Text::UserAgent => "user_agent",
             Text::Referer => "referer",
+            Text::Sni => "sni",
         }
     }
 
@@ -164,7 +182,7 @@ impl Text {
         match self {
             Text::Method => 16,
             Text::Path => 208,
-            Text::Host | Text::UserAgent | Text::Referer => 96,
+            Text::Host | Text::UserAgent | Text::Referer | Text::Sni => 96,
         }
     }
 }
@@ -201,6 +219,7 @@ impl AccessRecord {
             status: 0,
             attempts: 0,
             protocol: Protocol::Tcp,
+            tls: None,
             texts: Texts {
                 spans: [(0, 0); Text::ALL.len()],
                 used: 0,
@@ -233,6 +252,7 @@ impl AccessRecord {
             status,
             attempts,
             protocol,
+            tls,
             texts: Texts { spans, used, cut, bytes: _ },
         } = self;
         *began = start;
@@ -243,6 +263,7 @@ impl AccessRecord {
         (*snapshot, *listener) = (0, 0);
         (*service, *route, *cluster, *cause) = (None, None, None, None);
         (*status, *attempts, *protocol) = (0, 0, Protocol::Tcp);
+        *tls = None;
         *spans = [(0, 0); Text::ALL.len()];
         (*used, *cut) = (0, 0);
     }
@@ -261,14 +282,14 @@ impl AccessRecord {
         texts.cut = if len < bytes.len() { texts.cut | bit } else { texts.cut & !bit };
     }
 
-    /// Keeps these as all the texts of the record, in the order of [`Text::ALL`].
+    /// Keeps these as the texts of a record that has none, in the order of [`Text::OF_REQUEST`].
     ///
     /// It reads nothing of the record: in a ring that is larger than the cache, a load that has to
     /// wait for its line costs more than all that is stored.
     #[inline]
-    pub fn put_all(&mut self, values: [&[u8]; Text::ALL.len()]) {
+    pub fn put_all(&mut self, values: [&[u8]; Text::OF_REQUEST.len()]) {
         let (mut used, mut cut) = (0, 0);
-        for (text, bytes) in Text::ALL.into_iter().zip(values) {
+        for (text, bytes) in Text::OF_REQUEST.into_iter().zip(values) {
             let len = bytes.len().min(text.bytes_max()).min(TEXT_BYTES_MAX - used);
             self.texts.bytes[used..used + len].copy_from_slice(&bytes[..len]);
             self.texts.spans[text as usize] = (used as u16, len as u16);

@@ -9,7 +9,7 @@ use penstock_env::{Rng, Unix};
 use super::civil::Civil;
 use super::writer::append;
 use super::{
-    AccessRecord, Format, Names, Peer, Phases, Protocol, TEXT_BYTES_MAX, Target, Text, Writer,
+    AccessRecord, Format, Names, Peer, Phases, Protocol, TEXT_BYTES_MAX, Target, Text, Tls, Writer,
 };
 use super::{escape, number};
 
@@ -20,6 +20,7 @@ fn names() -> Names {
         routes: vec!["api".into()],
         clusters: vec!["app".into()],
         causes: &["no-route", "connect-timeout"],
+        suites: &[("TLSv1.3", "TLS_AES_256_GCM_SHA384")],
     }
 }
 
@@ -67,6 +68,24 @@ fn a_record_is_written_in_both_formats() {
          host=example.com listener=web route=api cluster=app cause=connect-timeout \
          endpoint=[2001:db8::1]:80 attempts=2 time=1.500007 \
          trace=abababababababababababababababab",
+    );
+    let mut sealed = sample();
+    sealed.tls = Some(Tls { suite: 0, resumed: true });
+    sealed.put(Text::Sni, b"a.example");
+    let ends_in = |format: Format, expected: &str| {
+        let mut out = Vec::new();
+        format.write(&sealed, &names(), &mut out);
+        let line = String::from_utf8(out).unwrap();
+        assert!(line.contains(expected), "{line}");
+    };
+    ends_in(
+        Format::Json,
+        "\"path\":\"/a?b=c\",\"tls\":\"TLSv1.3\",\"cipher\":\"TLS_AES_256_GCM_SHA384\",\
+         \"sni\":\"a.example\",\"resumed\":true,\"status\":504",
+    );
+    ends_in(
+        Format::Text,
+        "abab tls=TLSv1.3 cipher=TLS_AES_256_GCM_SHA384 sni=a.example resumed=yes\n",
     );
     let mut late = sample();
     // 12000-01-01T00:00:00Z: 10,030 years of 365.2425 days.
@@ -256,11 +275,11 @@ fn texts_put_at_once_are_kept_as_one_by_one() {
     let mut at_once = sample();
     for _ in 0..2_000 {
         let mut one_by_one = AccessRecord::new(Unix { us: 0 });
-        let values = Text::ALL.map(|_| {
+        let values = Text::OF_REQUEST.map(|_| {
             let len = rng.below(250) as usize;
             (0..len).map(|_| rng.next_u64() as u8).collect::<Vec<u8>>()
         });
-        for (text, value) in Text::ALL.into_iter().zip(&values) {
+        for (text, value) in Text::OF_REQUEST.into_iter().zip(&values) {
             one_by_one.put(text, value);
         }
         at_once.put_all(values.each_ref().map(Vec::as_slice));

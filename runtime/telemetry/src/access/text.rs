@@ -4,7 +4,7 @@ use super::civil::Civil;
 use super::escape;
 use super::format::Names;
 use super::number::{self, decimal, two_digits};
-use super::record::{AccessRecord, Peer, Text};
+use super::record::{AccessRecord, Peer, Text, Tls};
 
 /// Appends the line.
 pub(super) fn write(record: &AccessRecord, names: &Names, out: &mut Vec<u8>) {
@@ -48,7 +48,19 @@ pub(super) fn write(record: &AccessRecord, names: &Names, out: &mut Vec<u8>) {
     } else {
         number::hex(out, &record.trace_id);
     }
+    if let Some(agreed) = record.tls {
+        tls(record, agreed, names, out);
+    }
     out.push(b'\n');
+}
+
+/// At the end of the line, and only of those that came over TLS.
+fn tls(record: &AccessRecord, agreed: Tls, names: &Names, out: &mut Vec<u8>) {
+    let (version, suite) = names.tls(agreed);
+    field(out, b" tls=", version.as_bytes());
+    field(out, b" cipher=", suite.as_bytes());
+    field(out, b" sni=", record.text(Text::Sni));
+    out.extend_from_slice(if agreed.resumed { b" resumed=yes" } else { b" resumed=no" });
 }
 
 /// What lies between the address and the request line: two fields that nobody fills, and when.

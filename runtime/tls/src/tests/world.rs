@@ -11,8 +11,8 @@ use rustls::time_provider::TimeProvider;
 
 use crate::{
     Acceptor, AcceptorSettings, Authorities, Certificate, ClientCertificates, Connector,
-    ConnectorSettings, Facts, Pin, Received, Session, SessionError, Tickets, UnknownName, Verify,
-    Versions,
+    ConnectorSettings, Facts, Pin, Received, Session, SessionError, Telling, Tickets, UnknownName,
+    Verify, Versions,
 };
 
 /// 2026-01-01T00:00:00Z.
@@ -106,6 +106,7 @@ impl Setup {
             unknown_name: self.unknown_name,
             versions: self.versions,
             clients: self.clients.clone(),
+            tellings: vec![Telling::ClientCert, Telling::XForwardedClientCert],
             tickets: self.tickets.clone(),
             protocols: vec![b"http/1.1".to_vec()],
             clock: Arc::new(Fixed),
@@ -172,7 +173,7 @@ impl Pair {
 
     /// What the server says of the connection.
     pub(super) fn facts(&self) -> Facts {
-        self.server.facts().unwrap()
+        self.server.facts(&[Telling::ClientCert]).unwrap()
     }
 
     /// Sends `plain` to the server in pieces of at most `piece` bytes; what it reads.

@@ -5,7 +5,7 @@
 
 use super::error::EditError;
 use super::field::{Field, REMOVED, Span};
-use super::known::Known;
+use super::known::{Known, KnownSet};
 use super::limits::FIELDS_CEILING;
 use super::token;
 
@@ -59,6 +59,11 @@ impl Fields {
     pub fn value_of_known(&self, known: Known) -> Option<&[u8]> {
         let field = self.list.iter().find(|field| field.known == known && field.is_live())?;
         Some(field.value.of(&self.bytes))
+    }
+
+    /// Whether a live field is among `set`.
+    pub fn has_any(&self, set: KnownSet) -> bool {
+        self.list.iter().any(|field| set.contains(field.known) && field.is_live())
     }
 
     /// The values of all live fields called `name`, in order.

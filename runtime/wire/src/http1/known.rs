@@ -13,6 +13,8 @@ pub enum Known {
     AltSvc,
     Authorization,
     CacheControl,
+    ClientCert,
+    ClientCertChain,
     Connection,
     ContentEncoding,
     ContentLength,
@@ -42,6 +44,7 @@ pub enum Known {
     Upgrade,
     UserAgent,
     Via,
+    XForwardedClientCert,
     XForwardedFor,
     XForwardedHost,
     XForwardedProto,
@@ -67,7 +70,11 @@ impl Known {
             10 => Known::of_ten(name),
             11 => row(
                 name,
-                &[(b"retry-after", Known::RetryAfter), (b"traceparent", Known::Traceparent)],
+                &[
+                    (b"retry-after", Known::RetryAfter),
+                    (b"traceparent", Known::Traceparent),
+                    (b"client-cert", Known::ClientCert),
+                ],
             ),
             12 => Known::of_twelve(name),
             13 => Known::of_thirteen(name),
@@ -85,8 +92,10 @@ impl Known {
                 &[
                     (b"transfer-encoding", Known::TransferEncoding),
                     (b"x-forwarded-proto", Known::XForwardedProto),
+                    (b"client-cert-chain", Known::ClientCertChain),
                 ],
             ),
+            23 => row(name, &[(b"x-forwarded-client-cert", Known::XForwardedClientCert)]),
             _ => Known::Other,
         }
     }
@@ -239,6 +248,8 @@ const FORBIDDEN_IN_TRAILERS: KnownSet = HOP_BY_HOP
     .with(Known::Age)
     .with(Known::Authorization)
     .with(Known::CacheControl)
+    .with(Known::ClientCert)
+    .with(Known::ClientCertChain)
     .with(Known::ContentEncoding)
     .with(Known::ContentLength)
     .with(Known::ContentRange)
@@ -256,6 +267,7 @@ const FORBIDDEN_IN_TRAILERS: KnownSet = HOP_BY_HOP
     .with(Known::SetCookie)
     .with(Known::Trailer)
     .with(Known::Via)
+    .with(Known::XForwardedClientCert)
     .with(Known::XForwardedFor)
     .with(Known::XForwardedHost)
     .with(Known::XForwardedProto);
