@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cert::Cert;
 use crate::filter::FilterArgs;
+use crate::l4;
 
 /// A load-balancer appliance: layer 7 on io_uring shards, extended by WASM filters.
 #[derive(Parser)]
@@ -34,6 +35,12 @@ pub(crate) enum Verb {
     Status(Status),
     /// Have a running Penstock read its config again.
     Reload(Ask),
+    /// On a backend of a `dsr` VIP, in place of a tunnel device: take packets of appliances out of
+    /// their encapsulation. The VIP has to be on the loopback.
+    Decap(l4::Decap),
+    /// Layer 4 in the kernel.
+    #[command(subcommand)]
+    L4(l4::Verb),
     /// Look at certificates, and make some to try things with.
     #[command(subcommand)]
     Cert(Cert),

@@ -13,6 +13,7 @@ mod config_show;
 mod cpus;
 mod demo;
 mod filter;
+mod l4;
 mod log;
 mod run;
 mod service;
@@ -53,6 +54,8 @@ fn main() -> ExitCode {
         Verb::Demo(demo) => demo::run(&demo),
         Verb::Status(status) => status::run(&status),
         Verb::Reload(reload) => status::reload(&reload),
+        Verb::Decap(decap) => l4::decap(&decap),
+        Verb::L4(verb) => l4::run(&verb),
         Verb::Cert(verb) => cert::run(&verb),
         Verb::Filter(filter) => return filter::run(filter),
         Verb::Version => {

@@ -11,6 +11,8 @@ use std::fs;
 pub enum Capability {
     /// To attach to interfaces, to make a TUN device.
     NetAdmin = 12,
+    /// To receive encapsulated packets (raw sockets).
+    NetRaw = 13,
     /// To load a program that reads packets at offsets that it has calculated: against
     /// speculative execution (Spectre v1) the verifier refuses that to all others.
     Perfmon = 38,
@@ -27,8 +29,9 @@ impl Capability {
     }
 
     fn is_in(self, set: u64) -> bool {
-        // Before Linux 5.8 there were only the others; CAP_SYS_ADMIN still stands for the new.
-        let admin = self != Capability::NetAdmin && set & 1 << SYS_ADMIN != 0;
+        // Before Linux 5.8 there were only the net's; CAP_SYS_ADMIN still stands for the new.
+        let is_new = matches!(self, Capability::Bpf | Capability::Perfmon);
+        let admin = is_new && set & 1 << SYS_ADMIN != 0;
         admin || set & 1 << self as u32 != 0
     }
 }
@@ -37,6 +40,7 @@ impl fmt::Display for Capability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Capability::NetAdmin => "CAP_NET_ADMIN",
+            Capability::NetRaw => "CAP_NET_RAW",
             Capability::Perfmon => "CAP_PERFMON",
             Capability::Bpf => "CAP_BPF",
         })

@@ -11,6 +11,26 @@ pub enum XdpError {
     /// A capability is missing.
     #[error("{0} is missing: the XDP datapath needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN")]
     Capability(Capability),
+    /// A capability is missing for taking packets out of their encapsulation.
+    #[error("{0} is missing: decapsulation needs CAP_NET_ADMIN and CAP_NET_RAW")]
+    DecapCapability(Capability),
+    /// What comes out of the TUN device would be dropped.
+    #[error(
+        "net.ipv4.conf.all.rp_filter is 1: the kernel drops packets that come by another way than \
+         their answers go; set it to 0 or 2"
+    )]
+    ReversePathFilter,
+    /// A TUN device could not be made.
+    #[error("TUN device {name}: {error}")]
+    Tun {
+        /// Its name.
+        name: String,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// A socket that encapsulated packets arrive at failed.
+    #[error("a socket for encapsulated packets: {0}")]
+    Socket(io::Error),
     /// There is no such interface.
     #[error("there is no interface {0}")]
     NoInterface(String),

@@ -1,4 +1,5 @@
-//! Layer 4 in the kernel: loads the XDP program, keeps its maps, detaches it without a trace.
+//! Layer 4 in the kernel: loads the XDP program, keeps its maps, detaches it without a trace. And
+//! the backend's side of it.
 //!
 //! What happens to a packet is `penstock-l4`'s, compiled into the program (`ebpf/`, a workspace
 //! of its own; the object is committed). What the maps say is decided by who fills them: this
@@ -8,6 +9,7 @@
 
 mod capability;
 mod clock;
+mod decap;
 mod error;
 mod fill;
 mod interface;
@@ -16,9 +18,11 @@ mod link;
 mod object;
 mod pins;
 mod tables;
+mod tun;
 
 pub use capability::Capability;
 pub use clock::now;
+pub use decap::Decap;
 pub use error::XdpError;
 pub use fill::Fill;
 pub use interface::Interface;

@@ -1,0 +1,97 @@
+//! A TUN device: what is written to it comes out of it in the kernel, as packets that have arrived.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, IoSlice, Write};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use crate::XdpError;
+use crate::decap::Open;
+
+/// A TUN device of this namespace. It is gone when this is dropped.
+pub(crate) struct Tun {
+    file: File,
+    name: String,
+}
+
+impl Tun {
+    /// Makes a device of that name, up.
+    pub(crate) fn open(name: &str) -> Result<Self, XdpError> {
+        let failed = |error| XdpError::Tun { name: name.to_owned(), error };
+        let file =
+            OpenOptions::new().read(true).write(true).open("/dev/net/tun").map_err(failed)?;
+        let mut request = request(name).map_err(failed)?;
+        request.ifr_ifru.ifru_flags =
+            (libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR) as libc::c_short;
+        control(&file, TUNSETIFF, &mut request).map_err(failed)?;
+        let tun = Tun { file, name: name.to_owned() };
+        tun.raise().map_err(failed)?;
+        Ok(tun)
+    }
+
+    /// Hands a packet to the kernel, with what is open of its checksum.
+    pub(crate) fn put(&mut self, packet: &[u8], open: Option<Open>) -> io::Result<()> {
+        let mut header = [0; HEADER_BYTES];
+        if let Some(open) = open {
+            header[0] = NEEDS_CHECKSUM;
+            header[6..8].copy_from_slice(&open.start.to_ne_bytes());
+            header[8..10].copy_from_slice(&open.offset.to_ne_bytes());
+        }
+        // Both or none: the device takes one packet a call.
+        self.file.write_vectored(&[IoSlice::new(&header), IoSlice::new(packet)]).map(drop)
+    }
+
+    /// Its name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Like `ip link set up`.
+    fn raise(&self) -> io::Result<()> {
+        // SAFETY: a call on numbers.
+        let socket =
+            unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+        if socket < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the kernel has just given it to us, and nobody else knows of it.
+        let socket = unsafe { OwnedFd::from_raw_fd(socket) };
+        let mut request = request(&self.name)?;
+        control(&socket, libc::SIOCGIFFLAGS, &mut request)?;
+        // SAFETY: the call has filled in flags.
+        unsafe { request.ifr_ifru.ifru_flags |= libc::IFF_UP as libc::c_short };
+        control(&socket, libc::SIOCSIFFLAGS, &mut request)
+    }
+}
+
+/// A request about the device of that name (netdevice(7)).
+fn request(name: &str) -> io::Result<libc::ifreq> {
+    // SAFETY: numbers and unions of them; zeros are one of their values.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    // One byte has to be left for the end.
+    if name.is_empty() || name.len() >= request.ifr_name.len() || name.contains(['\0', '/']) {
+        return Err(io::Error::from(io::ErrorKind::InvalidInput));
+    }
+    for (place, byte) in request.ifr_name.iter_mut().zip(name.bytes()) {
+        *place = byte as libc::c_char;
+    }
+    Ok(request)
+}
+
+fn control(
+    file: &impl AsRawFd,
+    command: libc::c_ulong,
+    request: &mut libc::ifreq,
+) -> io::Result<()> {
+    // SAFETY: each command that is used reads and writes one `ifreq`.
+    match unsafe { libc::ioctl(file.as_raw_fd(), command as _, request as *mut libc::ifreq) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// `linux/if_tun.h`: `_IOW('T', 202, int)`.
+const TUNSETIFF: libc::c_ulong = 0x4004_54ca;
+/// `struct virtio_net_hdr` of `linux/virtio_net.h`: flags, kind and sizes of segments, then where a
+/// checksum begins and where it stands.
+const HEADER_BYTES: usize = 10;
+const NEEDS_CHECKSUM: u8 = 1;
