@@ -2,11 +2,14 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::Instant;
 
+use aya::programs::loaded_programs;
 use penstock_l4::Subject;
 use penstock_l4::testing::world;
 use penstock_xdp::{Capability, Fill, Interface, Kernel, Options, Start, XdpError, detach};
 
+use crate::harness::peers::PATIENCE;
 use crate::harness::{BpfFolder, Net, can_wire, fill, kernel_is_there, options};
 
 /// A namespace with a veth pair, `eth0` to be attached to.
@@ -100,10 +103,16 @@ fn detach_leaves_no_program_and_no_pin() {
     let (net, folder) = (wired(), BpfFolder::new());
     let options = folder.options();
     start(&net, &options, &["eth0"]).unwrap_or_else(|error| panic!("{error}"));
-    assert!(attached(&net, "eth0").is_some());
+    let program = attached(&net, "eth0").expect("the program outlives the process");
     detach(&options.root, &options.instance).unwrap_or_else(|error| panic!("{error}"));
     assert!(attached(&net, "eth0").is_none());
     assert_eq!(entries(&options.root), 0);
+    // The kernel forgets it, and with it its maps, when no processor runs it any more.
+    let began = Instant::now();
+    while loaded_programs().flatten().any(|one| one.id().to_string() == program) {
+        assert!(began.elapsed() < PATIENCE, "program {program} is still there");
+        std::thread::yield_now();
+    }
     // Once more, where nothing is.
     detach(&options.root, &options.instance).unwrap_or_else(|error| panic!("{error}"));
 }

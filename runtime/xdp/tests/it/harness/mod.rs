@@ -1,6 +1,8 @@
 //! What the tests stand on: a BPF file system of their own, namespaces, children that end.
 
 mod net;
+pub mod peers;
+pub mod site;
 
 use std::path::PathBuf;
 use std::process::{Command, Stdio};

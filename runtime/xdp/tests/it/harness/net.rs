@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::process::Command;
+use std::thread::JoinHandle;
 
 use rustix::fd::AsFd;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
@@ -72,20 +73,29 @@ impl Net {
         }
     }
 
-    /// Does something in a namespace, on a thread of its own.
+    /// Does something in a namespace, on a thread of its own, and waits for it.
     pub fn inside<T: Send + 'static>(
         &self,
         name: &str,
         work: impl FnOnce() -> T + Send + 'static,
     ) -> T {
+        let thread = self.begin(name, work);
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+
+    /// Begins something in a namespace.
+    pub fn begin<T: Send + 'static>(
+        &self,
+        name: &str,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> JoinHandle<T> {
         let path = format!("/run/netns/{}", self.full(name));
-        let thread = std::thread::spawn(move || {
+        std::thread::spawn(move || {
             let namespace = File::open(path).expect("the namespace was made");
             let kind = Some(LinkNameSpaceType::Network);
             move_into_link_name_space(namespace.as_fd(), kind).expect("root may enter it");
             work()
-        });
-        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     }
 }
 

@@ -1,0 +1,177 @@
+//! `dsr` with real sockets: encapsulated to backends, which answer the client directly.
+
+use std::io::Read;
+use std::net::{IpAddr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Barrier};
+use std::time::Duration;
+
+use penstock_l4::value::mode;
+use penstock_l4::{Cause, Subject, Tenure};
+use penstock_xdp::{Decap, Kernel};
+use rustix::net::{AddressFamily, SocketType, ipproto, socket};
+
+use crate::harness::peers::{PATIENCE, answer, ask, datagrams, echo, get, payload, put};
+use crate::harness::site::{BACKENDS, TUNNELS, VIPS, network, serve};
+use crate::harness::{BpfFolder, Net, can_wire, counted};
+
+/// Servers on the VIPs' own addresses, behind what takes packets out of their encapsulation. No
+/// help with the MSS.
+fn backends(net: &Net) {
+    for name in BACKENDS {
+        net.ip(name, "address add 10.9.0.10/32 dev lo");
+        net.ip(name, "address add fd00:9::a/128 dev lo nodad");
+        let from = TUNNELS.map(|address| address.parse::<IpAddr>().expect("it is an address"));
+        let decap = net.inside(name, move || Decap::open("penstock0", &from));
+        let mut decap = decap.unwrap_or_else(|error| panic!("{error}"));
+        // Ends with the process, as the servers do.
+        std::thread::spawn(move || decap.run());
+        answer(net, name, 80, &["10.9.0.10:53", "[fd00:9::a]:53"]);
+    }
+}
+
+fn counts(kernel: &Kernel, subject: Subject) -> penstock_l4::value::Counters {
+    let counters = kernel.read().counters(subject).unwrap_or_else(|error| panic!("{error}"));
+    counters.expect("there is one")
+}
+
+#[test]
+fn large_downloads_and_uploads_pass_in_both_families() {
+    if !can_wire() {
+        return;
+    }
+    let (net, folder) = (network(), BpfFolder::new());
+    backends(&net);
+    let kernel = serve(&net, &folder.options(), mode::DSR);
+    for (number, vip) in (1..).zip(VIPS) {
+        let told = |error| -> bool { panic!("{vip}: {error}; {}", counted(&kernel)) };
+        let small = net.inside("client", move || (0..20).map(|_| get(vip, 900)).collect());
+        let small: Vec<_> = small;
+        for whole in small {
+            assert!(whole.unwrap_or_else(told), "{vip}");
+        }
+        let whole = net.inside("client", move || get(vip, 20_000_000));
+        assert!(whole.unwrap_or_else(told), "{vip}");
+        let peer = net.inside("client", move || put(vip, 3_000_000));
+        let peer = peer.unwrap_or_else(|e| panic!("{vip}: {e}; {}", counted(&kernel)));
+        // Nothing is translated.
+        let client = if number == 1 { "10.1.0.2" } else { "fd00:1::2" };
+        assert_eq!(peer.as_deref(), Some(client), "{vip}");
+        let echoes = net.inside("client", move || {
+            (0..20).filter(|_| echo(&datagrams(vip), b"a question")).count()
+        });
+        assert_eq!(echoes, 20, "{vip}: {}", counted(&kernel));
+        // The upload began with segments that fill a frame: it went on because it was told so.
+        let vip = counts(&kernel, Subject::Vip(number));
+        assert!(vip.causes[Cause::TooBig as usize] > 0, "{}", counted(&kernel));
+        assert_eq!(vip.return_packets, 0);
+    }
+    for index in 0..4 {
+        assert!(counts(&kernel, Subject::Backend(index)).packets > 20, "{}", counted(&kernel));
+    }
+}
+
+#[test]
+fn a_syn_flood_ends_no_download_and_fills_no_more_than_its_table() {
+    if !can_wire() {
+        return;
+    }
+    let (net, folder) = (network(), BpfFolder::new());
+    backends(&net);
+    let mut options = folder.options();
+    options.sizes.new_flows_max = 16_384;
+    let kernel = serve(&net, &options, mode::DSR);
+    let (begun, ended) = (Arc::new(Barrier::new(21)), Arc::new(AtomicBool::new(false)));
+    let downloads: Vec<_> = (0..20)
+        .map(|number| {
+            let (begun, ended) = (begun.clone(), ended.clone());
+            net.begin("client", move || download(VIPS[number % 2], &begun, &ended))
+        })
+        .collect();
+    begun.wait();
+    let before = counts(&kernel, Subject::Vip(1)).packets;
+    let mut seed = 1;
+    let arrived = loop {
+        seed = net.inside("client", move || flood(seed, 5_000));
+        let arrived = counts(&kernel, Subject::Vip(1)).packets - before;
+        if arrived >= 200_000 {
+            break arrived;
+        }
+    };
+    ended.store(true, Ordering::Relaxed);
+    for download in downloads {
+        let whole = download.join().expect("it does not panic");
+        assert!(whole.unwrap_or_else(|e| panic!("{e}; {}", counted(&kernel))));
+    }
+    let new = kernel.read().flows(Tenure::New).count();
+    assert!(new <= 16_384, "{new} entries");
+    let proven = kernel.read().flows(Tenure::Proven).count();
+    assert!((20..=1_000).contains(&proven), "{proven} entries");
+    // And who comes now is served.
+    let whole = net.inside("client", || get(VIPS[0], 100_000));
+    assert!(whole.unwrap_or_else(|error| panic!("{error}; {}", counted(&kernel))));
+    println!(
+        "{arrived} packets to the VIP during 20 downloads: {new} new entries, {proven} proven"
+    );
+}
+
+/// Downloads slowly, and the second half only when the flood has ended.
+fn download(vip: &str, begun: &Barrier, ended: &AtomicBool) -> std::io::Result<bool> {
+    let length = 4_000_000;
+    let mut stream = ask(vip, format!("get {length}\n").as_bytes());
+    let mut bytes = vec![0; length];
+    // They all begin, or the others would wait for ever.
+    let first = stream.as_mut().map(|stream| stream.read_exact(&mut bytes[..100_000]));
+    let first = first.map_err(|error| std::io::Error::other(error.to_string()));
+    begun.wait();
+    first??;
+    let (mut stream, mut at) = (stream?, 100_000);
+    while at < length {
+        if !ended.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(5));
+            if at > length / 2 {
+                continue;
+            }
+        }
+        let end = length.min(at + 16_384);
+        stream.read_exact(&mut bytes[at..end])?;
+        at = end;
+    }
+    Ok(bytes == payload(length))
+}
+
+/// Sends SYNs to the first VIP from addresses that nobody has; gives the next seed.
+fn flood(seed: u64, packets: usize) -> u64 {
+    let socket = socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::RAW));
+    // Not UDP's, but sending is the same.
+    let socket = UdpSocket::from(socket.expect("root may have a raw socket"));
+    socket.set_write_timeout(Some(PATIENCE)).expect("it is not zero");
+    let mut seed = seed;
+    for _ in 0..packets {
+        // xorshift64 (Marsaglia 2003).
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        let [first, b, c, d, e, f, g, h] = seed.to_ne_bytes();
+        let mut packet = [0; 40];
+        // The kernel fills in the header's checksum and identification.
+        packet[..10].copy_from_slice(&[0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6]);
+        packet[12..20].copy_from_slice(&[20 + first % 80, b, c, d, 10, 9, 0, 10]);
+        packet[20..26].copy_from_slice(&[e | 4, f, 0, 80, g, h]);
+        packet[32..36].copy_from_slice(&[0x50, 2, 0xff, 0xff]);
+        let sum = tcp_sum(&packet);
+        packet[36..38].copy_from_slice(&sum);
+        // A queue that is full is what a flood meets.
+        let _ = socket.send_to(&packet, "10.9.0.10:0");
+    }
+    seed
+}
+
+/// The checksum of a TCP header behind an IPv4 header (RFC 9293 §3.1).
+fn tcp_sum(packet: &[u8; 40]) -> [u8; 2] {
+    let words =
+        packet[12..].chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
+    let sum = words.sum::<u32>() + 6 + 20;
+    let sum = (sum & 0xffff) + (sum >> 16);
+    (!((sum & 0xffff) + (sum >> 16)) as u16).to_be_bytes()
+}
