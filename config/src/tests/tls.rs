@@ -26,7 +26,8 @@ fn everything_is_written_back_as_it_was_read() {
         MINIMAL.replace(
             "to =",
             "tls = { cert = \"c.pem\", key = \"k.pem\", ocsp = \"o.der\", client_ca = \"ca.pem\", \
-             client_cert = \"optional\", client_fields = \"client-cert\", versions = \"1.3\", unknown_name = \"first\", \
+             client_cert = \"optional\", client_fields = \"client-cert\", \
+             versions = \"1.3\", unknown_name = \"first\", \
              session_ticket_key = \"t\" }\nto =",
         )
     );
