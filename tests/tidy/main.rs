@@ -70,6 +70,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("tokio", &["runtime/control", "runtime/admin", "runtime/proxy", "runtime/shard", "tests"]),
     ("axum", &["runtime/admin"]),
     ("hyper", &["runtime/control", "runtime/admin"]),
+    ("instant-acme", &["runtime/control"]),
     ("reqwest", &["runtime/control"]),
     ("tonic", &["runtime/control"]),
     ("etcd-client", &["runtime/control"]),
