@@ -25,6 +25,7 @@
 
 #![forbid(unsafe_code)]
 
+mod acme;
 mod action;
 mod balance;
 mod chain;
@@ -49,6 +50,7 @@ mod tests;
 mod tls;
 mod values;
 
+pub use acme::{Acme, AcmeChallenge};
 pub use action::{Action, FixedResponse, Forward, Redirect, Share, Template, TemplatePart};
 pub use balance::{Algorithm, Balance, HashKey};
 pub use chain::FilterUse;
@@ -84,4 +86,5 @@ pub use values::pin::KeyPin;
 pub use values::server_name::ServerName;
 pub use values::text::BadText;
 pub use values::units::{ByteSize, Ratio, Weight};
+pub use values::url::HttpsUrl;
 pub use values::vip::{ServicePort, Transport, VipAddress};

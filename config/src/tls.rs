@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::acme::{Acme, AcmeChallenge};
 use crate::client::ClientField;
 use crate::files::Content;
 use crate::grammar::reader::TableReader;
@@ -17,6 +18,8 @@ section! {
             /// What is presented: the first whose names fit what the downstream asks for.
             certificates: Certificates;
         }
+        /// A certificate that the appliance gets and renews itself.
+        acme: Option<Acme> = None;
         /// What is done with a name that no certificate is for.
         unknown_name: UnknownName = UnknownName::Refuse;
         /// The versions that are spoken.
@@ -47,7 +50,7 @@ section! {
     }
 }
 
-/// The certificates of a listener: never empty.
+/// The certificates of a listener that are files: never empty, unless one comes by ACME.
 ///
 /// Read from `certificates`, or from `cert`, `key` and `ocsp`, which are one.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,12 +80,19 @@ impl Group for Certificates {
             }
             (Some(_), ..) => table.contradict("certificates", "stands beside `cert` or `key`"),
             (None, Some(_), None, _) => table.missing("key", "a `cert` needs its `key`"),
-            (None, None, ..) => table.missing("cert", "neither `cert` nor `certificates` is set"),
+            (None, None, None, None) if table.peek("acme").is_some() => {
+                Some(Certificates(Vec::new()))
+            }
+            (None, None, ..) => {
+                table.missing("cert", "neither `cert` nor `certificates` nor `acme` is set")
+            }
         }
     }
 
     fn write(&self, out: &mut TableWriter<'_>) {
-        out.put("certificates", &self.0);
+        if !self.0.is_empty() {
+            out.put("certificates", &self.0);
+        }
     }
 
     fn describe(out: &mut TableSchema) {
@@ -163,6 +173,12 @@ fn check_listener(tls: &ListenerTls, table: &mut TableReader<'_, '_, '_>) -> Opt
     if table.peek("client_cert").is_some() && tls.client_ca.is_none() {
         return table.contradict("client_cert", "needs a `client_ca` to verify by");
     }
+    let proves = |acme: &Acme| acme.challenge == AcmeChallenge::TlsAlpn01;
+    let closed = tls.client_ca.is_some() && tls.client_cert == ClientCert::Required;
+    if closed && tls.acme.as_ref().is_some_and(proves) {
+        let problem = "\"tls-alpn-01\" can't pass a listener that requires client certificates";
+        return table.contradict("acme", problem);
+    }
     if !tls.client_fields.is_empty() && tls.client_ca.is_none() {
         return table.contradict("client_fields", "needs a `client_ca` to verify by");
     }
@@ -212,7 +228,8 @@ fn check_versions(versions: &[TlsVersion], table: &mut TableReader<'_, '_, '_>) 
     if repeated { table.contradict("versions", "names a version twice") } else { Some(()) }
 }
 
-fn check_file<'b>(
+/// A file of somebody else's format, with a finding at its key.
+pub(crate) fn check_file(
     path: &Path,
     key: &'static str,
     table: &mut TableReader<'_, '_, '_>,

@@ -152,7 +152,11 @@ pub(crate) fn parts(config: &Config) -> TlsParts {
         let name = tls.name.as_ref().map_or(HOST, |name| name.as_str());
         Some(CERTIFICATES.with(|all| all.get_or_init(make).connector(name)))
     });
-    TlsParts { listeners: listeners.collect(), clusters: clusters.collect() }
+    TlsParts {
+        listeners: listeners.collect(),
+        clusters: clusters.collect(),
+        proofs: Arc::default(),
+    }
 }
 
 /// Made once: what is the same over a reload stays the same.
@@ -186,6 +190,8 @@ fn make() -> Rc<Certificates> {
     let clock = Arc::new(Fixed);
     let acceptor = Acceptor::new(AcceptorSettings {
         certificates: vec![read.expect("a pair")],
+        awaits_more: false,
+        proofs: Vec::new(),
         unknown_name: UnknownName::First,
         versions: Versions::Both,
         clients: None,

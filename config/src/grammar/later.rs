@@ -33,7 +33,6 @@ pub(crate) const KEYS: &[(&str, &str, &str)] = &[
     ("cluster", "panic", "panic thresholds"),
     ("cluster", "slow_start", "slow start"),
     ("cluster", "sticky", "stickiness"),
-    ("tls", "acme", "certificates by ACME"),
     ("cluster", "zones", "zone awareness"),
     ("cluster", "proxy_protocol", "the PROXY protocol"),
     ("endpoint", "zone", "zone awareness"),

@@ -40,7 +40,7 @@ fn everything_is_written_back_as_it_was_read() {
 fn what_a_listener_presents_has_to_be_whole() {
     check_listener(
         "tls = {}",
-        &["2:7 missing listener.l.tls.cert: neither `cert` nor `certificates` is set"],
+        &["2:7 missing listener.l.tls.cert: neither `cert` nor `certificates` nor `acme` is set"],
     );
     check_listener(
         "tls = { cert = \"c\" }",
@@ -91,11 +91,6 @@ fn what_does_not_go_together_is_said() {
     listener(
         "versions = [\"1.1\"]",
         &["2:44 value listener.l.tls.versions[0]: not one of the allowed words ?\"1.2\""],
-    );
-    listener(
-        "acme = {}",
-        &["2:32 not-in-this-version listener.l.tls.acme: certificates by ACME: \
-           not in this version"],
     );
     check_cluster(
         "tls = { verify = \"pin\" }",
@@ -191,4 +186,49 @@ fn routes_match_clients_only_where_certificates_are_verified() {
         &["4:1 reference listener.l.route[0]: \
            `client` needs the listener's `tls.client_ca` to verify by"],
     );
+}
+
+#[test]
+fn acme_asks_for_names_that_can_be_had() {
+    let acme = |rest: &str, expected: &[&str]| {
+        check_listener(&format!("tls = {{ acme = {{ {rest} }} }}"), expected);
+    };
+    acme("names = \"a.example\"", &[]);
+    acme("names = [\"a.example\", \"b.example\"], contact = \"ops@example.com\"", &[]);
+    acme("", &["2:16 missing listener.l.tls.acme.names: this key has to be set"]);
+    acme(
+        "names = [\"a.example\", \"a.example\"]",
+        &["2:40 reference listener.l.tls.acme.names[1]: stands here twice"],
+    );
+    acme(
+        "names = \"192.0.2.1\"",
+        &["2:26 reference listener.l.tls.acme.names[0]: \
+           an authority signs names here, no addresses"],
+    );
+    acme(
+        "names = \"*.a.example\"",
+        &["2:26 value listener.l.tls.acme.names: neither a host name nor an IP address"],
+    );
+    acme(
+        "names = \"a.example\", contact = \"mailto:ops@example.com\"",
+        &["2:49 reference listener.l.tls.acme.contact: \
+           not an e-mail address such as \"ops@example.com\""],
+    );
+    acme(
+        "names = \"a.example\", directory = \"http://a/\"",
+        &["2:51 value listener.l.tls.acme.directory: a URL here begins with \"https://\""],
+    );
+    acme(
+        "names = \"a.example\", directory = \"https://../d\"",
+        &["2:51 value listener.l.tls.acme.directory: \
+           a URL has a host behind \"https://\", and no user"],
+    );
+    check_listener(
+        "tls = { acme = { names = \"a.example\", challenge = \"tls-alpn-01\" }, \
+         client_ca = \"x\" }",
+        &["2:16 reference listener.l.tls.acme: \
+           \"tls-alpn-01\" can't pass a listener that requires client certificates"],
+    );
+    check_listener("tls = { acme = { names = \"a.example\", challenge = \"tls-alpn-01\" } }", &[]);
+    check_listener("tls = { acme = { names = \"a.example\" }, client_ca = \"x\" }", &[]);
 }

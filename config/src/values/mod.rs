@@ -9,4 +9,5 @@ pub(crate) mod pin;
 pub(crate) mod server_name;
 pub(crate) mod text;
 pub(crate) mod units;
+pub(crate) mod url;
 pub(crate) mod vip;

@@ -10,6 +10,7 @@ use penstock_env::{Time, Unix};
 use penstock_tls::Certificate;
 use serde::Serialize;
 
+use crate::acme::certificate_path;
 use crate::{Control, DiskFiles, Refused};
 
 /// How often files are looked at, and tickets' keys.
@@ -59,13 +60,15 @@ impl Watch {
 }
 
 fn stamps(config: &Config, files: &DiskFiles) -> Vec<Stamp> {
-    let mut paths: Vec<&Path> = Vec::new();
-    for tls in config.listeners.iter().filter_map(|listener| listener.tls.as_ref()) {
+    let (mut paths, mut acme): (Vec<&Path>, Vec<PathBuf>) = (Vec::new(), Vec::new());
+    for listener in &config.listeners {
+        let Some(tls) = &listener.tls else { continue };
         for files in tls.certificates.iter() {
             paths.extend([&*files.cert, &*files.key]);
             paths.extend(files.ocsp.as_deref());
         }
         paths.extend(tls.client_ca.as_deref());
+        acme.extend(tls.acme.as_ref().map(|acme| certificate_path(acme, &listener.name)));
         paths.extend(tls.session_ticket_key.as_deref());
     }
     for tls in config.clusters.iter().filter_map(|cluster| cluster.tls.as_ref()) {
@@ -77,7 +80,7 @@ fn stamps(config: &Config, files: &DiskFiles) -> Vec<Stamp> {
         let stamp = meta.map(|m| (m.mtime(), m.mtime_nsec(), m.size(), m.ino()));
         (path, stamp)
     };
-    paths.into_iter().map(stamp).collect()
+    paths.into_iter().chain(acme.iter().map(PathBuf::as_path)).map(stamp).collect()
 }
 
 impl Control {
@@ -136,7 +139,7 @@ impl Control {
     }
 
     /// Whether there was anything new.
-    fn renew_certificates(&mut self, config: &Arc<Config>) -> Result<bool, Refused> {
+    pub(crate) fn renew_certificates(&mut self, config: &Arc<Config>) -> Result<bool, Refused> {
         let loaded = self.tls.load(config, &self.files, self.unix(), true)?;
         self.watch.refused = None;
         if loaded.is_in_force(&self.snapshot) {

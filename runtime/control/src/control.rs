@@ -13,6 +13,7 @@ use penstock_proxy::{Capacity, Schemas, Snapshot, SnapshotError};
 use penstock_telemetry::metrics::{Registry, RegistryLimits};
 use thiserror::Error;
 
+use crate::acme::Acme;
 use crate::certs::Watch;
 use crate::clock::Clock;
 use crate::ending::Ending;
@@ -69,6 +70,7 @@ pub struct Control {
     pub(crate) loader: Loader,
     pub(crate) tls: TlsLoader,
     pub(crate) watch: Watch,
+    pub(crate) acme: Acme,
     pub(crate) shards: Box<dyn Shards>,
     pub(crate) alarm: Alarm,
     pub(crate) reloads: Reloads,
@@ -172,6 +174,7 @@ impl Boot {
             loader,
             tls,
             watch,
+            acme: Acme::new(clock.started().us),
             shards,
             alarm,
             reloads: Reloads::new(config),

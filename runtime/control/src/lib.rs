@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "the control side lives in real time")]
 
+mod acme;
 mod certs;
 mod clock;
 mod control;
@@ -25,6 +26,7 @@ mod thread;
 mod tls;
 mod views;
 
+pub use acme::{AcmeState, AcmeView, AcmeViewState};
 pub use certs::CertificateView;
 pub use control::{Boot, BootError, Control};
 pub use ending::{Ending, Outcome};

@@ -189,6 +189,7 @@ impl Control {
         self.shards.apply(&next)?;
         self.tls.keep(tls);
         self.snapshot = next;
+        self.acme.look();
         Ok(())
     }
 

@@ -5,7 +5,7 @@ use penstock_filter_host::abi::MetricType;
 use penstock_filter_host::metrics::Histogram;
 use penstock_telemetry::metrics::Scrape;
 
-use crate::{Control, process};
+use crate::{AcmeViewState, Control, process};
 
 impl Control {
     /// The text of `/metrics`, in Prometheus' format 0.0.4.
@@ -16,6 +16,7 @@ impl Control {
         self.scrape_shards(&mut scrape);
         self.scrape_endpoints(&mut scrape);
         self.scrape_certificates(&mut scrape);
+        self.scrape_acme(&mut scrape);
         self.scrape_filters(&mut scrape);
         self.scrape_log(&mut scrape);
         scrape.render()
@@ -108,6 +109,20 @@ impl Control {
         let refused = f64::from(u8::from(self.refused_certificates().is_some()));
         let help = "1 while changed certificate files are refused and the old ones stay.";
         scrape.gauge("penstock_certificates_refused", help, &[], refused);
+    }
+
+    fn scrape_acme(&self, scrape: &mut Scrape) {
+        for view in self.acme_views() {
+            let missing = f64::from(u8::from(view.acme.state == AcmeViewState::Missing));
+            let labels = [("block", view.block.as_str())];
+            let help = "1 while there is no certificate by ACME, and none is being ordered.";
+            scrape.gauge("penstock_acme_missing", help, &labels, missing);
+            for (result, count) in &view.acme.orders {
+                let labels = [labels[0], ("result", result)];
+                let help = "Orders of certificates by ACME, by how they ended.";
+                scrape.counter("penstock_acme_orders_total", help, &labels, *count);
+            }
+        }
     }
 
     fn scrape_filters(&self, scrape: &mut Scrape) {

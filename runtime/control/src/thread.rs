@@ -11,6 +11,7 @@ use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::Receiver;
 
+use crate::acme;
 use crate::control::Control;
 use crate::handle::{Handle, Question};
 use crate::{Gone, Outcome};
@@ -43,6 +44,7 @@ impl ControlThread {
         for companion in companions {
             runtime.spawn(companion(handle.clone()));
         }
+        runtime.spawn(acme::run(handle.clone()));
         let thread = thread::Builder::new().name("control".to_owned());
         let join = thread.spawn(move || run(&runtime, control, inbox, signals))?;
         Ok(ControlThread { handle, join })

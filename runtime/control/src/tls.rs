@@ -8,13 +8,15 @@ use penstock_config::{
     ListenerTls, Protocol, TlsVersion, VerifyEndpoint,
 };
 use penstock_env::Unix;
-use penstock_proxy::{Snapshot, TlsParts};
+use penstock_proxy::{HttpProof, Snapshot, TlsParts};
 use penstock_tls::{
     Acceptor, AcceptorSettings, Authorities, Certificate, ClientCertificates, Connector,
     ConnectorSettings, DefaultTimeProvider, Fingerprint, Pin, Telling, TicketSecrets, Tickets,
-    TlsError, UnknownName, Verify, Version, Versions,
+    TlsError, TlsProof, UnknownName, Verify, Version, Versions,
 };
 use thiserror::Error;
+
+use crate::acme::{Proof, ProofKind, certificate_path};
 
 /// The authorities of the system, as Debian, Red Hat and Alpine have them.
 const SYSTEM_AUTHORITIES: &[&str] = &[
@@ -41,6 +43,8 @@ pub struct BadTls {
 pub(crate) struct TlsLoader {
     listeners: Vec<Made<Acceptor>>,
     clusters: Vec<Made<Connector>>,
+    /// What shows authorities that hosts are ours.
+    pub(crate) proofs: Vec<Proof>,
     /// One key per set of secrets, kept over reloads.
     tickets: Vec<Arc<Tickets>>,
 }
@@ -82,6 +86,7 @@ impl Loaded {
                 };
                 snapshot.clusters.iter().any(same)
             })
+            && self.parts.proofs == snapshot.proofs
     }
 }
 
@@ -102,13 +107,14 @@ impl TlsLoader {
         let (mut listeners, mut clusters) = (Vec::new(), Vec::new());
         let mut known = self.tickets.clone();
         let mut used: Vec<Arc<Tickets>> = Vec::new();
-        let mut parts = TlsParts { listeners: Vec::new(), clusters: Vec::new() };
+        let proofs = self.http_proofs();
+        let mut parts = TlsParts { listeners: Vec::new(), clusters: Vec::new(), proofs };
         for listener in &config.listeners {
             parts.listeners.push(match &listener.tls {
                 None => None,
                 Some(tls) => {
                     let mut from = Reading::new(files, format!("listener.{}.tls", listener.name));
-                    let read = ListenerFiles::read(tls, &mut from)?;
+                    let read = ListenerFiles::read(tls, &listener.name, &mut from)?;
                     let tickets = tls.session_tickets.then(|| read.tickets(&mut known, seconds));
                     used.extend(tickets.clone());
                     let made = self.acceptor(listener, (tls, tickets), read, from, now, strict)?;
@@ -146,15 +152,33 @@ impl TlsLoader {
         }
     }
 
+    fn http_proofs(&self) -> Arc<[HttpProof]> {
+        let of_http = |proof: &Proof| match &proof.kind {
+            ProofKind::Http(proof) => Some(proof.clone()),
+            ProofKind::Tls(_) => None,
+        };
+        self.proofs.iter().filter_map(of_http).collect()
+    }
+
+    fn tls_proofs(&self, listener: &str) -> Vec<TlsProof> {
+        let of_tls = |proof: &Proof| match &proof.kind {
+            ProofKind::Tls(tls) if proof.listener == listener => Some(tls.clone()),
+            _ => None,
+        };
+        self.proofs.iter().filter_map(of_tls).collect()
+    }
+
     fn acceptor(
         &self,
         listener: &config::Listener,
         (tls, tickets): (&ListenerTls, Option<Arc<Tickets>>),
         read: ListenerFiles,
-        from: Reading<'_>,
+        mut from: Reading<'_>,
         now: Unix,
         strict: bool,
     ) -> Result<Made<Acceptor>, BadTls> {
+        let proofs = self.tls_proofs(&listener.name);
+        proofs.iter().for_each(|proof| from.read.extend(proof.fingerprint().0));
         let protocols = protocols_of(listener);
         let source = from.source(&(tls, &protocols));
         let old = self.listeners.iter().find(|made| made.key == from.key);
@@ -171,6 +195,8 @@ impl TlsLoader {
         }
         let settings = AcceptorSettings {
             certificates: read.certificates,
+            awaits_more: tls.acme.is_some(),
+            proofs,
             unknown_name: match tls.unknown_name {
                 config::UnknownName::Refuse => UnknownName::Refuse,
                 config::UnknownName::First => UnknownName::First,
@@ -250,9 +276,15 @@ impl ListenerFiles {
         tickets
     }
 
-    fn read(tls: &ListenerTls, from: &mut Reading<'_>) -> Result<ListenerFiles, BadTls> {
+    fn read(
+        tls: &ListenerTls,
+        listener: &str,
+        from: &mut Reading<'_>,
+    ) -> Result<ListenerFiles, BadTls> {
         let certificates = tls.certificates.iter().map(|files| from.certificate(files));
-        let certificates = certificates.collect::<Result<_, _>>()?;
+        let mut certificates = certificates.collect::<Result<Vec<_>, _>>()?;
+        let acme = tls.acme.as_ref().map(|acme| certificate_path(acme, listener));
+        certificates.extend(acme.and_then(|path| from.certificate_by_acme(&path)));
         let authorities = tls.client_ca.as_ref();
         let secrets = tls.session_ticket_key.as_ref();
         let audience = match authorities {
@@ -315,6 +347,19 @@ impl<'f> Reading<'f> {
         let ocsp = files.ocsp.as_ref().map(|path| self.bytes(path)).transpose()?;
         let read = Certificate::read(&cert, &key, ocsp.as_deref());
         read.map_err(|error| self.bad(&format!("{} ", files.cert.display()), &error))
+    }
+
+    /// What an order left on disk, if there was one; what can't be used is ordered anew.
+    fn certificate_by_acme(&mut self, path: &std::path::Path) -> Option<Certificate> {
+        let pem = self.files.read(path).ok()?;
+        self.read.extend_from_slice(&pem);
+        match Certificate::read(&pem, &pem, None) {
+            Ok(certificate) => Some(certificate),
+            Err(error) => {
+                tracing::error!("{}: {} {error}", self.key, path.display());
+                None
+            }
+        }
     }
 
     fn endpoint_authorities(&mut self, tls: &ClusterTls) -> Result<Authorities, BadTls> {

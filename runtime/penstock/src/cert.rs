@@ -84,8 +84,13 @@ fn list(arguments: &Ls) -> Result<(), Failed> {
     for view in views.as_array().into_iter().flatten() {
         let names = view["names"].as_array().into_iter().flatten().filter_map(Value::as_str);
         let names = names.collect::<Vec<_>>().join(" ");
-        let days = view["expires_in_seconds"].as_i64().unwrap_or_default().div_euclid(86_400);
         let block = view["block"].as_str().unwrap_or("?");
+        if let Some(acme) = view["acme"].as_object() {
+            let said = |key: &str| acme.get(key).and_then(Value::as_str).unwrap_or_default();
+            let _ = writeln!(out, "{block:<24} by ACME: {} {}", said("state"), said("detail"));
+            continue;
+        }
+        let days = view["expires_in_seconds"].as_i64().unwrap_or_default().div_euclid(86_400);
         // Writing to a String cannot fail.
         let _ = writeln!(out, "{block:<24} {days:>5} days left  {names}");
     }

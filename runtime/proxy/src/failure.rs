@@ -154,6 +154,8 @@ causes! {
     TlsNothingInCommon = "tls_nothing_in_common", Downstream, Close;
     /// The downstream asked for a name that no certificate of the listener is for.
     TlsUnknownName = "tls_unknown_name", Downstream, Close;
+    /// The listener's certificate is ordered by ACME and has not come yet.
+    TlsNoCertificate = "tls_no_certificate", Ours, Close;
     /// The downstream showed no certificate where one is required.
     TlsCertificateMissing = "tls_certificate_missing", Downstream, Close;
     /// The downstream's certificate is not accepted.

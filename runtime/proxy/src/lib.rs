@@ -29,5 +29,5 @@ pub use capacity::Capacity;
 pub use failure::Cause;
 pub use metrics::Schemas;
 pub use secure::{Secure, SecureChunk, SecureStream};
-pub use snapshot::{Entrance, Snapshot, SnapshotError, TlsParts, address_of};
+pub use snapshot::{Entrance, HttpProof, Snapshot, SnapshotError, TlsParts, address_of};
 pub use worker::{LogSink, Worker};

@@ -42,6 +42,8 @@ pub struct Snapshot {
     pub seed: FleetSeed,
     /// Over so many connections, new ones are refused.
     pub connections_max: u32,
+    /// What shows authorities that hosts are ours; none, mostly.
+    pub proofs: Arc<[HttpProof]>,
     /// The connections of each source, and how many the machine has room for.
     pub capacity: Arc<Capacity>,
 }
@@ -102,6 +104,16 @@ pub struct Cluster {
     pub metrics: Instance,
 }
 
+/// An answer to an authority that asks whether a host is ours (RFC 8555 §8.3), given on every
+/// listener before its routes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpProof {
+    /// The path that is asked for.
+    pub path: Box<str>,
+    /// What is answered.
+    pub answer: Box<str>,
+}
+
 /// What was made of a config's certificates: by the index of its listeners and clusters.
 #[derive(Clone, Debug)]
 pub struct TlsParts {
@@ -109,6 +121,8 @@ pub struct TlsParts {
     pub listeners: Vec<Option<Arc<Acceptor>>>,
     /// Of the clusters whose endpoints speak TLS.
     pub clusters: Vec<Option<Arc<Connector>>>,
+    /// What shows authorities that hosts are ours.
+    pub proofs: Arc<[HttpProof]>,
 }
 
 impl TlsParts {
@@ -125,7 +139,11 @@ impl TlsParts {
             assert!(cluster.tls.is_none(), "cluster.{} speaks TLS", cluster.name);
             None
         });
-        TlsParts { listeners: listeners.collect(), clusters: clusters.collect() }
+        TlsParts {
+            listeners: listeners.collect(),
+            clusters: clusters.collect(),
+            proofs: Arc::default(),
+        }
     }
 }
 
@@ -200,6 +218,7 @@ impl Snapshot {
                 Count::Auto => capacity.connections_auto,
                 Count::Exactly(count) => count,
             },
+            proofs: tls.proofs,
             capacity: Arc::clone(capacity),
             config,
         })

@@ -9,7 +9,7 @@ use rustls::server::{NoClientAuth, NoServerSessionStorage, UnbufferedServerConne
 use rustls::time_provider::TimeProvider;
 
 use crate::authorities::Authorities;
-use crate::certificate::Certificate;
+use crate::certificate::{Certificate, TlsProof};
 use crate::error::TlsError;
 use crate::explain::sentence;
 use crate::identity::Telling;
@@ -28,6 +28,9 @@ pub enum UnknownName {
     First,
 }
 
+/// RFC 8737 §6.2: spoken by authorities alone, and over with the handshake.
+pub const ACME_PROTOCOL: &[u8] = b"acme-tls/1";
+
 /// Whether peers have to show who they are.
 #[derive(Clone, Debug)]
 pub struct ClientCertificates {
@@ -39,8 +42,12 @@ pub struct ClientCertificates {
 
 /// What an [`Acceptor`] is made of.
 pub struct AcceptorSettings {
-    /// What is presented; at least one.
+    /// What is presented; at least one, unless some are awaited.
     pub certificates: Vec<Certificate>,
+    /// Whether certificates are still to come: until then handshakes are refused.
+    pub awaits_more: bool,
+    /// What shows an authority that hosts are ours (RFC 8737).
+    pub proofs: Vec<TlsProof>,
     /// What is done with other names.
     pub unknown_name: UnknownName,
     /// What is spoken.
@@ -73,19 +80,22 @@ impl Acceptor {
     /// No certificate, or authorities that nothing can be verified with.
     pub fn new(settings: AcceptorSettings) -> Result<Acceptor, TlsError> {
         let AcceptorSettings { certificates, unknown_name, versions, clients, .. } = settings;
-        if certificates.is_empty() {
+        if certificates.is_empty() && !settings.awaits_more {
             return Err(TlsError::NothingToPresent);
         }
         let unusable =
             |error: rustls::Error| TlsError::UnusableCertificate { reason: sentence(&error) };
         let asks = clients.is_some();
-        let store = Arc::new(Store::new(certificates, unknown_name));
+        let store = Arc::new(Store::new(certificates, settings.proofs, unknown_name));
         let builder = ServerConfig::builder_with_details(provider(), settings.clock)
             .with_protocol_versions(versions.of_rustls())
             .map_err(unusable)?
             .with_client_cert_verifier(verifier(clients)?);
         let mut config = builder.with_cert_resolver(Arc::clone(&store) as _);
         config.alpn_protocols = settings.protocols;
+        if store.has_proofs() {
+            config.alpn_protocols.push(ACME_PROTOCOL.to_vec());
+        }
         // The suite is ours to choose, in the provider's order: no peer gets the weakest by asking.
         config.ignore_client_order = true;
         // Tickets alone: a store of sessions would be a lock that every shard takes.

@@ -138,6 +138,39 @@ impl Certificate {
     }
 }
 
+/// A certificate that shows an authority that a host is ours (RFC 8737).
+#[derive(Clone, Debug)]
+pub struct TlsProof {
+    name: Box<str>,
+    pub(crate) key: Arc<CertifiedKey>,
+}
+
+impl TlsProof {
+    /// From PEM text. Nothing is asked of it: its extension is critical, and nobody but the
+    /// authority knows that.
+    ///
+    /// # Errors
+    /// It is no certificate, or no key.
+    pub fn read(name: &str, certificate: &[u8], key: &[u8]) -> Result<TlsProof, TlsError> {
+        let key = provider()
+            .key_provider
+            .load_private_key(read_key(key)?)
+            .map_err(|error| TlsError::UnusableKey { reason: sentence(&error) })?;
+        let certified = CertifiedKey::new(read_chain(certificate)?, key);
+        Ok(TlsProof { name: name.into(), key: certified.into() })
+    }
+
+    /// Whether it is for this host.
+    pub fn is_for(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name)
+    }
+
+    /// Tells it from every other.
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(&self.key.cert[0])
+    }
+}
+
 /// The certificates in PEM text: at least one.
 pub(crate) fn read_chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();

@@ -24,9 +24,9 @@ mod tests;
 mod tickets;
 mod x509;
 
-pub use acceptor::{Acceptor, AcceptorSettings, ClientCertificates, UnknownName};
+pub use acceptor::{ACME_PROTOCOL, Acceptor, AcceptorSettings, ClientCertificates, UnknownName};
 pub use authorities::Authorities;
-pub use certificate::{Certificate, Fingerprint, Validity};
+pub use certificate::{Certificate, Fingerprint, TlsProof, Validity};
 pub use connector::{Connector, ConnectorSettings, Dialer, Verify};
 pub use error::TlsError;
 pub use explain::{Refusal, explain};

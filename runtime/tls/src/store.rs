@@ -7,8 +7,8 @@ use std::sync::Arc;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
-use crate::acceptor::UnknownName;
-use crate::certificate::Certificate;
+use crate::acceptor::{ACME_PROTOCOL, UnknownName};
+use crate::certificate::{Certificate, TlsProof};
 use crate::names::Names;
 
 /// Certificates by the names that they are for. Several may be for one name: of those the first
@@ -18,11 +18,16 @@ pub(crate) struct Store {
     certificates: Vec<Certificate>,
     exact: BTreeMap<Box<str>, Vec<usize>>,
     wildcard: BTreeMap<Box<str>, Vec<usize>>,
+    proofs: Vec<TlsProof>,
     unknown: UnknownName,
 }
 
 impl Store {
-    pub(crate) fn new(certificates: Vec<Certificate>, unknown: UnknownName) -> Store {
+    pub(crate) fn new(
+        certificates: Vec<Certificate>,
+        proofs: Vec<TlsProof>,
+        unknown: UnknownName,
+    ) -> Store {
         let (mut exact, mut wildcard) = (BTreeMap::new(), BTreeMap::new());
         for (index, certificate) in certificates.iter().enumerate() {
             let Names { exact: names, wildcard: parents, .. } = &certificate.names;
@@ -32,11 +37,22 @@ impl Store {
                 }
             }
         }
-        Store { certificates, exact, wildcard, unknown }
+        Store { certificates, exact, wildcard, proofs, unknown }
     }
 
     pub(crate) fn certificates(&self) -> &[Certificate] {
         &self.certificates
+    }
+
+    pub(crate) fn has_proofs(&self) -> bool {
+        !self.proofs.is_empty()
+    }
+
+    /// RFC 8737 §3: for whoever offers this protocol alone, the proof for the name and no other
+    /// certificate.
+    fn proof(&self, name: Option<&str>) -> Option<Arc<CertifiedKey>> {
+        let proof = self.proofs.iter().find(|proof| name.is_some_and(|name| proof.is_for(name)));
+        proof.map(|proof| Arc::clone(&proof.key))
     }
 
     /// The certificates for a name in the ClientHello: exact ones before wildcards.
@@ -80,12 +96,19 @@ impl Iterator for Found<'_> {
 impl ResolvesServerCert for Store {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         ASKED.set(Some(hello.server_name().map(Into::into)));
+        if self.has_proofs() && hello.alpn().is_some_and(|mut list| list.all(is_acme)) {
+            return self.proof(hello.server_name());
+        }
         let schemes = hello.signature_schemes();
         let mut candidates = self.named(hello.server_name());
         let fits =
             |certificate: &&Certificate| certificate.key.key.choose_scheme(schemes).is_some();
         candidates.find(fits).map(|certificate| Arc::clone(&certificate.key))
     }
+}
+
+fn is_acme(protocol: &[u8]) -> bool {
+    protocol == ACME_PROTOCOL
 }
 
 thread_local! {

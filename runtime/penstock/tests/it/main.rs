@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "on the real kernel time is the real one")]
 
 mod access_log;
+mod acme;
 mod admin;
 mod capacity;
 mod check;

@@ -29,9 +29,19 @@ pub(crate) fn ask(
     arguments: &[&str],
     request: &str,
 ) -> String {
+    ask_with(penstock, &files.path("ca.pem"), arguments, request)
+}
+
+/// The same with other authorities.
+pub(crate) fn ask_with(
+    penstock: &Penstock,
+    authorities: &str,
+    arguments: &[&str],
+    request: &str,
+) -> String {
     let address = penstock.address("web").to_string();
     let mut child = Command::new("openssl")
-        .args(["s_client", "-connect", &address, "-CAfile", &files.path("ca.pem"), "-ign_eof"])
+        .args(["s_client", "-connect", &address, "-CAfile", authorities, "-ign_eof"])
         .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -250,7 +260,7 @@ fn a_certificate_is_swapped_under_load_and_no_request_fails() {
                 while !stop.load(Relaxed) {
                     let url = format!("https://a.test:{}/", address.port());
                     let output = Command::new("curl")
-                        .args(["-sS", "--max-time", "20", "--cacert", &ca])
+                        .args(["-sS", "--fail-early", "--max-time", "20", "--cacert", &ca])
                         .args(["--resolve", &format!("a.test:{}:127.0.0.1", address.port())])
                         .args([&url, &url, &url])
                         .output()

@@ -82,6 +82,9 @@ impl<E: Env> Exchange<'_, E> {
             return respond::fail(self, scratch, cause).await;
         }
         let plan = Rc::clone(self.plan);
+        if let Some(proof) = respond::proof_for(&plan.snapshot.proofs, &scratch.request) {
+            return respond::proof(self, scratch, proof).await;
+        }
         let routes = &plan.snapshot.listeners[self.down.listener()].routes;
         let path = match target::path_to_match(routes, &scratch.request, &mut scratch.path) {
             Ok(path) => path,

@@ -6,7 +6,8 @@ use std::rc::Rc;
 use penstock_config::{FixedResponse, Redirect, TemplatePart};
 use penstock_env::{Env, SendBuf, Timer, TimerExt};
 use penstock_wire::http1::{
-    EditError, Framing, Known, KnownSet, Method, ResponseOutbound, Version, date, reason,
+    EditError, Framing, Known, KnownSet, Method, RequestHead, ResponseOutbound, Version, date,
+    reason,
 };
 
 use super::Scratch;
@@ -17,6 +18,7 @@ use super::head::Arrival;
 use super::record::Record;
 use crate::downstream::{Downstream, Rest};
 use crate::failure::{Cause, Next};
+use crate::snapshot::HttpProof;
 use crate::worker::{Plan, Worker};
 
 /// Answers bytes that are no request, counts them, and logs them.
@@ -114,6 +116,29 @@ pub(crate) async fn fixed<E: Env>(
         .collect();
     let answer = Answer { status: fixed.status, fields: &fields, body: fixed.body.as_bytes() };
     send(exchange, scratch, filtered, &answer, false).await
+}
+
+/// What an authority asks for, if the request does (RFC 8555 §8.3).
+#[inline]
+pub(crate) fn proof_for<'p>(
+    proofs: &'p [HttpProof],
+    request: &RequestHead,
+) -> Option<&'p HttpProof> {
+    if proofs.is_empty() || request.method() != Method::Get {
+        return None;
+    }
+    proofs.iter().find(|proof| proof.path.as_bytes() == request.path())
+}
+
+/// Tells an authority what shows that a host is ours.
+pub(crate) async fn proof<E: Env>(
+    exchange: &mut Exchange<'_, E>,
+    scratch: &mut Scratch,
+    proof: &HttpProof,
+) -> After {
+    let fields: &[(&[u8], &[u8])] = &[(b"Content-Type", b"application/octet-stream")];
+    let answer = Answer { status: 200, fields, body: proof.answer.as_bytes() };
+    send(exchange, scratch, None, &answer, false).await
 }
 
 /// A redirect from the config.

@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use penstock_env::{CloseKind, Env, Stream, Time, Timer, TimerExt, Wake};
-use penstock_tls::{Facts, Refusal, SessionError};
+use penstock_tls::{ACME_PROTOCOL, Facts, Refusal, SessionError};
 
 use super::handshake::{Failed, shake};
 use crate::failure::Cause;
@@ -53,6 +53,10 @@ async fn accept<E: Env>(
     until: Time,
 ) {
     match handshake(worker, listener, &stream, until).await {
+        // RFC 8737 §3: the authority has seen what it wanted.
+        Ok(Shaken { facts, .. }) if facts.protocol.as_deref() == Some(ACME_PROTOCOL) => {
+            stream.close(CloseKind::Now);
+        }
         Ok(Shaken { session, early, facts }) => {
             let stream = worker.seal(stream, session, early);
             protocol::start(worker, listener, stream, guard, Some(Rc::new(facts)));
@@ -91,13 +95,17 @@ async fn handshake<E: Env>(
         None => return Err(Cause::TlsTimeout),
         Some(Err(Failed::Gone)) => return Err(Cause::TlsGone),
         Some(Err(Failed::Refused(error))) => {
+            // It is ordered, and has not come yet.
+            let awaited =
+                acceptor.certificates().is_empty() && error.refusal == Refusal::UnknownName;
             worker.tell(|| {
                 let (name, reason) = (&ready.config.name, &error.reason);
+                let reason = if awaited { "its certificate is not there yet" } else { reason };
                 let asked = session.server_name().unwrap_or("no name");
                 let peer = stream.peer();
                 tracing::info!(listener = %name, %peer, asked, %reason, "a TLS handshake failed");
             });
-            return Err(cause_of(&error));
+            return Err(if awaited { Cause::TlsNoCertificate } else { cause_of(&error) });
         }
         Some(Ok(early)) => early,
     };

@@ -103,6 +103,8 @@ impl Setup {
     pub(super) fn acceptor(&self) -> Acceptor {
         Acceptor::new(AcceptorSettings {
             certificates: self.certificates.clone(),
+            awaits_more: false,
+            proofs: Vec::new(),
             unknown_name: self.unknown_name,
             versions: self.versions,
             clients: self.clients.clone(),

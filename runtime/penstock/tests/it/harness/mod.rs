@@ -4,12 +4,14 @@ mod certificates;
 mod client;
 mod envoy;
 mod origin;
+mod pebble;
 mod process;
 
 pub use certificates::Certificates;
 pub use client::{Client, Reply, talk};
 pub use envoy::{Envoy, Plugin};
 pub use origin::{Origin, config_of};
+pub use pebble::Pebble;
 pub use process::{Folder, Penstock, installed, run, write_config};
 
 use std::time::{Duration, Instant};

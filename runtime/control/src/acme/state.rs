@@ -1,0 +1,292 @@
+//! What the control loop knows of ACME: which certificates are due, what is being proved, and how
+//! the last orders ended.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use penstock_config as config;
+use penstock_env::Rng;
+use penstock_proxy::HttpProof;
+use penstock_tls::{Certificate, TlsProof};
+use serde::Serialize;
+use tokio::sync::Notify;
+
+use super::file::{account_path, certificate_path};
+use super::schedule;
+use crate::Control;
+
+/// How long the desk sleeps where nothing is due.
+const NAP_MAX: Duration = Duration::from_secs(3_600);
+
+/// All listeners' orders.
+#[derive(Debug)]
+pub(crate) struct Acme {
+    jobs: Vec<Job>,
+    rng: Rng,
+    /// Wakes the desk: there may be something to order.
+    wake: Arc<Notify>,
+}
+
+/// One listener's certificate.
+#[derive(Debug)]
+struct Job {
+    listener: String,
+    /// What was asked for when this was made; other wishes are another job.
+    wish: config::Acme,
+    state: AcmeViewState,
+    /// When it is ordered, in seconds since 1970.
+    due: i64,
+    /// In a row.
+    failures: u32,
+    last: Option<AcmeFailure>,
+    /// Orders so far, by how they ended.
+    orders: Vec<(&'static str, u64)>,
+}
+
+/// Why an order failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct AcmeFailure {
+    /// Its name in the metric.
+    pub(crate) name: &'static str,
+    /// A sentence.
+    pub(crate) detail: String,
+}
+
+/// What one order needs to know.
+#[derive(Clone, Debug)]
+pub(crate) struct Work {
+    pub(crate) listener: String,
+    pub(crate) wish: config::Acme,
+    pub(crate) directory_ca: Option<PathBuf>,
+    pub(crate) account: PathBuf,
+    pub(crate) certificate: PathBuf,
+}
+
+/// What the desk does next.
+pub(crate) enum Next {
+    /// Order this.
+    Order(Box<Work>),
+    /// Wait so long, or until something changes.
+    Wait(Duration, Arc<Notify>),
+    /// Nothing any more.
+    End,
+}
+
+/// What shows an authority that a host is ours.
+#[derive(Clone, Debug)]
+pub(crate) struct Proof {
+    /// Whose order it belongs to.
+    pub(crate) listener: String,
+    pub(crate) kind: ProofKind,
+}
+
+/// Where it is shown.
+#[derive(Clone, Debug)]
+pub(crate) enum ProofKind {
+    Http(HttpProof),
+    Tls(TlsProof),
+}
+
+/// A listener's certificate by ACME, as the admin API shows it.
+#[derive(Clone, Debug, Serialize)]
+pub struct AcmeView {
+    /// The table that names it, as in `listener.web`.
+    pub block: String,
+    /// The hosts that it is for.
+    pub names: Vec<String>,
+    /// The rest.
+    pub acme: AcmeState,
+}
+
+/// How an order stands.
+#[derive(Clone, Debug, Serialize)]
+pub struct AcmeState {
+    /// In a word.
+    pub state: AcmeViewState,
+    /// The authority's directory.
+    pub directory: String,
+    /// Seconds until the next order; below zero while one is under way or due.
+    pub next_order_in_seconds: i64,
+    /// Failures in a row.
+    pub failures: u32,
+    /// The name of the last one, as in the metric.
+    pub error: Option<&'static str>,
+    /// A sentence about it.
+    pub detail: Option<String>,
+    /// Orders since the start, by how they ended.
+    #[serde(skip)]
+    pub orders: Vec<(&'static str, u64)>,
+}
+
+/// How a certificate by ACME stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AcmeViewState {
+    /// There is none yet.
+    Missing,
+    /// It is being ordered.
+    Ordering,
+    /// There is one.
+    Valid,
+}
+
+impl Acme {
+    pub(crate) fn new(seed: u64) -> Acme {
+        Acme { jobs: Vec::new(), rng: Rng::new(seed), wake: Arc::default() }
+    }
+
+    /// Has the desk look again: there is a new config.
+    pub(crate) fn look(&self) {
+        self.wake.notify_one();
+    }
+}
+
+impl Control {
+    /// What is to be ordered next, if anything is due.
+    pub(crate) fn acme_next(&mut self) -> Next {
+        if !self.ending.is_serving() {
+            return Next::End;
+        }
+        self.note_wishes();
+        let now = self.unix_seconds();
+        let Some(job) = self.acme.jobs.iter_mut().min_by_key(|job| job.due) else {
+            return Next::Wait(NAP_MAX, Arc::clone(&self.acme.wake));
+        };
+        if job.due > now {
+            let wait = Duration::from_secs(u64::try_from(job.due - now).unwrap_or(0));
+            return Next::Wait(wait.min(NAP_MAX), Arc::clone(&self.acme.wake));
+        }
+        job.state = AcmeViewState::Ordering;
+        let wish = job.wish.clone();
+        Next::Order(Box::new(Work {
+            listener: job.listener.clone(),
+            directory_ca: wish.directory_ca.as_ref().map(|path| self.files.resolve(path)),
+            account: self.files.resolve(&account_path(&wish)),
+            certificate: self.files.resolve(&certificate_path(&wish, &job.listener)),
+            wish,
+        }))
+    }
+
+    /// One job for each listener that wants one; what it wanted before is forgotten.
+    fn note_wishes(&mut self) {
+        let snapshot = Arc::clone(&self.snapshot);
+        let wishes: Vec<(&str, &config::Acme)> = snapshot
+            .config
+            .listeners
+            .iter()
+            .filter_map(|listener| Some((&*listener.name, listener.tls.as_ref()?.acme.as_ref()?)))
+            .collect();
+        self.acme.jobs.retain(|job| {
+            wishes.iter().any(|(name, wish)| *name == job.listener && **wish == job.wish)
+        });
+        for (listener, wish) in wishes {
+            if self.acme.jobs.iter().any(|job| job.listener == listener) {
+                continue;
+            }
+            let (state, due) = self.standing(listener, wish);
+            self.acme.jobs.push(Job {
+                listener: listener.to_owned(),
+                wish: wish.clone(),
+                state,
+                due,
+                failures: 0,
+                last: None,
+                orders: Vec::new(),
+            });
+        }
+    }
+
+    /// Whether there is a certificate for what is wished, and when it is to be ordered.
+    fn standing(&mut self, listener: &str, wish: &config::Acme) -> (AcmeViewState, i64) {
+        let path = self.files.resolve(&certificate_path(wish, listener));
+        let read = std::fs::read(path).ok();
+        let read = read.and_then(|pem| Certificate::read(&pem, &pem, None).ok());
+        let covers = |one: &Certificate| {
+            wish.names.iter().all(|name| one.names.cover(&name.as_str().to_ascii_lowercase()))
+        };
+        match read.filter(covers) {
+            Some(one) => {
+                (AcmeViewState::Valid, schedule::renewal(one.validity, &mut self.acme.rng))
+            }
+            None => (AcmeViewState::Missing, self.unix_seconds()),
+        }
+    }
+
+    /// Has every shard show a proof.
+    ///
+    /// # Errors
+    /// Why the shards can't.
+    pub(crate) fn acme_prove(&mut self, proof: Proof) -> Result<(), String> {
+        self.tls.proofs.push(proof);
+        let config = Arc::clone(&self.snapshot.config);
+        self.renew_certificates(&config).map(drop).map_err(|refused| refused.to_string())
+    }
+
+    /// Takes note of how an order ended; its proofs are shown no longer.
+    pub(crate) fn acme_done(&mut self, listener: &str, outcome: Result<(), AcmeFailure>) {
+        self.tls.proofs.retain(|proof| proof.listener != listener);
+        let config = Arc::clone(&self.snapshot.config);
+        match self.renew_certificates(&config) {
+            Ok(_) => {
+                self.watch.note(&config, &self.files);
+            }
+            // The next look at the files tries again.
+            Err(refused) => {
+                tracing::error!(listener, "the new certificate can't be put in force: {refused}");
+            }
+        }
+        let now = self.unix_seconds();
+        let Some(index) = self.acme.jobs.iter().position(|job| job.listener == listener) else {
+            return;
+        };
+        let wish = self.acme.jobs[index].wish.clone();
+        let (state, due) = self.standing(listener, &wish);
+        let Acme { jobs, rng, .. } = &mut self.acme;
+        let job = &mut jobs[index];
+        job.state = state;
+        let name = match outcome {
+            Ok(()) => {
+                tracing::info!(listener, "there is a new certificate by ACME");
+                (job.failures, job.last, job.due) = (0, None, due);
+                "issued"
+            }
+            Err(failure) => {
+                job.failures += 1;
+                job.due = schedule::retry(now, job.failures, rng);
+                let (again, AcmeFailure { name, detail }) = (job.due - now, &failure);
+                tracing::error!(listener, error = name, again_in_seconds = again, "ACME: {detail}");
+                let name = failure.name;
+                job.last = Some(failure);
+                name
+            }
+        };
+        match job.orders.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, count)) => *count += 1,
+            None => job.orders.push((name, 1)),
+        }
+    }
+
+    /// How every certificate by ACME stands.
+    pub fn acme_views(&self) -> Vec<AcmeView> {
+        let now = self.unix_seconds();
+        let view = |job: &Job| AcmeView {
+            block: format!("listener.{}", job.listener),
+            names: job.wish.names.iter().map(ToString::to_string).collect(),
+            acme: AcmeState {
+                state: job.state,
+                directory: job.wish.directory.to_string(),
+                next_order_in_seconds: job.due - now,
+                failures: job.failures,
+                error: job.last.as_ref().map(|last| last.name),
+                detail: job.last.as_ref().map(|last| last.detail.clone()),
+                orders: job.orders.clone(),
+            },
+        };
+        self.acme.jobs.iter().map(view).collect()
+    }
+
+    fn unix_seconds(&self) -> i64 {
+        i64::try_from(self.unix().us / 1_000_000).unwrap_or(i64::MAX)
+    }
+}
