@@ -87,8 +87,8 @@ pub struct Facts {
     pub suite: Suite,
     /// The name that the downstream asked for.
     pub server_name: Option<Box<str>>,
-    /// The protocol that was agreed on.
-    pub protocol: Option<Box<[u8]>>,
+    /// Whether HTTP/2 was agreed on (RFC 9113 §3.2).
+    pub http2: bool,
     /// Whether an earlier session was resumed.
     pub resumed: bool,
     /// Who the downstream is, if it presented a certificate.
@@ -234,22 +234,28 @@ impl Session {
         out.truncate(start + written.ok().flatten().unwrap_or(0));
     }
 
-    /// What was agreed on, with `tellings` of who the downstream is. `None` before the handshake
-    /// is over.
-    pub fn facts(&self, tellings: &[Telling]) -> Option<Facts> {
+    /// The protocol that was agreed on, by its ALPN name.
+    pub fn protocol(&self) -> Option<&[u8]> {
+        self.common().alpn_protocol()
+    }
+
+    /// What was agreed on, with `tellings` of who the downstream is; the name that it asked for
+    /// is kept there from now on. `None` before the handshake is over.
+    pub fn facts(&mut self, tellings: &[Telling]) -> Option<Facts> {
+        let named = self.server_name.take();
         let common = self.common();
         let suite = Suite::of(common.negotiated_cipher_suite()?);
         let (server_name, client) = match &self.side {
             Side::Server(_) => {
                 let own = common.peer_certificates().and_then(<[_]>::first);
-                (self.server_name.clone(), own.and_then(|own| Identity::of(own, tellings)))
+                (named, own.and_then(|own| Identity::of(own, tellings)))
             }
             Side::Client(_) => (None, None),
         };
         Some(Facts {
             suite,
             server_name,
-            protocol: common.alpn_protocol().map(Into::into),
+            http2: common.alpn_protocol() == Some(b"h2"),
             resumed: common.handshake_kind() == Some(HandshakeKind::Resumed),
             client: client.map(Box::new),
         })

@@ -94,7 +94,7 @@ fn spoken<E: Env>(down: &Http1Connection<E>, listener: &Listener, chunk: &[u8]) 
         return Preface::Other;
     }
     // RFC 9113 §3.3: TLS has agreed on it, or not.
-    let agreed = down.life.secure.as_ref().map(|facts| facts.protocol.as_deref() == Some(b"h2"));
+    let agreed = down.life.secure.as_ref().map(|facts| facts.http2);
     match (listener.config.http2.mode, agreed) {
         // Whether it begins rightly, `h2` sees.
         (Http2Mode::Only, _) | (Http2Mode::Auto, Some(true)) => Preface::Whole,

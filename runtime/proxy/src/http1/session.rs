@@ -213,7 +213,7 @@ mod tests {
         let facts = Secured {
             suite: Suite::default(),
             server_name: Some("a.example".into()),
-            protocol: None,
+            http2: false,
             resumed: false,
             client: None,
         };

@@ -54,7 +54,7 @@ async fn accept<E: Env>(
 ) {
     match handshake(worker, listener, &stream, until).await {
         // RFC 8737 §3: the authority has seen what it wanted.
-        Ok(Shaken { facts, .. }) if facts.protocol.as_deref() == Some(ACME_PROTOCOL) => {
+        Ok(Shaken { session, .. }) if session.protocol() == Some(ACME_PROTOCOL) => {
             stream.close(CloseKind::Now);
         }
         Ok(Shaken { session, early, facts }) => {

@@ -23,8 +23,11 @@ struct Sealed<E: Env> {
 
 struct State<E: Env> {
     session: Session,
-    /// Plain bytes that were put back: the last is the first to come.
-    unread: Vec<SecureChunk<E>>,
+    /// Plain bytes that come next.
+    next: Option<SecureChunk<E>>,
+    /// What comes behind them, the last first. Rarely is there any, and an idle connection shall
+    /// not carry the room for it.
+    later: Vec<SecureChunk<E>>,
     /// What the protocol has to say, in front of the next record.
     pending: Vec<u8>,
     /// The peer has said that it ended.
@@ -47,13 +50,11 @@ impl<E: Env> SecureStream<E> {
     /// came with its last message.
     pub(crate) fn seal(self, env: &E, session: Session, early: Vec<u8>) -> SecureStream<E> {
         assert!(self.sealed.is_none(), "one session per stream");
-        let unread = match early.is_empty() {
-            true => Vec::new(),
-            false => vec![SecureChunk::opened(env, early)],
-        };
+        let next = (!early.is_empty()).then(|| SecureChunk::opened(env, early));
         let state = State {
             session,
-            unread,
+            next,
+            later: Vec::new(),
             pending: Vec::new(),
             ended: false,
             broken: false,
@@ -106,7 +107,7 @@ impl<E: Env> Sealed<E> {
     ) -> Poll<io::Result<Option<SecureChunk<E>>>> {
         let state = &mut *self.state.borrow_mut();
         loop {
-            if let Some(chunk) = state.unread.pop() {
+            if let Some(chunk) = state.take_unread() {
                 return Poll::Ready(Ok(Some(chunk)));
             }
             if state.broken {
@@ -139,7 +140,7 @@ impl<E: Env> Sealed<E> {
         }
         match plain.is_empty() {
             true => self.env.recycle(plain),
-            false => state.unread.push(SecureChunk::opened(&self.env, plain)),
+            false => state.put_unread(SecureChunk::opened(&self.env, plain)),
         }
     }
 
@@ -169,6 +170,17 @@ impl<E: Env> Sealed<E> {
 }
 
 impl<E: Env> State<E> {
+    /// Puts plain bytes in front of all others.
+    fn put_unread(&mut self, chunk: SecureChunk<E>) {
+        if let Some(behind) = self.next.replace(chunk) {
+            self.later.push(behind);
+        }
+    }
+
+    fn take_unread(&mut self) -> Option<SecureChunk<E>> {
+        std::mem::replace(&mut self.next, self.later.pop())
+    }
+
     fn write(
         &mut self,
         bytes: &[u8],
@@ -229,7 +241,7 @@ impl<E: Env> Stream for SecureStream<E> {
     #[inline]
     fn unread(&self, chunk: SecureChunk<E>) {
         match (&self.sealed, chunk) {
-            (Some(sealed), chunk) => sealed.state.borrow_mut().unread.push(chunk),
+            (Some(sealed), chunk) => sealed.state.borrow_mut().put_unread(chunk),
             (None, SecureChunk(Bytes::Lent(chunk))) => self.raw.unread(chunk),
             (None, SecureChunk(Bytes::Opened(_))) => {
                 panic!("a chunk is put back into the stream that it came from")

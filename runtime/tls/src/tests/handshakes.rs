@@ -23,7 +23,7 @@ fn both_versions_carry_bytes_both_ways() {
         let facts = pair.facts();
         assert_eq!(facts.suite.version(), name);
         assert_eq!(facts.server_name.as_deref(), Some("a.example"));
-        assert_eq!(facts.protocol.as_deref(), Some(&b"http/1.1"[..]));
+        assert_eq!(pair.server.protocol(), Some(&b"http/1.1"[..]));
         assert!(!facts.resumed);
         let message: Vec<u8> = (0..100_000_u32).map(|i| i as u8).collect();
         for piece in [1, 7, 4096, 1 << 20] {
@@ -103,14 +103,15 @@ fn sessions_are_resumed_on_every_appliance_that_has_the_secret() {
             setup.tickets =
                 Some(Tickets::new(Some(TicketSecrets::read(SECRET).unwrap()), b"", NOW));
             let server = setup.acceptor().begin().unwrap();
-            let pair = Pair::new(dialer.begin(None).unwrap(), server).unwrap();
-            resumed.push(pair.facts().resumed);
-            assert_eq!(pair.facts().server_name.as_deref(), Some("a.example"));
+            let mut pair = Pair::new(dialer.begin(None).unwrap(), server).unwrap();
+            let facts = pair.facts();
+            resumed.push(facts.resumed);
+            assert_eq!(facts.server_name.as_deref(), Some("a.example"));
         }
         assert_eq!(resumed, [false, true, true], "{version:?}");
         setup.tickets = Some(Tickets::new(None, b"", NOW));
         let server = setup.acceptor().begin().unwrap();
-        let pair = Pair::new(dialer.begin(None).unwrap(), server).unwrap();
+        let mut pair = Pair::new(dialer.begin(None).unwrap(), server).unwrap();
         assert!(!pair.facts().resumed);
     }
 }

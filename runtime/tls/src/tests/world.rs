@@ -174,7 +174,7 @@ impl Pair {
     }
 
     /// What the server says of the connection.
-    pub(super) fn facts(&self) -> Facts {
+    pub(super) fn facts(&mut self) -> Facts {
         self.server.facts(&[Telling::ClientCert]).unwrap()
     }
 
