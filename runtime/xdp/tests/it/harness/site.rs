@@ -58,7 +58,7 @@ pub fn serve(net: &Net, options: &Options, mode: u8) -> Kernel {
 }
 
 /// Two VIPs, TCP 80 (in `nat` on the backends: 8080) and UDP 53, one for each family.
-fn world(mode: u8) -> World {
+pub fn world(mode: u8) -> World {
     let vip = |ring| Vip {
         generation: 1,
         mode,
