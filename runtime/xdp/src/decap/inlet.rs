@@ -37,6 +37,9 @@ pub(super) fn all() -> Result<Vec<Inlet>, XdpError> {
     let gue = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, GUE_PORT));
     let gue = gue.or_else(|_| UdpSocket::bind(("0.0.0.0", GUE_PORT))).map_err(XdpError::Socket)?;
     gue.set_nonblocking(true).map_err(XdpError::Socket)?;
+    // RFC 6936: a tunnel may do without, as the packet inside has its own. By itself the kernel
+    // drops a datagram over IPv6 that has no checksum.
+    set(&gue, libc::IPPROTO_UDP, UDP_NO_CHECK6_RX, 1).map_err(XdpError::Socket)?;
     inlets.push(Inlet { socket: gue, kind: Kind::Gue });
     Ok(inlets)
 }
@@ -68,19 +71,24 @@ fn raw(family: libc::c_int, protocol: libc::c_int) -> io::Result<UdpSocket> {
     }
     // SAFETY: the kernel has just given it to us, and nobody else knows of it.
     let socket = unsafe { UdpSocket::from_raw_fd(socket) };
-    let bytes: libc::c_int = QUEUE_BYTES;
     // What may arrive while we are not running; beyond the system's limit it takes CAP_NET_ADMIN.
-    // SAFETY: a number, with its size. That the kernel refuses costs nothing but patience.
-    unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_RCVBUFFORCE,
-            (&raw const bytes).cast(),
-            size_of::<libc::c_int>() as libc::socklen_t,
-        );
-    }
+    // That the kernel refuses costs nothing but patience.
+    let _ = set(&socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, QUEUE_BYTES);
     Ok(socket)
+}
+
+fn set(
+    socket: &UdpSocket,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
+    let bytes = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: a number, with its size.
+    let failed = unsafe {
+        libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), bytes)
+    };
+    if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// By family and number of the protocol. With IPv4 the kernel gives the outer header, too.
@@ -94,5 +102,7 @@ const RAW: [(libc::c_int, libc::c_int, Kind); 6] = [
 ];
 /// IANA's for GUE.
 const GUE_PORT: u16 = 6_080;
+/// `linux/udp.h`.
+const UDP_NO_CHECK6_RX: libc::c_int = 102;
 /// 2,700 packets of Ethernet's size.
 const QUEUE_BYTES: libc::c_int = 4 << 20;

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
-use penstock_l4::value::mode;
+use penstock_l4::value::{encap, mode};
 use penstock_l4::{Cause, Subject, Tenure};
 use penstock_xdp::{Decap, Kernel};
 use rustix::net::{AddressFamily, SocketType, ipproto, socket};
 
 use crate::harness::peers::{PATIENCE, answer, ask, datagrams, echo, get, payload, put};
-use crate::harness::site::{BACKENDS, TUNNELS, VIPS, network, serve};
+use crate::harness::site::{BACKENDS, TUNNELS, VIPS, network, serve, tunnel};
 use crate::harness::{BpfFolder, Net, can_wire, counted};
 
 /// Servers on the VIPs' own addresses, behind what takes packets out of their encapsulation. No
@@ -68,6 +68,29 @@ fn large_downloads_and_uploads_pass_in_both_families() {
     }
     for index in 0..4 {
         assert!(counts(&kernel, Subject::Backend(index)).packets > 20, "{}", counted(&kernel));
+    }
+}
+
+#[test]
+fn ip_in_ip_and_gue_come_out_as_whole_as_gre() {
+    if !can_wire() {
+        return;
+    }
+    for (name, encap) in [("IP in IP", encap::IPIP), ("GUE", encap::GUE)] {
+        let (net, folder) = (network(), BpfFolder::new());
+        backends(&net);
+        let kernel = tunnel(&net, &folder.options(), encap);
+        for vip in VIPS {
+            let told = |error| -> bool { panic!("{name}, {vip}: {error}; {}", counted(&kernel)) };
+            let whole = net.inside("client", move || get(vip, 300_000));
+            assert!(whole.unwrap_or_else(told), "{name}, {vip}");
+            let whole = net.inside("client", move || put(vip, 300_000).map(|peer| peer.is_some()));
+            assert!(whole.unwrap_or_else(told), "{name}, {vip}");
+            let echoes = net.inside("client", move || {
+                (0..20).filter(|_| echo(&datagrams(vip), b"a question")).count()
+            });
+            assert_eq!(echoes, 20, "{name}, {vip}: {}", counted(&kernel));
+        }
     }
 }
 

@@ -57,6 +57,14 @@ pub fn serve(net: &Net, options: &Options, mode: u8) -> Kernel {
     kernel
 }
 
+/// Starts the datapath in `lb`, with the VIPs in mode `dsr` and packets put into this.
+pub fn tunnel(net: &Net, options: &Options, encap: u8) -> Kernel {
+    let (mut kernel, mut world) = (start(net, options), world(mode::DSR));
+    world.vips.iter_mut().for_each(|(_, vip)| vip.encap = encap);
+    fill(&world, kernel.tables()).unwrap_or_else(|error| panic!("{error}"));
+    kernel
+}
+
 /// Two VIPs, TCP 80 (in `nat` on the backends: 8080) and UDP 53, one for each family.
 pub fn world(mode: u8) -> World {
     let vip = |ring| Vip {
