@@ -125,6 +125,10 @@ const WEBPKI: &[(&str, &str)] = &[
         "the certificate is not of X.509 version 3: issue it again with extensions, at least the \
          names that it is for",
     ),
+    (
+        "UnsupportedCriticalExtension",
+        "the certificate has a critical extension that is not understood",
+    ),
     ("PathLenConstraintViolated", "the chain is longer than one of its authorities allows"),
     ("NameConstraintViolation", "the name is outside of what its authority may sign"),
     (

@@ -249,7 +249,10 @@ fn a_certificate_is_swapped_under_load_and_no_request_fails() {
         return;
     }
     let (origin, files) = (Origin::named("origin"), Certificates::make(&["a.test", "a.test"]));
-    let penstock = Penstock::start(&config(&origin, &files.listener(1, "")));
+    // A machine that stands still for seconds is not what is tested here.
+    let patient = "timeouts = { tls_handshake = \"60s\" }\n";
+    let listener = files.listener(1, "") + patient;
+    let penstock = Penstock::start(&config(&origin, &listener));
     let address = penstock.address("web");
     let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
     let clients: Vec<_> = (0..2)

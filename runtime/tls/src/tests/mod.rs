@@ -3,6 +3,7 @@
 mod certificates;
 mod handshakes;
 mod names;
+mod proofs;
 mod tickets;
 mod world;
 mod x509;
