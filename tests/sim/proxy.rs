@@ -220,6 +220,13 @@ impl Proxy {
         counts.filter(|&(_, count)| count > 0).collect()
     }
 
+    /// Connections of the first service that are open.
+    pub(crate) fn service_connections(&self) -> i64 {
+        let snapshots = self.inner.snapshots.borrow();
+        let metrics = &snapshots.last().expect("it serves one").services[0].metrics;
+        metrics.gauge(self.inner.schemas.service.active)
+    }
+
     /// Bytes that the first service has carried, up and down.
     pub(crate) fn service_bytes(&self) -> (u64, u64) {
         let (snapshots, ids) = (self.inner.snapshots.borrow(), &self.inner.schemas.service);

@@ -279,9 +279,14 @@ fn another_endpoint_is_tried_where_one_cannot_be_connected_to() {
     }
 }
 
-/// Connects and says nothing until `leave`; whether its connection was reset before.
+/// [`sit`] from a node of its own.
 fn silent(world: &World, front: &Address, leave: &Rc<Cell<bool>>) -> Rc<Cell<Option<bool>>> {
-    let (env, fate) = (world.node("silent", Limits::AMPLE), Rc::new(Cell::new(None)));
+    sit(&world.node("silent", Limits::AMPLE), front, leave)
+}
+
+/// Connects and says nothing until `leave`; whether its connection was reset before.
+fn sit(env: &SimEnv, front: &Address, leave: &Rc<Cell<bool>>) -> Rc<Cell<Option<bool>>> {
+    let fate = Rc::new(Cell::new(None));
     let (own, front, leave, told) = (env.clone(), front.clone(), leave.clone(), fate.clone());
     env.spawn(async move {
         let stream = own.connect(&front).await.expect("the proxy listens");
@@ -336,6 +341,31 @@ fn a_cluster_has_no_more_connections_than_it_may() {
         assert_eq!(ledger.whole.get(), 1);
         proxy.end(world);
     });
+}
+
+#[test]
+fn a_service_takes_no_more_connections_than_it_may() {
+    for (limit, cause) in [
+        ("limits.connections = 2", Cause::ConnectionsMax),
+        ("limits.connections_per_source = 2", Cause::SourceConnectionsMax),
+    ] {
+        check_few_seeds("services, limits", Faults::NONE, |world| {
+            let ledger = Rc::default();
+            let end = talker(world, &ledger).1;
+            let proxy = Proxy::serve(world, &config(&[end], limit, ""));
+            let (env, leave) = (world.node("silent", Limits::AMPLE), Rc::new(Cell::new(false)));
+            let there: Vec<_> = (0..2).map(|_| sit(&env, &proxy.front, &leave)).collect();
+            world.after(SECOND, |_| {});
+            world.run(SECOND);
+            assert_eq!(proxy.service_connections(), 2);
+            let third = sit(&env, &proxy.front, &leave);
+            assert!(world.run_until(10 * SECOND, || third.get().is_some()));
+            assert_eq!((there[0].get(), there[1].get()), (None, None));
+            assert_eq!(proxy.failures(), [(cause, 1)]);
+            leave.set(true);
+            proxy.end(world);
+        });
+    }
 }
 
 #[test]

@@ -43,6 +43,8 @@ impl<E: Env> Session<E> {
     #[allow(clippy::manual_async_fn, reason = "an `async fn` keeps what it is given twice")]
     fn run(mut self) -> impl Future<Output = ()> {
         async move {
+            // A block takes only what it names: the guards are to stay as long as the rest.
+            let _ = &self;
             // Boxed: it is short, and needs more room than all that comes after it.
             let connecting = connect::connect(&self.worker, &self.down, &mut self.record);
             let Some(Connected { stream: up, in_flight, place }) = Box::pin(connecting).await
