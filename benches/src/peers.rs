@@ -56,6 +56,7 @@ pub(crate) struct Site<'a> {
     pub(crate) folder: &'a Path,
     pub(crate) filter: Option<&'a FilterUnderTest>,
     pub(crate) tls: bool,
+    pub(crate) tcp: bool,
 }
 
 /// A program and its arguments, ready to start.
@@ -165,6 +166,9 @@ impl Peer {
 
     pub(crate) fn config_text(self, site: &Site<'_>) -> String {
         let (template, filters) = match self {
+            Peer::Penstock if site.tcp => (PENSTOCK_TCP, String::new()),
+            Peer::Haproxy if site.tcp => (HAPROXY_TCP, String::new()),
+            Peer::Nginx if site.tcp => (NGINX_TCP, String::new()),
             Peer::Penstock | Peer::PenstockLog => (PENSTOCK, String::new()),
             Peer::PenstockFilter => (PENSTOCK, "filters = [\"bench\"]".into()),
             Peer::Haproxy => (HAPROXY, String::new()),
@@ -250,6 +254,9 @@ const TLS: [&str; 4] = [
 const PENSTOCK: &str = include_str!("../peers/penstock.toml");
 const PENSTOCK_WASM: &str = include_str!("../peers/penstock-wasm.toml");
 const PENSTOCK_LOG: &str = include_str!("../peers/penstock-log.toml");
+const PENSTOCK_TCP: &str = include_str!("../peers/penstock-tcp.toml");
+const HAPROXY_TCP: &str = include_str!("../peers/haproxy-tcp.cfg");
+const NGINX_TCP: &str = include_str!("../peers/nginx-tcp.conf");
 const HAPROXY: &str = include_str!("../peers/haproxy.cfg");
 const NGINX: &str = include_str!("../peers/nginx.conf");
 const ENVOY_DEFAULT: &str = include_str!("../peers/envoy-default.yaml");

@@ -38,6 +38,10 @@ pub struct Plan {
     pub filter: Option<FilterUnderTest>,
     /// Whether downstreams speak TLS; scenarios set it.
     pub tls: bool,
+    /// Whether proxies carry TCP and look at nothing; scenarios set it.
+    pub tcp: bool,
+    /// Bytes of the origin's answer; scenarios set it.
+    pub body_bytes: usize,
     /// Header lines that the load generator adds, as `Name: value`.
     pub headers: Vec<String>,
 }
@@ -81,10 +85,11 @@ impl Bench {
             make_certificate(&plan.penstock, &folder)?;
         }
         let origin_address = free_address().map_err(BenchError::io("looking for a port"))?;
+        let bench_body = plan.body_bytes.to_string();
         let mut origin = Process::start(
             plan.load_core,
             &plan.origin,
-            &[origin_address.to_string()],
+            &[origin_address.to_string(), bench_body],
             folder.join("origin.log"),
         )?;
         wait_until_answering("bench-origin", &mut origin, origin_address, &plan.headers)?;
@@ -114,8 +119,8 @@ impl Bench {
     ) -> Result<Contestant, BenchError> {
         let version = peer.version(&program);
         let listen = free_address().map_err(BenchError::io("looking for a port"))?;
-        let tls = self.plan.tls;
-        let site = Site { listen, origin, folder, filter: self.plan.filter.as_ref(), tls };
+        let (tls, tcp) = (self.plan.tls, self.plan.tcp);
+        let site = Site { listen, origin, folder, filter: self.plan.filter.as_ref(), tls, tcp };
         let invocation = peer.configure(program, &site)?;
         let log = folder.join(format!("{}.log", peer.name().replace([' ', ',', '+'], "-")));
         let mut process =

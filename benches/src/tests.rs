@@ -94,7 +94,11 @@ fn no_placeholder_is_left_in_a_configuration() {
     let address = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
     let folder = Path::new("run");
     let (listen, origin) = (address(1), address(2));
-    let site = Site { listen, origin, folder, filter: Some(&filter), tls: true };
+    let site = Site { listen, origin, folder, filter: Some(&filter), tls: true, tcp: false };
+    for peer in [Peer::Penstock, Peer::Haproxy, Peer::Nginx] {
+        let text = peer.config_text(&Site { tls: false, tcp: true, ..site });
+        assert!(!text.contains('@'), "{}: {text}", peer.name());
+    }
     for peer in [
         Peer::Penstock,
         Peer::PenstockLog,
@@ -121,8 +125,13 @@ fn our_own_configuration_is_one() {
     let address = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
     let folder = Path::new("/tmp/run");
     let (listen, origin) = (address(1), address(2));
-    let site = Site { listen, origin, folder, filter: Some(&filter), tls: true };
-    for peer in [Peer::Penstock, Peer::PenstockLog, Peer::PenstockFilter] {
+    for (peer, tcp) in [
+        (Peer::Penstock, false),
+        (Peer::Penstock, true),
+        (Peer::PenstockLog, false),
+        (Peer::PenstockFilter, false),
+    ] {
+        let site = Site { listen, origin, folder, filter: Some(&filter), tls: !tcp, tcp };
         let text = peer.config_text(&site);
         if let Err(findings) = Config::parse(peer.name(), text.as_bytes(), &UncheckedFiles) {
             panic!("{findings}");

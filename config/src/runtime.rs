@@ -61,6 +61,9 @@ section! {
         drain_max: Duration = Duration::from_secs(300);
         /// Receive buffers of 4 KiB that the connections of a shard share. A power of two.
         receive_buffers: u32 = 1_024, in 16..=32_768;
+        /// Pipes of up to 1 MiB that the connections of a shard share, for bytes of services that
+        /// need not leave the kernel. 0 has all of them pass through us.
+        pipes: u32 = 64, in 0..=4_096;
         /// Connections, downstream and upstream together. Over it, unused upstream connections are
         /// closed, and where there are none new downstream connections are: what was accepted is
         /// always served. "auto" is 80 % of the smaller of the descriptors and the memory divided

@@ -234,6 +234,13 @@ impl Proxy {
         (metrics.counter(ids.bytes_in), metrics.counter(ids.bytes_out))
     }
 
+    /// Those among them that a conduit moved.
+    pub(crate) fn spliced_bytes(&self) -> u64 {
+        let (snapshots, ids) = (self.inner.snapshots.borrow(), &self.inner.schemas.service);
+        let metrics = &snapshots.last().expect("it serves one").services[0].metrics;
+        metrics.counter(ids.bytes_spliced)
+    }
+
     /// Drains it, and finds nothing left.
     pub(crate) fn end(self, world: &World) {
         self.rest(world);

@@ -6,6 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use penstock_env::{Address, Env, Rng, SendBuf, Stream, StreamExt, Timer, TimerExt};
@@ -201,8 +202,9 @@ fn settle(world: &World, ledger: &Ledger, count: u32) {
 
 #[test]
 fn every_byte_arrives_both_ways_and_so_do_the_ends() {
+    let (spliced, all) = (AtomicU64::new(0), AtomicU64::new(0));
     check_few_seeds("services, calm", Faults::CALM, |world| {
-        let ledger = Rc::default();
+        let ledger: Rc<Ledger> = Rc::default();
         let ends: Vec<_> = (0..2).map(|_| talker(world, &ledger).1).collect();
         let proxy = Proxy::serve_on(world, &[config(&ends, "", "")], 2);
         talk(world, &proxy.front, 8, 40_000, &ledger);
@@ -212,8 +214,12 @@ fn every_byte_arrives_both_ways_and_so_do_the_ends() {
         assert_eq!(proxy.failures(), []);
         let bytes = proxy.service_bytes();
         assert_eq!(bytes, ledger.bytes.get());
+        spliced.fetch_add(proxy.spliced_bytes(), Relaxed);
+        all.fetch_add(bytes.0 + bytes.1, Relaxed);
         proxy.end(world);
     });
+    let (spliced, all) = (spliced.load(Relaxed), all.load(Relaxed));
+    assert!(spliced > all / 10 && spliced < all, "{spliced} of {all} bytes by conduits");
 }
 
 #[test]

@@ -44,6 +44,8 @@ enum Op {
     Send,
     Connect,
     Close,
+    Readable,
+    Writable,
 }
 
 /// An operation that the kernel works on: it writes to, or reads from, the memory of `owner`.
@@ -69,12 +71,13 @@ fn run(seed: u64, mistake: Mistake) {
     let mut model =
         Model { slots: Slots::new(), kernel: vec![], open: vec![], owners: 0, rng, mistake };
     for _ in 0..2000 {
-        match model.rng.below(12) {
+        match model.rng.below(14) {
             0 | 1 => model.open(Op::Recv),
             2 => model.open(Op::Connect),
             3 | 4 => model.send(),
             5 | 6 => model.drop_stream(),
             7 => model.linger_ends(),
+            8 | 9 => model.ask(),
             _ => model.complete(),
         }
     }
@@ -126,6 +129,19 @@ impl Model {
         }
     }
 
+    /// A conduit asks when a socket is ready.
+    fn ask(&mut self) {
+        let Some(key) = self.any_open() else { return };
+        let (_, life) = self.slots.find(key).expect("a stream's socket outlives it");
+        if !life.readable_asked {
+            life.readable_asked = true;
+            self.submit(Op::Readable, key);
+        } else if !life.writable_asked {
+            life.writable_asked = true;
+            self.submit(Op::Writable, key);
+        }
+    }
+
     fn any_open(&mut self) -> Option<SlotKey> {
         let count = u32::try_from(self.open.len()).ok().filter(|&count| count > 0)?;
         Some(self.open[self.rng.below(count) as usize])
@@ -167,7 +183,7 @@ impl Model {
         if self.mistake == Mistake::RecvForgotten {
             life.receiving = false;
         }
-        for op in [Op::Recv, Op::Send, Op::Connect] {
+        for op in [Op::Recv, Op::Send, Op::Connect, Op::Readable, Op::Writable] {
             self.cancel(op, key);
         }
         self.submit(Op::Close, key);
@@ -214,6 +230,8 @@ impl Model {
                     self.submit(Op::Recv, key);
                 }
             }
+            Op::Readable => life.readable_asked = false,
+            Op::Writable => life.writable_asked = false,
             Op::Close => {
                 life.end = End::Closed;
                 if self.mistake == Mistake::CloseIsAll {

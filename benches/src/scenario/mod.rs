@@ -3,6 +3,7 @@
 mod filters;
 mod http1;
 mod idle;
+mod l4;
 mod soak;
 pub(crate) mod tls;
 mod window;
@@ -10,5 +11,6 @@ mod window;
 pub use filters::filters;
 pub use http1::http1;
 pub use idle::idle;
+pub use l4::{l4_bulk, l4_connections, l4_idle};
 pub use soak::soak;
 pub use tls::tls;

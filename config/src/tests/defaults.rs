@@ -30,6 +30,7 @@ fn an_appliance_that_is_told_nothing() {
     check(&config, "runtime.drain", "30s");
     check(&config, "runtime.drain_max", "5m");
     check(&config, "runtime.receive_buffers", "1024");
+    check(&config, "runtime.pipes", "64");
     check(&config, "runtime.connections_max", "auto");
     check(&config, "admin.listen", "unix:/run/penstock/admin.sock");
     check(&config, "admin.allow_remote", "false");

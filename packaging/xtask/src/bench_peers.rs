@@ -65,6 +65,9 @@ enum Scenario {
     Filters,
     Soak,
     Tls,
+    L4,
+    L4Connections,
+    L4Idle,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -127,7 +130,9 @@ fn peers(arguments: &Arguments, scenario: Scenario) -> Vec<Peer> {
         // It names its own.
         Scenario::Filters => Vec::new(),
         Scenario::Soak => vec![Peer::Penstock],
-        Scenario::Tls => vec![Peer::Penstock, Peer::Haproxy, Peer::Nginx],
+        Scenario::Tls | Scenario::L4 | Scenario::L4Connections | Scenario::L4Idle => {
+            vec![Peer::Penstock, Peer::Haproxy, Peer::Nginx]
+        }
     }
 }
 
@@ -138,6 +143,9 @@ fn measure(scenario: Scenario, plan: &Plan, peers: &[Peer]) -> Result<Report, Be
         Scenario::Filters => scenario::filters(plan.clone()),
         Scenario::Soak => scenario::soak(plan.clone(), peers),
         Scenario::Tls => scenario::tls(plan.clone(), peers),
+        Scenario::L4 => scenario::l4_bulk(plan.clone(), peers),
+        Scenario::L4Connections => scenario::l4_connections(plan.clone(), peers),
+        Scenario::L4Idle => scenario::l4_idle(plan.clone(), peers),
     }
 }
 
@@ -177,6 +185,8 @@ fn plan(arguments: &Arguments) -> Result<Plan, String> {
         soak_requests: arguments.soak_requests,
         filter: None,
         tls: false,
+        tcp: false,
+        body_bytes: 512,
         headers: arguments.header.clone(),
     })
 }

@@ -13,8 +13,14 @@ use crate::tls::Loaded;
 use crate::{BadFilter, BadTls, Control, ShardsError};
 
 /// Keys that only a start reads. A reload that changes them says so and goes on with the rest.
-const READ_AT_START: &[&str] =
-    &["runtime.shards", "runtime.pin", "runtime.receive_buffers", "admin.", "observe.series_max"];
+const READ_AT_START: &[&str] = &[
+    "runtime.shards",
+    "runtime.pin",
+    "runtime.receive_buffers",
+    "runtime.pipes",
+    "admin.",
+    "observe.series_max",
+];
 
 /// Where the config in force came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

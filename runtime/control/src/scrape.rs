@@ -67,6 +67,11 @@ impl Control {
                     "Receives that had to wait for a buffer.",
                     counts.starved,
                 ),
+                (
+                    "penstock_shard_pipes_short_total",
+                    "Connections that found no pipe to be carried by.",
+                    counts.pipes_short,
+                ),
                 ("penstock_shard_panics_total", "Tasks that panicked.", counts.panics),
                 ("penstock_shard_passes_total", "Passes over the ring.", counts.passes),
                 ("penstock_shard_restarts_total", "Restarts after a death.", place.restarts),

@@ -63,6 +63,8 @@ pub struct ShardCounts {
     pub accept_errors: u64,
     /// Receives that had to wait for a buffer.
     pub starved: u64,
+    /// Connections that found no pipe to be carried by.
+    pub pipes_short: u64,
     /// Tasks that ended in a panic.
     pub panics: u64,
     /// Passes over the ring.

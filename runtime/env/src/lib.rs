@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod conduit;
 mod map;
 mod rng;
 mod send;
@@ -17,6 +18,7 @@ use std::future::Future;
 use std::io;
 
 pub use address::Address;
+pub use conduit::{Conduit, Flow, Torn};
 pub use map::{Map, MapSeed};
 pub use rng::Rng;
 pub use send::{COPY_BELOW_BYTES, Part, SendBuf};
@@ -29,6 +31,8 @@ pub use time::{Time, Timer, TimerExt, Unix};
 pub trait Env: Clone + 'static {
     /// A byte stream to a peer.
     type Stream: Stream;
+    /// A way for bytes from one stream to another.
+    type Conduit: Conduit<Self::Stream>;
     /// A deadline that can be moved as often as one likes at the cost of a store.
     type Timer: Timer;
 
@@ -51,6 +55,10 @@ pub trait Env: Clone + 'static {
     /// # Errors
     /// What the kernel said: refused, unreachable, out of file descriptors or ports.
     fn connect(&self, address: &Address) -> impl Future<Output = io::Result<Self::Stream>>;
+
+    /// A way from one stream to another in the kernel, for a direction that carries much. `None`
+    /// where the bytes have to pass through us.
+    fn conduit(&self, from: &Self::Stream, to: &Self::Stream) -> Option<Self::Conduit>;
 
     /// A timer that is not set yet.
     fn timer(&self) -> Self::Timer;

@@ -30,6 +30,7 @@ pub(crate) struct RunningShards {
     /// Numbers of shards whose threads are about to end.
     ending: (mpsc::Sender<usize>, mpsc::Receiver<usize>),
     buffers: u16,
+    pipes_max: u32,
     /// The CPUs to pin shards to; empty where they are not pinned.
     cpus: Vec<usize>,
 }
@@ -64,6 +65,7 @@ impl RunningShards {
             alarm: alarm.clone(),
             ending: mpsc::channel(),
             buffers: u16::try_from(runtime.receive_buffers).unwrap_or(u16::MAX / 2 + 1),
+            pipes_max: runtime.pipes,
             cpus: if runtime.pin { cpus::allowed() } else { Vec::new() },
         };
         for index in 0..count {
@@ -85,6 +87,7 @@ impl RunningShards {
             // More shards than CPUs share them.
             core: (!self.cpus.is_empty()).then(|| self.cpus[index % self.cpus.len()]),
             buffers: self.buffers,
+            pipes_max: self.pipes_max,
             listeners,
             counters: Arc::clone(&self.shards[index].counters),
             ended: Box::new(move || {
@@ -200,6 +203,7 @@ impl Shards for RunningShards {
             accepted: counters.accepted.load(Relaxed),
             accept_errors: counters.accept_errors.load(Relaxed),
             starved: counters.starved.load(Relaxed),
+            pipes_short: counters.pipes_short.load(Relaxed),
             panics: counters.panics.load(Relaxed),
             passes: counters.passes.load(Relaxed),
         }

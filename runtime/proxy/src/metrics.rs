@@ -62,6 +62,8 @@ pub struct Service {
     pub bytes_in: CounterId,
     /// Bytes that clients were sent.
     pub bytes_out: CounterId,
+    /// Those of both directions that never left the kernel.
+    pub bytes_spliced: CounterId,
 }
 
 /// Counters of one route.
@@ -177,7 +179,18 @@ impl Service {
         );
         let bytes_out = schema
             .counter("penstock_service_sent_bytes_total", "From endpoints to clients, carried.");
-        Service { id: registry.add(schema), connections, active, bytes_in, bytes_out }
+        let bytes_spliced = schema.counter(
+            "penstock_service_spliced_bytes_total",
+            "Of the bytes carried both ways, those that never left the kernel.",
+        );
+        Service {
+            id: registry.add(schema),
+            connections,
+            active,
+            bytes_in,
+            bytes_out,
+            bytes_spliced,
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use penstock_env::{Rng, Time, Unix};
 use crate::ahead::TaskPlace;
 use crate::buffers::{Buffers, GROUP};
 use crate::clock;
+use crate::conduit::Pipes;
 use crate::ring::{Op, Ring};
 use crate::slots::{End, SlotKey, Slots};
 use crate::socket::Socket;
@@ -31,6 +32,7 @@ pub struct Core {
     pub(crate) sockets: RefCell<Slots<Socket>>,
     pub(crate) wheel: RefCell<Wheel>,
     pub(crate) buffers: Rc<Buffers>,
+    pub(crate) pipes: RefCell<Pipes>,
     /// Sockets whose receive ended for want of buffers.
     pub(crate) starved: RefCell<Vec<SlotKey>>,
     pub(crate) counters: Arc<Counters>,
@@ -57,6 +59,8 @@ pub struct Counters {
     pub accept_errors: AtomicU64,
     /// Receives that ended because no buffer was free.
     pub starved: AtomicU64,
+    /// Conduits that found no pipe.
+    pub pipes_short: AtomicU64,
     /// Tasks that ended in a panic.
     pub panics: AtomicU64,
     /// Passes over the completions.
@@ -74,7 +78,12 @@ impl Core {
     ///
     /// # Errors
     /// See [`Ring::new`] and [`Buffers::register`].
-    pub fn new(buffer_count: u16, seed: u64, counters: Arc<Counters>) -> io::Result<Rc<Core>> {
+    pub fn new(
+        buffer_count: u16,
+        pipes_max: u32,
+        seed: u64,
+        counters: Arc<Counters>,
+    ) -> io::Result<Rc<Core>> {
         let (ring, buffers) = (Ring::new()?, Rc::new(Buffers::new(buffer_count)));
         buffers.register(&ring.submitter())?;
         let (now, unix) = clock::read();
@@ -83,6 +92,7 @@ impl Core {
             sockets: RefCell::new(Slots::new()),
             wheel: RefCell::new(Wheel::new()),
             buffers,
+            pipes: RefCell::new(Pipes::new(pipes_max)),
             starved: RefCell::default(),
             counters,
             polls: Cell::new(0),
@@ -198,6 +208,12 @@ impl Core {
         }
         if life.connecting {
             self.cancel(Op::Connect, key);
+        }
+        if life.readable_asked {
+            self.cancel(Op::Readable, key);
+        }
+        if life.writable_asked {
+            self.cancel(Op::Writable, key);
         }
         let entry = opcode::Close::new(types::Fd(socket.fd)).build();
         // SAFETY: the operation points to no memory.

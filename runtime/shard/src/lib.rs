@@ -8,6 +8,7 @@ mod address;
 mod ahead;
 mod buffers;
 mod clock;
+mod conduit;
 mod core;
 mod gather;
 mod listener;
@@ -25,6 +26,7 @@ mod world;
 
 pub use buffers::{BUFFER_BYTES, Lent};
 pub use clock::thread_cpu_ns;
+pub use conduit::ShardConduit;
 pub use core::Counters;
 pub use listener::Listener;
 pub use mailbox::{Mailbox, Sender, mailbox};

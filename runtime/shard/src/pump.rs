@@ -122,6 +122,7 @@ impl<S: Service> Pump<S> {
             Op::Send => self.core.on_send(completion),
             Op::Connect => self.core.on_connect(completion),
             Op::Close => self.core.on_close(completion),
+            Op::Readable | Op::Writable => self.core.on_ready(completion),
             Op::Accept => self.on_accept(completion),
             Op::Tick => self.on_tick(),
             Op::Mail => {

@@ -31,6 +31,10 @@ pub enum Op {
     Tick,
     /// Somebody wrote to the shard's mailbox.
     Mail,
+    /// A socket can be read from.
+    Readable,
+    /// A socket can be written to.
+    Writable,
 }
 
 impl Op {
@@ -50,6 +54,8 @@ impl Op {
             6 => Op::Cancel,
             7 => Op::Tick,
             8 => Op::Mail,
+            9 => Op::Readable,
+            10 => Op::Writable,
             _ => return None,
         };
         let generation = (number >> 32) as u32 & ((1 << GENERATION_BITS) - 1);
@@ -164,7 +170,8 @@ mod tests {
 
     #[test]
     fn a_number_carries_operation_place_and_generation() {
-        for op in [Op::Accept, Op::Recv, Op::Send, Op::Connect, Op::Close, Op::Tick, Op::Mail] {
+        for number in 1..=10 {
+            let (op, _) = Op::parse(number << 56).expect("all of them have a number");
             let key = SlotKey { index: u32::MAX - 1, generation: 0xff_fffe };
             assert_eq!(Op::parse(op.on(key)), Some((op, key)));
         }

@@ -31,6 +31,10 @@ pub struct Life {
     pub sending: bool,
     /// A connect is under way.
     pub connecting: bool,
+    /// The ring was asked to tell when it can be read from.
+    pub readable_asked: bool,
+    /// The ring was asked to tell when it can be written to.
+    pub writable_asked: bool,
     /// How far the end has come.
     pub end: End,
 }
@@ -52,7 +56,9 @@ pub enum End {
 impl Life {
     /// Whether the kernel holds nothing of this socket any more.
     pub fn is_over(&self) -> bool {
-        self.end == End::Closed && !self.receiving && !self.sending && !self.connecting
+        self.end == End::Closed
+            && !(self.receiving || self.sending || self.connecting)
+            && !(self.readable_asked || self.writable_asked)
     }
 }
 
@@ -155,14 +161,15 @@ mod tests {
 
     #[test]
     fn a_place_is_free_only_when_the_kernel_holds_nothing_of_it() {
-        for busy in 0..8 {
+        for busy in 0..32 {
             let mut slots = Slots::new();
             let key = slots.insert("socket");
             let (_, life) = slots.find(key).expect("just inserted");
             (life.receiving, life.sending, life.connecting) =
                 (busy & 1 != 0, busy & 2 != 0, busy & 4 != 0);
+            (life.readable_asked, life.writable_asked) = (busy & 8 != 0, busy & 16 != 0);
             life.end = End::Closed;
-            assert_eq!(slots.free_if_over(key).is_some(), busy == 0, "{busy:03b}");
+            assert_eq!(slots.free_if_over(key).is_some(), busy == 0, "{busy:05b}");
         }
     }
 

@@ -37,6 +37,8 @@ pub struct Socket {
     pub(crate) ended: bool,
     /// Its receive ended for want of buffers; the pump arms it again.
     pub(crate) starved: bool,
+    /// A conduit takes what comes: the ring is not to receive.
+    pub(crate) held: bool,
     /// Our end is to follow the send under way.
     pub(crate) fin_wanted: bool,
     pub(crate) out: Vec<u8>,
@@ -65,6 +67,7 @@ impl Socket {
             send_error: 0,
             ended: false,
             starved: false,
+            held: false,
             fin_wanted: false,
             out: Vec::new(),
             out_at: 0,
@@ -241,12 +244,14 @@ impl Core {
                 if full && life.receiving && !life.cancelling {
                     life.cancelling = true;
                     self.cancel(Op::Recv, key);
-                } else if !full && !life.receiving {
+                } else if !full && !life.receiving && !socket.held {
                     life.receiving = true;
                     self.arm_recv(socket.fd, key);
                 }
             }
             error => match -error {
+                // A conduit waits for this.
+                _ if socket.held && matches!(-error, libc::ECANCELED | libc::ENOBUFS) => {}
                 libc::ECANCELED => {
                     if socket.inbox.is_empty() {
                         life.receiving = true;
@@ -284,7 +289,8 @@ impl Core {
             let mut sockets = self.sockets.borrow_mut();
             let Some((socket, life)) = sockets.find(key) else { continue };
             socket.starved = false;
-            if life.end == End::Open && !life.receiving && socket.inbox.len() < INBOX_MAX {
+            let wanted = socket.inbox.len() < INBOX_MAX && !socket.held;
+            if life.end == End::Open && !life.receiving && wanted {
                 life.receiving = true;
                 self.arm_recv(socket.fd, key);
             }

@@ -37,6 +37,8 @@ pub struct ShardOptions {
     pub core: Option<usize>,
     /// Receive buffers of 4 KiB; a power of two up to 32,768.
     pub buffers: u16,
+    /// Pipes of up to 1 MiB for [conduits](crate::ShardConduit), at most.
+    pub pipes_max: u32,
     /// The sockets it accepts from.
     pub listeners: Vec<Listener>,
     /// What it counts about itself; a shard that takes another's place counts on.
@@ -116,7 +118,7 @@ impl ShardHandle {
 /// # Errors
 /// It does not, and why.
 pub fn probe() -> Result<(), ShardError> {
-    Core::new(8, 0, Arc::default()).map(drop).map_err(ShardError::Ring)
+    Core::new(8, 0, 0, Arc::default()).map(drop).map_err(ShardError::Ring)
 }
 
 /// Starts a shard's thread. `build` runs on it and makes the service.
@@ -129,7 +131,7 @@ pub fn start<S: Service>(
     mailbox: Mailbox<S::Mail>,
     build: impl FnOnce(ShardEnv) -> S + Send + 'static,
 ) -> Result<ShardHandle, ShardError> {
-    let ShardOptions { index, core, buffers, listeners, counters, ended } = options;
+    let ShardOptions { index, core, buffers, pipes_max, listeners, counters, ended } = options;
     let ended = Ended(Some(ended));
     let placement = core.map_or(Placement::Unbound, Placement::Fixed);
     let join = LocalExecutorBuilder::new(placement)
@@ -141,7 +143,7 @@ pub fn start<S: Service>(
             let _ended = ended;
             let (now, unix) = clock::read();
             let seed = now.as_ns() ^ unix.us.rotate_left(32) ^ (index as u64) << 56;
-            let core = Core::new(buffers, seed, counters).map_err(ShardError::Ring)?;
+            let core = Core::new(buffers, pipes_max, seed, counters).map_err(ShardError::Ring)?;
             let _remains = Remains(Rc::clone(&core));
             let env = ShardEnv { core };
             let service = Rc::new(build(env.clone()));

@@ -38,7 +38,7 @@ impl ShardStream {
     }
 }
 
-fn wait(place: &mut Option<Waker>, waker: &Waker) {
+pub(crate) fn wait(place: &mut Option<Waker>, waker: &Waker) {
     match place {
         Some(known) if known.will_wake(waker) => {}
         place => *place = Some(waker.clone()),

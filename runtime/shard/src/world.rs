@@ -11,6 +11,7 @@ use penstock_env::{Address, Env, Time, Unix, Wake};
 
 use crate::address::{self, RawAddress};
 use crate::ahead::TaskPlace;
+use crate::conduit::ShardConduit;
 use crate::core::{Core, add};
 use crate::ring::Op;
 use crate::slots::SlotKey;
@@ -64,6 +65,7 @@ impl ShardEnv {
 
 impl Env for ShardEnv {
     type Stream = ShardStream;
+    type Conduit = ShardConduit;
     type Timer = ShardTimer;
 
     #[inline]
@@ -108,6 +110,10 @@ impl Env for ShardEnv {
             stream.local = address::local(stream.fd());
         }
         Ok(stream)
+    }
+
+    fn conduit(&self, from: &ShardStream, to: &ShardStream) -> Option<ShardConduit> {
+        Some(ShardConduit::new(from, to))
     }
 
     fn timer(&self) -> ShardTimer {

@@ -125,6 +125,7 @@ fn run_telling(
     let options = ShardOptions {
         index: 0,
         core: None,
+        pipes_max: 1,
         buffers: 64,
         listeners: vec![listener.share().expect("a handle")],
         counters: Arc::default(),

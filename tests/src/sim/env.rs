@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use penstock_env::{Address, Env, Time, Unix, Wake};
 
+use super::conduit::SimConduit;
 use super::net::Listener;
 use super::node::{Limits, Node};
 use super::queue::Due;
@@ -86,6 +87,7 @@ impl SimEnv {
 
 impl Env for SimEnv {
     type Stream = SimStream;
+    type Conduit = SimConduit;
     type Timer = SimTimer;
 
     fn now(&self) -> Time {
@@ -121,6 +123,10 @@ impl Env for SimEnv {
         let stream = self.shared.dial(&self.node, address);
         poll_fn(|context| self.shared.poll_connected(stream.id(), context)).await?;
         Ok(stream)
+    }
+
+    fn conduit(&self, _from: &SimStream, _to: &SimStream) -> Option<SimConduit> {
+        Some(SimConduit::new(self.shared.clone()))
     }
 
     fn timer(&self) -> SimTimer {

@@ -6,10 +6,11 @@
 //! - `world`, `shared`: the run loop and what everything in a world hangs on;
 //! - `tasks`, `timers`, `queue`: who runs next, and when;
 //! - `net`, `socket`, `dial`: two byte pipes for each connection;
-//! - `env`, `stream`: the traits that the code under test sees;
+//! - `env`, `stream`, `conduit`: the traits that the code under test sees;
 //! - `faults`, `node`: how badly it all behaves, and who lives in it;
 //! - `trace`, `seeds`: what happened, and whether it happens again.
 
+mod conduit;
 mod dial;
 mod env;
 mod faults;
@@ -25,6 +26,7 @@ mod timers;
 mod trace;
 mod world;
 
+pub use conduit::SimConduit;
 pub use env::SimEnv;
 pub use faults::Faults;
 pub use node::{Death, Limits};

@@ -64,6 +64,13 @@ impl Shared {
         self.settle(&mut net, id);
         let Some(socket) = net.sockets.get_mut(&id) else { return };
         let room = socket.link.send_bytes_max > socket.out.buffered.len();
+        if room
+            && socket.out.sending.is_none()
+            && let Some(waker) = socket.out.waker.take()
+        {
+            // A conduit waits for room.
+            waker.wake();
+        }
         if moved || (room && socket.out.sending.is_some()) {
             self.plan_pump(id, socket, KERNEL);
         } else if took {

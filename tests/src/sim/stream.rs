@@ -255,4 +255,4 @@ impl Shared {
 }
 
 /// From asking for a send until the kernel begins with it.
-const SUBMIT: Duration = Duration::from_micros(5);
+pub(super) const SUBMIT: Duration = Duration::from_micros(5);

@@ -26,6 +26,8 @@ pub enum Event {
     Refused { socket: u64 },
     /// The kernel took bytes of a send.
     Taken { socket: u64, bytes: usize },
+    /// A conduit took bytes out of a socket's receive buffer.
+    Piped { socket: u64, bytes: usize },
     /// Bytes arrived at a socket's receive buffer.
     Arrived { socket: u64, bytes: usize, digest: u64 },
     /// The end of the peer's direction arrived.

@@ -206,3 +206,24 @@ fn redis_does_not_notice() {
     assert_eq!(ask(&["get", "key"]), format!("{value}\n"));
     assert_eq!(ask(&["strlen", "key"]), "100000\n");
 }
+
+#[test]
+fn bulk_stays_in_the_kernel_and_small_talk_does_not() {
+    for (pipes, spliced) in [(64, true), (0, false)] {
+        let runtime = format!("[runtime]\nshards = 1\npin = false\npipes = {pipes}\n");
+        let echo = server("127.0.0.1", echo);
+        let penstock = Penstock::start(&(runtime + &config("127.0.0.1", &[echo], "")));
+        let address = address_of(&penstock);
+        let moved = || penstock.metric("penstock_service_spliced_bytes_total{service=\"s\"}");
+        let small = pattern(100_000);
+        assert!(exchange(address, &small) == small);
+        assert_eq!(moved(), 0.0);
+        let large = pattern(64 << 20);
+        assert!(exchange(address, &large) == large);
+        until("all is counted", || {
+            let name = "penstock_service_sent_bytes_total{service=\"s\"}";
+            (penstock.metric(name) >= f64::from(100_000 + (64 << 20))).then_some(())
+        });
+        assert_eq!(moved() > f64::from(32 << 20), spliced, "{} bytes", moved());
+    }
+}

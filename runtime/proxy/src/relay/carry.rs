@@ -1,12 +1,14 @@
 //! Bytes both ways, each direction to its own end.
 
 use std::future::poll_fn;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
-use penstock_env::{Env, SendBuf, Stream, Timer};
+use penstock_env::{Env, Stream, Timer, Torn};
+use penstock_telemetry::metrics::Block;
 
-use super::record::Record;
-use crate::metrics::Schemas;
+use super::direction::Direction;
+use crate::metrics::Service;
 
 /// How carrying ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,47 +28,51 @@ pub(super) enum Broken {
     Up,
 }
 
-/// The two streams of a connection, and how far each direction is.
-pub(super) struct Carriage<'a, S> {
-    down: &'a S,
-    up: &'a S,
-    record: &'a mut Record,
-    up_ended: bool,
-    down_ended: bool,
+/// The two directions of a connection.
+pub(super) struct Carriage<E: Env> {
+    /// From the client to the endpoint.
+    pub(super) up: Direction<E>,
+    /// From the endpoint to the client.
+    pub(super) down: Direction<E>,
 }
 
-impl<'a, S: Stream> Carriage<'a, S> {
-    pub(super) fn new(down: &'a S, up: &'a S, record: &'a mut Record) -> Self {
-        Carriage { down, up, record, up_ended: false, down_ended: false }
+/// What a connection is counted under.
+#[derive(Clone, Copy)]
+pub(super) struct Counted<'a> {
+    pub(super) block: &'a Block,
+    pub(super) ids: &'a Service,
+}
+
+impl<E: Env> Carriage<E> {
+    /// Nothing carried yet.
+    pub(super) fn new() -> Carriage<E> {
+        Carriage { up: Direction::default(), down: Direction::default() }
     }
 
-    /// Carries until both directions have ended, a side is broken, or nothing moved for too long.
-    pub(super) async fn run<E: Env<Stream = S>>(
-        mut self,
+    /// Carries until both directions have ended, a side is broken, or nothing moved for as long
+    /// as `idle`. The streams are the client's and the endpoint's.
+    pub(super) async fn run(
+        &mut self,
         env: &E,
-        timer: &E::Timer,
-        shard: usize,
-        schemas: &Schemas,
+        (client, endpoint): (&E::Stream, &E::Stream),
+        (timer, idle): (&E::Timer, Duration),
+        counted: Counted<'_>,
     ) -> Ended {
-        let idle = self.record.idle;
         timer.set(env.now() + idle);
         let mut seen = Standing::default();
         poll_fn(|context| {
-            let before = (self.record.up_bytes, self.record.down_bytes);
-            let ended = self.poll(env, context);
-            let after = (self.record.up_bytes, self.record.down_bytes);
-            if after != before {
+            let before = self.bytes();
+            let ended = self.poll(env, client, endpoint, context);
+            if self.bytes() != before {
                 timer.set(env.now() + idle);
-                let (block, ids) = (self.record.metrics.shard(shard), &schemas.service);
-                block.add(ids.bytes_in, after.0 - before.0);
-                block.add(ids.bytes_out, after.1 - before.1);
+                self.count(before, counted);
             }
             if ended.is_ready() {
                 return ended;
             }
             while timer.poll_expired(context).is_ready() {
                 // A send may go on for long without anything new to carry.
-                let now = self.standing();
+                let now = Standing(self.bytes(), client.unsent_bytes(), endpoint.unsent_bytes());
                 if now == seen {
                     return Poll::Ready(Ended::Idle);
                 }
@@ -78,108 +84,65 @@ impl<'a, S: Stream> Carriage<'a, S> {
         .await
     }
 
-    fn poll<E: Env<Stream = S>>(&mut self, env: &E, context: &mut Context<'_>) -> Poll<Ended> {
-        if !self.up_ended {
-            let moved = &mut self.record.up_bytes;
-            match poll_direction(env, self.down, self.up, moved, context) {
-                Poll::Ready(Ok(())) => self.up_ended = true,
-                Poll::Ready(Err(End::From)) => return broken(Broken::Down),
-                Poll::Ready(Err(End::To)) => return broken(Broken::Up),
-                Poll::Pending => {}
+    fn poll(
+        &mut self,
+        env: &E,
+        client: &E::Stream,
+        endpoint: &E::Stream,
+        context: &mut Context<'_>,
+    ) -> Poll<Ended> {
+        if !self.up.ended {
+            match self.up.poll(env, client, endpoint, context) {
+                Poll::Ready(Err(Torn::From)) => return broken(Broken::Down),
+                Poll::Ready(Err(Torn::To)) => return broken(Broken::Up),
+                Poll::Ready(Ok(())) | Poll::Pending => {}
             }
         }
-        if !self.down_ended {
-            let moved = &mut self.record.down_bytes;
-            match poll_direction(env, self.up, self.down, moved, context) {
-                Poll::Ready(Ok(())) => self.down_ended = true,
-                Poll::Ready(Err(End::From)) => return broken(Broken::Up),
-                Poll::Ready(Err(End::To)) => return broken(Broken::Down),
-                Poll::Pending => {}
+        if !self.down.ended {
+            match self.down.poll(env, endpoint, client, context) {
+                Poll::Ready(Err(Torn::From)) => return broken(Broken::Up),
+                Poll::Ready(Err(Torn::To)) => return broken(Broken::Down),
+                Poll::Ready(Ok(())) | Poll::Pending => {}
             }
         }
-        match self.up_ended && self.down_ended {
-            true => Poll::Ready(Ended::Both),
-            false => self.poll_broken(context),
+        if self.up.ended && self.down.ended {
+            return Poll::Ready(Ended::Both);
         }
-    }
-
-    /// Of a direction that has ended nobody asks any more: its reset is looked for here.
-    fn poll_broken(&self, context: &mut Context<'_>) -> Poll<Ended> {
-        if self.up_ended && self.down.poll_broken(context).is_ready() {
+        // Of a direction that has ended nobody asks any more: its reset is looked for here.
+        if self.up.ended && client.poll_broken(context).is_ready() {
             return broken(Broken::Down);
         }
-        if self.down_ended && self.up.poll_broken(context).is_ready() {
+        if self.down.ended && endpoint.poll_broken(context).is_ready() {
             return broken(Broken::Up);
         }
         Poll::Pending
     }
 
-    fn standing(&self) -> Standing {
-        let total = self.record.up_bytes + self.record.down_bytes;
-        Standing(total, self.up.unsent_bytes(), self.down.unsent_bytes())
+    fn bytes(&self) -> Bytes {
+        let spliced = self.up.spliced_bytes + self.down.spliced_bytes;
+        Bytes { up: self.up.bytes, down: self.down.bytes, spliced }
     }
+
+    fn count(&self, before: Bytes, Counted { block, ids }: Counted<'_>) {
+        let now = self.bytes();
+        block.add(ids.bytes_in, now.up - before.up);
+        block.add(ids.bytes_out, now.down - before.down);
+        block.add(ids.bytes_spliced, now.spliced - before.spliced);
+    }
+}
+
+/// Bytes carried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Bytes {
+    up: u64,
+    down: u64,
+    spliced: u64,
 }
 
 /// How far everything was when it was last looked at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Standing(u64, usize, usize);
-
-/// Which end of a direction broke.
-enum End {
-    From,
-    To,
-}
+struct Standing(Bytes, usize, usize);
 
 fn broken(side: Broken) -> Poll<Ended> {
     Poll::Ready(Ended::Broken(side))
 }
-
-/// Carries one direction on; ready at its end, which was passed on, or when it broke.
-fn poll_direction<E: Env>(
-    env: &E,
-    from: &E::Stream,
-    to: &E::Stream,
-    moved: &mut u64,
-    context: &mut Context<'_>,
-) -> Poll<Result<(), End>> {
-    loop {
-        // One send at a time: while it is under way nothing is taken, and the peer has to wait.
-        match to.poll_sent(context) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(Err(_)) => return Poll::Ready(Err(End::To)),
-            Poll::Ready(Ok(())) => {}
-        }
-        match from.poll_recv(context) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(Err(_)) => return Poll::Ready(Err(End::From)),
-            Poll::Ready(Ok(None)) => {
-                to.shutdown_write();
-                return Poll::Ready(Ok(()));
-            }
-            Poll::Ready(Ok(Some(chunk))) => {
-                let out = gather(env, from, chunk);
-                *moved += out.len() as u64;
-                to.start_send(out);
-            }
-        }
-    }
-}
-
-/// All that has come so far, for one send.
-fn gather<E: Env>(
-    env: &E,
-    from: &E::Stream,
-    first: <E::Stream as Stream>::Chunk,
-) -> SendBuf<<E::Stream as Stream>::Chunk> {
-    let mut out = SendBuf::new(env.buffer());
-    out.push_chunk(first);
-    let mut context = Context::from_waker(Waker::noop());
-    while out.len() < SEND_BYTES_MAX
-        && let Poll::Ready(Ok(Some(more))) = from.poll_recv(&mut context)
-    {
-        out.push_chunk(more);
-    }
-    out
-}
-
-const SEND_BYTES_MAX: usize = 32 * 1024;

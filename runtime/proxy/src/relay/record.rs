@@ -22,10 +22,6 @@ pub(super) struct Record {
     pub(super) idle: Duration,
     /// The service's counters.
     pub(super) metrics: Instance,
-    /// Bytes from the client to the endpoint.
-    pub(super) up_bytes: u64,
-    /// Bytes from the endpoint to the client.
-    pub(super) down_bytes: u64,
     pub(super) attempts: u8,
 }
 
@@ -41,8 +37,6 @@ impl Record {
             connect_us: 0,
             idle: ready.config.timeouts.idle,
             metrics: ready.metrics.clone(),
-            up_bytes: 0,
-            down_bytes: 0,
             attempts: 0,
         }
     }
@@ -63,11 +57,13 @@ impl Record {
         Duration::from_micros(self.connect_us.into())
     }
 
-    /// Counts and logs the end of a connection that was carried to `up`.
+    /// Counts and logs the end of a connection with `up`, between which so many bytes were
+    /// carried, up and down.
     pub(super) fn finish<E: Env>(
         &self,
         worker: &Worker<E>,
         down: &E::Stream,
+        carried: (u64, u64),
         cause: Option<Cause>,
         (up, place): (&Address, &ConnectionPlace),
     ) {
@@ -76,7 +72,8 @@ impl Record {
         let clusters = &plan.snapshot.clusters;
         let cluster = clusters.iter().position(|cluster| place.is_of(&cluster.in_use));
         let cluster = cluster.map(|index| index as u16);
-        self.note_end(worker, &plan, down, cause, (cluster, Peer::from(up)));
+        let to = (cluster, Peer::from(up));
+        self.note_end(worker, &plan, down, (cause, carried), to);
     }
 
     /// Counts and logs a connection that found nobody; the last that was tried, if any was.
@@ -91,7 +88,7 @@ impl Record {
         let endpoints = &plan.cluster(cluster).balancer;
         let tried = tried.map(|tried| Peer::from(endpoints.endpoint(tried).address()));
         let to = (Some(cluster.0 as u16), tried.unwrap_or_default());
-        self.note_end(worker, plan, down, Some(cause), to);
+        self.note_end(worker, plan, down, (Some(cause), (0, 0)), to);
     }
 
     fn note_end<E: Env>(
@@ -99,7 +96,7 @@ impl Record {
         worker: &Worker<E>,
         plan: &Plan<E>,
         down: &E::Stream,
-        cause: Option<Cause>,
+        (cause, carried): (Option<Cause>, (u64, u64)),
         (cluster, endpoint): (Option<u16>, Peer),
     ) {
         if let Some(cause) = cause {
@@ -109,7 +106,7 @@ impl Record {
             entry.begin(self.unix);
             entry.total_us = worker.env().now().since(self.begun).as_micros() as u64;
             entry.phases = Phases { connect_us: self.connect_us, ..Phases::default() };
-            (entry.bytes_in, entry.bytes_out) = (self.up_bytes, self.down_bytes);
+            (entry.bytes_in, entry.bytes_out) = carried;
             (entry.downstream, entry.endpoint) = (down.peer().into(), endpoint);
             entry.snapshot = plan.snapshot.generation;
             entry.service = Some(self.service as u16);

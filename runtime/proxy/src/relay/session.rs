@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use penstock_env::{CloseKind, Env, Stream, StreamExt, Timer, TimerExt};
 
-use super::carry::{Broken, Carriage, Ended};
+use super::carry::{Broken, Carriage, Counted, Ended};
 use super::connect::{self, Connected};
 use super::record::Record;
 use crate::failure::{Cause, Side};
@@ -53,9 +53,13 @@ impl<E: Env> Session<E> {
                 return self.down.close(CloseKind::Reset);
             };
             let (env, timer) = (self.worker.env(), self.worker.env().timer());
-            let ended = Carriage::new(&self.down, &up, &mut self.record)
-                .run(env, &timer, self.worker.shard(), self.worker.schemas())
-                .await;
+            let mut carriage = Carriage::new();
+            let counted = Counted {
+                block: self.record.metrics.shard(self.worker.shard()),
+                ids: &self.worker.schemas().service,
+            };
+            let waiting = (&timer, self.record.idle);
+            let ended = carriage.run(env, (&self.down, &up), waiting, counted).await;
             let cause = match ended {
                 Ended::Both => None,
                 Ended::Idle => Some(Cause::TunnelIdle),
@@ -66,7 +70,8 @@ impl<E: Env> Session<E> {
                 Some(Side::Upstream) => in_flight.fail(),
                 _ => in_flight.finish(self.record.connect_time(), env.now()),
             }
-            self.record.finish(&self.worker, &self.down, cause, (up.peer(), &place));
+            let carried = (carriage.up.bytes, carriage.down.bytes);
+            self.record.finish(&self.worker, &self.down, carried, cause, (up.peer(), &place));
             match ended {
                 // The streams go with this task, behind what is still being sent.
                 Ended::Both => {}

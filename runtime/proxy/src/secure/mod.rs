@@ -10,6 +10,7 @@
 
 mod accept;
 mod chunk;
+mod conduit;
 mod handshake;
 mod stream;
 mod turns;
@@ -21,6 +22,7 @@ use penstock_env::{Address, Env, Time, Unix, Wake};
 
 pub(crate) use accept::serve;
 pub use chunk::SecureChunk;
+pub use conduit::SecureConduit;
 pub(crate) use handshake::connect;
 pub use stream::SecureStream;
 pub(crate) use turns::Turns;
@@ -31,6 +33,7 @@ pub struct Secure<E>(pub(crate) E);
 
 impl<E: Env> Env for Secure<E> {
     type Stream = SecureStream<E>;
+    type Conduit = SecureConduit<E>;
     type Timer = E::Timer;
 
     #[inline]
@@ -52,6 +55,10 @@ impl<E: Env> Env for Secure<E> {
 
     async fn connect(&self, address: &Address) -> io::Result<SecureStream<E>> {
         self.0.connect(address).await.map(SecureStream::plain)
+    }
+
+    fn conduit(&self, from: &SecureStream<E>, to: &SecureStream<E>) -> Option<SecureConduit<E>> {
+        SecureConduit::new(&self.0, from, to)
     }
 
     fn timer(&self) -> E::Timer {

@@ -65,6 +65,16 @@ impl<E: Env> SecureStream<E> {
         SecureStream { raw: self.raw, sealed: Some(Box::new(sealed)) }
     }
 
+    /// The stream below.
+    pub(super) fn below(&self) -> &E::Stream {
+        &self.raw
+    }
+
+    /// The stream below, where nothing is between.
+    pub(super) fn plain_below(&self) -> Option<&E::Stream> {
+        self.sealed.is_none().then_some(&self.raw)
+    }
+
     /// See [`Env::park`]. Records without plain bytes in them wake nobody.
     pub(crate) fn park(
         self,
