@@ -42,6 +42,7 @@ mod listener;
 mod payload;
 #[cfg(any(test, feature = "property"))]
 pub mod property;
+mod proxy_protocol;
 mod route;
 mod runtime;
 mod service;
@@ -72,6 +73,7 @@ pub use listener::{
     Protocol, Routes,
 };
 pub use payload::{Environment, Payload};
+pub use proxy_protocol::{ProxyProtocol, ProxyVersion};
 pub use route::{ClientMatches, HeaderMatches, QueryMatches, Retry, RetryOn, Rewrite, Route};
 pub use runtime::{AccessLog, Admin, Count, Fleet, LogTarget, Observe, Runtime};
 pub use service::{Service, ServiceLimits, ServiceMode, ServiceTimeouts};

@@ -10,6 +10,7 @@ use crate::grammar::names::ClusterId;
 use crate::grammar::reader::TableReader;
 use crate::grammar::section::{Group, TableSchema, TableWriter, choice, section};
 use crate::grammar::setting::ListOf;
+use crate::proxy_protocol::ProxyProtocol;
 use crate::route::Route;
 use crate::tls::ListenerTls;
 use crate::values::address::{Cidr, ListenAddress};
@@ -28,6 +29,8 @@ section! {
         addresses as "address": Vec<ListenAddress>, in ADDRESSES;
         /// What is spoken there.
         protocol: Protocol = Protocol::Http;
+        /// Peers whose connections begin with a header that says who they are from.
+        proxy_protocol: Option<ProxyProtocol> = None;
         /// The certificates that are presented there; without it, nothing is encrypted.
         tls: Option<ListenerTls> = None;
         /// The filters that every request passes, in order.

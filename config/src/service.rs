@@ -10,6 +10,7 @@ use crate::grammar::names::ClusterId;
 use crate::grammar::reader::TableReader;
 use crate::grammar::section::{choice, section};
 use crate::grammar::setting::ListOf;
+use crate::proxy_protocol::{ProxyProtocol, ProxyVersion};
 use crate::values::address::ListenAddress;
 use crate::values::vip::{ServicePort, Transport, VipAddress};
 
@@ -28,6 +29,11 @@ section! {
         mode: ServiceMode = ServiceMode::Terminate;
         /// The cluster that connections go to. Where that hashes, the source address is hashed.
         to: ClusterId;
+        /// Peers whose connections begin with a header that says who they are from.
+        proxy_protocol: Option<ProxyProtocol> = None;
+        /// Tells endpoints who a connection is from, in a header of this version, in front of all
+        /// else.
+        send_proxy_protocol: Option<ProxyVersion> = None;
         /// How many other endpoints are tried where one can't be connected to.
         retries: u32 = 2, in 0..=10;
         /// How long we wait for what.

@@ -5,6 +5,7 @@
 mod capacity;
 mod causes;
 mod filters;
+mod heads;
 mod http;
 mod http2;
 mod laws;

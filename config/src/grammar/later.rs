@@ -19,7 +19,6 @@ pub(crate) const KEYS: &[(&str, &str, &str)] = &[
     ("observe", "sample", "sampling of traces"),
     ("fleet", "members", "fleets"),
     ("fleet", "bgp", "BGP announcements"),
-    ("listener", "proxy_protocol", "the PROXY protocol"),
     ("listener", "transparent", "transparent listeners"),
     ("route", "service", "matching of gRPC services"),
     ("route", "mirror", "mirroring"),
@@ -40,7 +39,6 @@ pub(crate) const KEYS: &[(&str, &str, &str)] = &[
     ("filter", "canary", "canary releases of filters"),
     ("service", "encap", "encapsulation to backends"),
     ("service", "interface", "packets of an interface"),
-    ("service", "proxy_protocol", "the PROXY protocol"),
     ("service", "route", "routes by server name"),
     ("service", "transparent", "transparent services"),
 ];

@@ -29,6 +29,7 @@ filters = ["jwt", { filter = "rate", config = { per = "ip", burst = 10, share = 
 lenient = ["obs-fold"]
 trusted = ["10.0.0.0/8", "::1"]
 forwarded = "both"
+proxy_protocol = { from = "10.0.0.0/8" }
 limits = { head = "16KiB", line = "8KiB", uri = 4096 }
 timeouts = { request_head = "2s" }
 
@@ -62,6 +63,8 @@ retries = 1
 to = "api-v2"
 timeouts = { idle = "1h" }
 limits = { connections = 5000 }
+proxy_protocol = { from = ["10.0.0.0/8", "fd00::/8"], timeout = "1s" }
+send_proxy_protocol = "v2"
 
 [service.one]
 vip = "203.0.113.11"

@@ -51,6 +51,8 @@ fn schema_and_reader_know_the_same_keys() {
     check("listener/*/route/#/split/#", "[[listener.l.route]]\nsplit = [{ zzz = 1 }, {}]");
     check("listener/*/route/#/request_headers", "[[listener.l.route]]\nrequest_headers.zzz = 1");
     check("service/*", "[service.s]\nzzz = 1");
+    check("service/*/proxy_protocol", "[service.s]\nproxy_protocol.zzz = 1");
+    check("listener/*/proxy_protocol", "[listener.l]\nproxy_protocol.zzz = 1");
     check("service/*/timeouts", "[service.s.timeouts]\nzzz = 1");
     check("service/*/limits", "[service.s.limits]\nzzz = 1");
     check("cluster/*", "[cluster.c]\nzzz = 1");

@@ -55,6 +55,27 @@ fn addresses_and_ports_are_what_they_look_like() {
 }
 
 #[test]
+fn who_may_speak_for_others_is_said_by_networks() {
+    let path = "service.s.proxy_protocol";
+    check_service(
+        "proxy_protocol = {}",
+        &[&format!("2:18 missing {path}.from: this key has to be set")],
+    );
+    check_service(
+        "proxy_protocol = { from = [] }",
+        &[&format!("2:27 value {path}.from: at least 1 needed")],
+    );
+    check_service(
+        "proxy_protocol = { from = \"10.0.0.1/8\" }",
+        &[&format!("2:27 value {path}.from: has address bits set behind the prefix")],
+    );
+    check_service(
+        "send_proxy_protocol = \"v3\"",
+        &["2:23 value service.s.send_proxy_protocol: not one of these ?\"v1\""],
+    );
+}
+
+#[test]
 fn what_is_listened_on_already_is_named() {
     let listener = "[listener.l]\naddress = \":80\"\nto = \"a\"\n";
     let service = "[service.s]\nvip = \"10.9.9.9\"\nports = [\"tcp/25\", \"tcp/80\"]\nto = \"a\"\n";

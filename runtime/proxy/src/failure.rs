@@ -144,6 +144,10 @@ causes! {
     ConnectionsMax = "connections_max", Ours, Close;
     /// The source address has as many connections as it may.
     SourceConnectionsMax = "source_connections_max", Downstream, Close;
+    /// A peer that has to say who its connection is from said it wrongly, or not at all.
+    ProxyHeaderInvalid = "proxy_header_invalid", Downstream, Close;
+    /// It did not say it in time.
+    ProxyHeaderTimeout = "proxy_header_timeout", Downstream, Close;
     /// What came to a listener with TLS is not TLS.
     NotTls = "not_tls", Downstream, Close;
     /// The TLS handshake did not end in time.

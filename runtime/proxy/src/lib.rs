@@ -15,6 +15,7 @@ pub mod failure;
 mod housekeeping;
 mod http1;
 mod http2;
+mod introduction;
 pub mod metrics;
 mod pool;
 mod protocol;

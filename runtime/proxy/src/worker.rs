@@ -3,6 +3,7 @@
 mod admit;
 
 use std::cell::{Cell, RefCell};
+use std::net::IpAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,7 @@ use crate::bell::{Bell, Bells};
 use crate::failure::Cause;
 use crate::housekeeping;
 use crate::http1::Scratch;
+use crate::introduction::Introduction;
 use crate::metrics::Schemas;
 use crate::pool::Pool;
 use crate::secure::{Secure, SecureStream, Turns};
@@ -268,12 +270,43 @@ impl<E: Env> Worker<Secure<E>> {
 
     /// Serves a connection that came in at this place of the snapshot.
     pub fn accept(&self, entrance: Entrance, stream: E::Stream) {
-        let Some(guard) = self.admit(entrance, stream.peer().ip()) else { return };
+        let source = stream.peer().ip();
+        let introduced_by = self.introduction_of(entrance, source);
+        // Who speaks for others is not counted as their source.
+        let counted = if introduced_by.is_some() { None } else { source };
+        let Some(guard) = self.admit(entrance, counted) else { return };
         let stream = SecureStream::plain(stream);
+        match introduced_by {
+            None => self.serve(entrance, stream, guard),
+            Some(timeout) => {
+                let until = self.env().now() + timeout;
+                Introduction { worker: self.clone(), entrance, guard, until }.wait(stream);
+            }
+        }
+    }
+
+    /// Serves a connection that was let in, and of which it is known who it is from.
+    pub(crate) fn serve(
+        &self,
+        entrance: Entrance,
+        stream: SecureStream<E>,
+        guard: ConnectionGuard<Secure<E>>,
+    ) {
         match entrance {
             Entrance::Listener(listener) => protocol::serve(self, listener, stream, guard),
             Entrance::Service(service) => relay::serve(self, service, stream, guard),
         }
+    }
+
+    /// How long connections from there have to say whose they are, if they have to.
+    fn introduction_of(&self, entrance: Entrance, peer: Option<IpAddr>) -> Option<Duration> {
+        let plan = self.plan();
+        let introduced = match entrance {
+            Entrance::Listener(place) => &plan.snapshot.listeners[place].config.proxy_protocol,
+            Entrance::Service(place) => &plan.snapshot.services[place].config.proxy_protocol,
+        };
+        let introduced = introduced.as_ref()?;
+        introduced.is_from(peer?).then_some(introduced.timeout)
     }
 }
 

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-use crate::harness::{Folder, PATIENCE, Penstock, installed, until};
+use crate::harness::{Folder, Origin, PATIENCE, Penstock, installed, until};
 
 /// A service `s` in front of these, on a port of this address that the kernel chooses.
 fn config(vip: &str, endpoints: &[SocketAddr], more: &str) -> String {
@@ -205,6 +205,43 @@ fn redis_does_not_notice() {
     assert_eq!(ask(&["set", "key", &value]), "OK\n");
     assert_eq!(ask(&["get", "key"]), format!("{value}\n"));
     assert_eq!(ask(&["strlen", "key"]), "100000\n");
+}
+
+#[test]
+fn a_client_keeps_its_address_through_two_appliances() {
+    if !installed("curl") {
+        return;
+    }
+    for version in ["v1", "v2"] {
+        let origin = Origin::named("one");
+        let from = "proxy_protocol.from = [\"127.0.0.0/8\", \"::1\"]\n";
+        let text = origin.config().replace("to = \"app\"", &format!("{from}to = \"app\""));
+        let inner = Penstock::start(&text);
+        let more = format!("send_proxy_protocol = \"{version}\"");
+        let outer = Penstock::start(&config("::1", &[inner.address("web")], &more));
+        let url = format!("http://{}/", address_of(&outer));
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "--max-time", "20", &url]);
+        assert_eq!(curl.output().expect("curl runs").stdout, b"one");
+        let head = until("a request came", || origin.head());
+        assert!(head.to_ascii_lowercase().contains("x-forwarded-for: ::1\r\n"), "{head}");
+        // By hand, for a client that is nowhere here.
+        let mut stream = connect(inner.address("web"));
+        let request = "GET / HTTP/1.0\r\nHost: a\r\n\r\n";
+        let text = format!("PROXY TCP4 192.0.2.7 192.0.2.8 1 2\r\n{request}");
+        stream.write_all(text.as_bytes()).expect("it takes some");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("an answer");
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        let head = until("a request came", || origin.head());
+        assert!(head.to_ascii_lowercase().contains("x-forwarded-for: 192.0.2.7\r\n"), "{head}");
+        // And one that says it wrongly.
+        let mut stream = connect(inner.address("web"));
+        stream.write_all(request.as_bytes()).expect("it takes some");
+        // An end or a reset: unread bytes may lie there.
+        assert!(!matches!(stream.read(&mut [0; 1]), Ok(1..)));
+        assert_eq!(inner.metric("penstock_failures_total{cause=\"proxy_header_invalid\"}"), 1.0);
+    }
 }
 
 #[test]

@@ -6,8 +6,9 @@ use std::pin::pin;
 use std::task::Poll;
 
 use penstock_balance::{EndpointId, InFlight, TriedSet};
-use penstock_config::ClusterId;
-use penstock_env::{Env, Stream, Time, Timer};
+use penstock_config::{ClusterId, ProxyVersion, Service};
+use penstock_env::{Address, Env, Stream, Time, Timer};
+use penstock_wire::proxy_protocol::{Addresses, write_v1, write_v2};
 
 use super::record::Record;
 use crate::admission::ConnectionPlace;
@@ -74,7 +75,8 @@ async fn until_connected<E: Env>(
         let in_flight = ready.balancer.endpoint(endpoint).begin();
         let begun = worker.env().now();
         timer.set(begun + ready.config.timeouts.connect);
-        let connecting = secure::connect(worker, plan, cluster, endpoint);
+        let header = header(&plan.snapshot.services[record.service()].config, down);
+        let connecting = secure::connect_behind(worker, plan, cluster, endpoint, header);
         let connected = watched(down, &timer, Cause::ConnectTimeout, connecting).await;
         record.add_connect(worker.env().now().since(begun));
         let cause = match connected {
@@ -91,6 +93,23 @@ async fn until_connected<E: Env>(
         last = Some(cause);
         tried.insert(endpoint);
     }
+}
+
+/// What the endpoint is told of who the connection is from.
+fn header<S: Stream>(service: &Service, down: &S) -> Vec<u8> {
+    let mut header = Vec::new();
+    let addresses = match (down.peer(), down.local()) {
+        (&Address::Ip(source), &Address::Ip(destination)) => {
+            Some(Addresses { source, destination })
+        }
+        _ => None,
+    };
+    match service.send_proxy_protocol {
+        None => {}
+        Some(ProxyVersion::V1) => write_v1(addresses, &mut header),
+        Some(ProxyVersion::V2) => write_v2(addresses, &mut header),
+    }
+    header
 }
 
 /// An endpoint that was not tried and has room; those that have none are passed by.

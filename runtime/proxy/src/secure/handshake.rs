@@ -70,9 +70,23 @@ pub(crate) async fn connect<E: Env>(
     cluster: ClusterId,
     endpoint: EndpointId,
 ) -> Result<E::Stream, Cause> {
+    connect_behind(worker, plan, cluster, endpoint, Vec::new()).await
+}
+
+/// The same behind some bytes that come first, in the clear.
+pub(crate) async fn connect_behind<E: Env>(
+    worker: &Worker<E>,
+    plan: &Plan<E>,
+    cluster: ClusterId,
+    endpoint: EndpointId,
+    first: Vec<u8>,
+) -> Result<E::Stream, Cause> {
     let (env, ready) = (worker.env(), plan.cluster(cluster));
     let address = ready.balancer.endpoint(endpoint).address();
     let stream = env.connect(address).await.map_err(|error| failure::of_connect(&error))?;
+    if !first.is_empty() {
+        stream.start_send(SendBuf::of(first));
+    }
     let Some(dialer) = plan.dialer(cluster) else { return Ok(stream) };
     let (counters, ids) = (ready.metrics.shard(worker.shard()), &worker.schemas().cluster);
     let mut session = dialer.begin(address.ip()).map_err(|_| Cause::UpstreamTlsFailed)?;

@@ -23,7 +23,8 @@ use penstock_env::{Address, Env, Time, Unix, Wake};
 pub(crate) use accept::serve;
 pub use chunk::SecureChunk;
 pub use conduit::SecureConduit;
-pub(crate) use handshake::connect;
+pub(crate) use handshake::{connect, connect_behind};
+pub(crate) use stream::Ends;
 pub use stream::SecureStream;
 pub(crate) use turns::Turns;
 

@@ -14,6 +14,14 @@ pub struct SecureStream<E: Env> {
     raw: E::Stream,
     /// Boxed, so that a plain stream carries a pointer and no more.
     sealed: Option<Box<Sealed<E>>>,
+    /// Its ends as the proxy before us has them.
+    ends: Option<Box<Ends>>,
+}
+
+/// Both ends of the connection that a proxy before us speaks for.
+pub(crate) struct Ends {
+    pub(crate) peer: Address,
+    pub(crate) local: Address,
 }
 
 struct Sealed<E: Env> {
@@ -43,7 +51,7 @@ struct State<E: Env> {
 impl<E: Env> SecureStream<E> {
     /// A stream that nothing was agreed on yet.
     pub(crate) fn plain(raw: E::Stream) -> SecureStream<E> {
-        SecureStream { raw, sealed: None }
+        SecureStream { raw, sealed: None, ends: None }
     }
 
     /// The same stream, with a session whose handshake is over. `early` are plain bytes that
@@ -62,7 +70,12 @@ impl<E: Env> SecureStream<E> {
             closed: false,
         };
         let sealed = Sealed { env: env.clone(), state: RefCell::new(state) };
-        SecureStream { raw: self.raw, sealed: Some(Box::new(sealed)) }
+        SecureStream { raw: self.raw, sealed: Some(Box::new(sealed)), ends: self.ends }
+    }
+
+    /// The same stream, of the connection that the proxy before us speaks for.
+    pub(crate) fn introduce(self, ends: Ends) -> SecureStream<E> {
+        SecureStream { ends: Some(Box::new(ends)), ..self }
     }
 
     /// The stream below.
@@ -85,9 +98,9 @@ impl<E: Env> SecureStream<E> {
         if self.sealed.is_some() && self.has_news() {
             return resume(self, Wake::Readable);
         }
-        let (SecureStream { raw, sealed }, again) = (self, env.clone());
+        let (SecureStream { raw, sealed, ends }, again) = (self, env.clone());
         env.park(raw, until, move |raw, wake| {
-            let stream = SecureStream { raw, sealed };
+            let stream = SecureStream { raw, sealed, ends };
             if wake == Wake::Readable && stream.sealed.is_some() {
                 return stream.park(&again, until, resume);
             }
@@ -313,10 +326,10 @@ impl<E: Env> Stream for SecureStream<E> {
     }
 
     fn peer(&self) -> &Address {
-        self.raw.peer()
+        self.ends.as_ref().map_or_else(|| self.raw.peer(), |ends| &ends.peer)
     }
 
     fn local(&self) -> &Address {
-        self.raw.local()
+        self.ends.as_ref().map_or_else(|| self.raw.local(), |ends| &ends.local)
     }
 }

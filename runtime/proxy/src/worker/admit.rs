@@ -52,7 +52,23 @@ impl<E: Env> Worker<E> {
         self.inner.connections.set(self.inner.connections.get() + 1);
         self.shift_connections(1);
         let counted = (metrics.clone(), active);
-        Some(ConnectionGuard { worker: self.clone(), counted, _source: source })
+        Some(ConnectionGuard { worker: self.clone(), counted, source })
+    }
+
+    /// Counts a connection that was let in under the source that it turned out to be from.
+    ///
+    /// # Errors
+    /// That source has as many as it may.
+    pub(crate) fn admit_source(
+        &self,
+        guard: &mut ConnectionGuard<E>,
+        entrance: Entrance,
+        source: Option<IpAddr>,
+    ) -> Result<(), Cause> {
+        let (plan, Some(source)) = (self.plan(), source) else { return Ok(()) };
+        let max = self.door(&plan, entrance).source_connections_max;
+        guard.source = plan.snapshot.capacity.enter(source, max);
+        if guard.source.is_some() { Ok(()) } else { Err(Cause::SourceConnectionsMax) }
     }
 
     fn door<'p>(&self, plan: &'p Plan<E>, entrance: Entrance) -> Door<'p> {
@@ -101,7 +117,7 @@ impl<E: Env> Worker<E> {
 pub(crate) struct ConnectionGuard<E: Env> {
     worker: Worker<E>,
     counted: (Instance, GaugeId),
-    _source: Option<SourcePlace>,
+    source: Option<SourcePlace>,
 }
 
 impl<E: Env> Drop for ConnectionGuard<E> {
