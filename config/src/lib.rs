@@ -76,7 +76,9 @@ pub use payload::{Environment, Payload};
 pub use proxy_protocol::{ProxyProtocol, ProxyVersion};
 pub use route::{ClientMatches, HeaderMatches, QueryMatches, Retry, RetryOn, Rewrite, Route};
 pub use runtime::{AccessLog, Admin, Count, Fleet, LogTarget, Observe, Runtime};
-pub use service::{Service, ServiceLimits, ServiceMode, ServiceTimeouts};
+pub use service::{
+    Destinations, Service, ServiceLimits, ServiceMode, ServiceRoute, ServiceTimeouts,
+};
 pub use tls::{
     CertificateFiles, Certificates, ClientCert, ClusterTls, ListenerTls, TlsVersion, UnknownName,
     VerifyEndpoint,

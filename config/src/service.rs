@@ -8,10 +8,11 @@ use std::time::Duration;
 use crate::grammar::block::BlockName;
 use crate::grammar::names::ClusterId;
 use crate::grammar::reader::TableReader;
-use crate::grammar::section::{choice, section};
+use crate::grammar::section::{Group, TableSchema, TableWriter, choice, section};
 use crate::grammar::setting::ListOf;
 use crate::proxy_protocol::{ProxyProtocol, ProxyVersion};
 use crate::values::address::ListenAddress;
+use crate::values::pattern::HostPattern;
 use crate::values::vip::{ServicePort, Transport, VipAddress};
 
 section! {
@@ -20,6 +21,8 @@ section! {
         .. {
             /// The name after `service.`.
             name: BlockName;
+            /// Where connections go. Where a cluster hashes, the source address is hashed.
+            destinations: Destinations;
         }
         /// The addresses that clients send to: one, or a list of them.
         vips as "vip": Vec<VipAddress>, in VIPS;
@@ -27,8 +30,6 @@ section! {
         ports: Vec<ServicePort>, in PORTS;
         /// Who answers clients.
         mode: ServiceMode = ServiceMode::Terminate;
-        /// The cluster that connections go to. Where that hashes, the source address is hashed.
-        to: ClusterId;
         /// Peers whose connections begin with a header that says who they are from.
         proxy_protocol: Option<ProxyProtocol> = None;
         /// Tells endpoints who a connection is from, in a header of this version, in front of all
@@ -54,6 +55,8 @@ choice! {
 section! {
     /// How long a service waits.
     pub struct ServiceTimeouts("timeouts") = default {
+        /// For a whole TLS hello, from the connection's start, where there are routes.
+        client_hello: Duration = Duration::from_secs(5), in MS..=HOUR;
         /// Without a byte in either direction, before a connection is closed.
         idle: Duration = Duration::from_secs(600), in MS..=DAY;
     }
@@ -66,6 +69,61 @@ section! {
         connections_max as "connections": u32 = 1_000_000, in 1..=10_000_000;
         /// Connections of one source address to all ways in.
         source_connections_max as "connections_per_source": u32 = 1_024, in 1..=10_000_000;
+    }
+}
+
+/// Where the connections of a service go: to one cluster, or by the name that TLS asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Destinations {
+    /// In file order: the first that matches. Without any, nothing is read of a connection.
+    pub routes: Vec<ServiceRoute>,
+    /// Where all others go; where there is none, they are refused.
+    pub others: Option<ClusterId>,
+}
+
+section! {
+    /// Where connections go that ask for these names.
+    #[derive(Eq)]
+    pub struct ServiceRoute("service-route") {
+        /// The names: one, or a list of them, as "example.com" or "*.example.com".
+        server_names as "server_name": Vec<HostPattern>, in NAMES;
+        /// The cluster that they go to.
+        cluster as "to": ClusterId;
+    }
+}
+
+impl Destinations {
+    /// Every cluster that connections may go to, in file order.
+    pub fn clusters(&self) -> impl Iterator<Item = ClusterId> + '_ {
+        self.routes.iter().map(|route| route.cluster).chain(self.others)
+    }
+}
+
+/// The keys `to` and `route`, of which a service has at least one.
+impl Group for Destinations {
+    fn read(table: &mut TableReader<'_, '_, '_>) -> Option<Destinations> {
+        let others = table.optional::<Option<ClusterId>>("to", || None, &());
+        let routes = table.optional::<Vec<ServiceRoute>>("route", Vec::new, &ROUTES);
+        let (others, routes) = (others?, routes?);
+        if others.is_none() && routes.is_empty() {
+            return table.missing("to", "neither `to` nor a [[route]] is set");
+        }
+        Some(Destinations { routes, others })
+    }
+
+    fn write(&self, out: &mut TableWriter<'_>) {
+        out.put("to", &self.others);
+        if !self.routes.is_empty() {
+            out.put("route", &self.routes);
+        }
+    }
+
+    fn describe(out: &mut TableSchema) {
+        let docs = &["The cluster that connections go to which no route is for."];
+        out.optional::<Option<ClusterId>>("to", docs, &None, &());
+        let docs =
+            &["Where TLS connections go by the name that they ask for; the first that matches."];
+        out.optional::<Vec<ServiceRoute>>("route", docs, &Vec::new(), &ROUTES);
     }
 }
 
@@ -103,5 +161,8 @@ fn check_service(service: &Service, table: &mut TableReader<'_, '_, '_>) -> Opti
 
 const VIPS: ListOf<()> = ListOf { item: (), count_min: 1, count_max: 64, bare: true };
 const PORTS: ListOf<()> = ListOf { item: (), count_min: 1, count_max: 64, bare: true };
+const NAMES: ListOf<()> = ListOf { item: (), count_min: 1, count_max: 1_000, bare: true };
+const ROUTES: ListOf<()> = ListOf { item: (), count_min: 0, count_max: 10_000, bare: false };
+const HOUR: Duration = Duration::from_secs(3_600);
 const MS: Duration = Duration::from_millis(1);
 const DAY: Duration = Duration::from_secs(24 * 3_600);

@@ -1,4 +1,4 @@
-//! What is read of a connection before it is served: who it is from.
+//! What is read of a connection before it is served: who it is from, and which name it asks for.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -13,6 +13,8 @@ use crate::proxy::Proxy;
 
 const SECOND: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(600);
+/// A hello for `a.example`.
+const HELLO: &[u8] = include_bytes!("../../runtime/wire/src/tls_hello/samples/openssl-tls13.bin");
 
 /// Everything that came in on one connection.
 type Heard = Rc<RefCell<Vec<Vec<u8>>>>;
@@ -209,6 +211,71 @@ fn a_listener_takes_its_peer_from_the_header_too() {
             let answer = answer.expect("an orderly end");
             assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
         }
+        proxy.end(world);
+    });
+}
+
+const ROUTES: &str = "timeouts.client_hello = \"3s\"\n\
+                      [[service.s.route]]\nserver_name = \"b.example\"\nto = \"c1\"\n\
+                      [[service.s.route]]\nserver_name = \"*.example\"\nto = \"c0\"\n";
+
+/// The hello for another name of the same length.
+fn hello_for(name: &str) -> Vec<u8> {
+    let at = HELLO.windows(9).position(|window| window == b"a.example").expect("it has a name");
+    let mut hello = HELLO.to_vec();
+    hello[at..at + 9].copy_from_slice(name.as_bytes());
+    hello
+}
+
+#[test]
+fn a_hello_goes_where_its_name_leads_byte_for_byte() {
+    check_few_seeds("heads, names", Faults::CALM, |world| {
+        let ((first, heard_first), (second, heard_second)) = (endpoint(world), endpoint(world));
+        let proxy = Proxy::serve(world, &config(&[&first, &second], ROUTES));
+        let client = world.node("client", Limits::AMPLE);
+        let mut fates = Vec::new();
+        for name in ["a.example", "B.example", "c.example"] {
+            let text = [&hello_for(name)[..], b"what comes behind"].concat();
+            let pieces = 1 + world.rng().below(50) as usize;
+            fates.push(ask(&client, &proxy.front, &text, pieces, true));
+        }
+        for answer in settled(world, &fates.iter().collect::<Vec<_>>()) {
+            assert_eq!(answer, Ok(b"hi".to_vec()));
+        }
+        let all = || heard_first.borrow().len() == 2 && heard_second.borrow().len() == 1;
+        assert!(world.run_until(PATIENCE, all));
+        let expected = [&hello_for("B.example")[..], b"what comes behind"].concat();
+        assert_eq!(heard_second.borrow()[0], expected);
+        let sent = 3 * (HELLO.len() as u64 + 17);
+        assert_eq!(proxy.service_bytes(), (sent, 6));
+        assert_eq!(proxy.failures(), []);
+        proxy.end(world);
+    });
+}
+
+#[test]
+fn who_asks_for_nobody_or_says_no_hello_is_refused_with_a_cause() {
+    check_few_seeds("heads, no names", Faults::CALM, |world| {
+        let (first, heard) = endpoint(world);
+        let proxy = Proxy::serve(world, &config(&[&first, &first], ROUTES));
+        let client = world.node("client", Limits::AMPLE);
+        let unknown = ask(&client, &proxy.front, &hello_for("a.elsewhe"), 5, false);
+        let plain = ask(&client, &proxy.front, b"GET / HTTP/1.1\r\n\r\n", 1, false);
+        let slow = ask(&client, &proxy.front, &HELLO[..40], 2, false);
+        let gone = ask(&client, &proxy.front, &HELLO[..40], 2, true);
+        let fates = settled(world, &[&unknown, &plain, &slow, &gone]);
+        // RFC 8446 §6: a fatal alert, unrecognized_name.
+        assert_eq!(fates[0], Ok(vec![21, 3, 3, 0, 2, 2, 112]));
+        assert!(fates[1..].iter().all(Result::is_err), "resets: {fates:?}");
+        let mut causes = [
+            (Cause::NotTls, 1),
+            (Cause::TlsTimeout, 1),
+            (Cause::TlsGone, 1),
+            (Cause::TlsUnknownName, 1),
+        ];
+        causes.sort_by_key(|(cause, _)| cause.index());
+        assert_eq!(proxy.failures(), causes);
+        assert!(heard.borrow().is_empty());
         proxy.end(world);
     });
 }

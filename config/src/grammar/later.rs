@@ -39,7 +39,6 @@ pub(crate) const KEYS: &[(&str, &str, &str)] = &[
     ("filter", "canary", "canary releases of filters"),
     ("service", "encap", "encapsulation to backends"),
     ("service", "interface", "packets of an interface"),
-    ("service", "route", "routes by server name"),
     ("service", "transparent", "transparent services"),
 ];
 

@@ -71,6 +71,18 @@ vip = "203.0.113.11"
 ports = "tcp/25"
 to = "api"
 
+[service.tls]
+vip = "203.0.113.12"
+ports = "tcp/443"
+
+[[service.tls.route]]
+server_name = ["example.com", "*.example.com"]
+to = "api"
+
+[[service.tls.route]]
+server_name = "example.org"
+to = "api-v2"
+
 [cluster.api]
 endpoints = ["10.0.0.1:80", { address = "10.0.0.2:80", weight = 3 }, "unix:/run/app.sock"]
 balance = "maglev"

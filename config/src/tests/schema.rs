@@ -53,6 +53,7 @@ fn schema_and_reader_know_the_same_keys() {
     check("service/*", "[service.s]\nzzz = 1");
     check("service/*/proxy_protocol", "[service.s]\nproxy_protocol.zzz = 1");
     check("listener/*/proxy_protocol", "[listener.l]\nproxy_protocol.zzz = 1");
+    check("service/*/route/#", "[[service.s.route]]\nzzz = 1");
     check("service/*/timeouts", "[service.s.timeouts]\nzzz = 1");
     check("service/*/limits", "[service.s.limits]\nzzz = 1");
     check("cluster/*", "[cluster.c]\nzzz = 1");

@@ -76,6 +76,26 @@ fn who_may_speak_for_others_is_said_by_networks() {
 }
 
 #[test]
+fn connections_go_somewhere() {
+    let head = "[service.s]\nvip = \"10.9.9.9\"\nports = \"tcp/443\"\n";
+    check(
+        &format!("{head}{CLUSTER}"),
+        &["1:1 missing service.s.to: neither `to` nor a [[route]] is set"],
+    );
+    let route = "[[service.s.route]]\nserver_name = \"example.com\"\nto = \"a\"\n";
+    check(&format!("{head}{route}{CLUSTER}"), &[]);
+    check(&format!("{head}to = \"a\"\n{route}{CLUSTER}"), &[]);
+    check(
+        &format!("{head}{}{CLUSTER}", route.replace("\"example.com\"", "[]")),
+        &["5:15 value service.s.route[0].server_name: at least 1 needed"],
+    );
+    check(
+        &format!("{head}{}{CLUSTER}", route.replace("\"a\"", "\"b\"")),
+        &["6:6 reference service.s.route[0].to: there is no [cluster.b]"],
+    );
+}
+
+#[test]
 fn what_is_listened_on_already_is_named() {
     let listener = "[listener.l]\naddress = \":80\"\nto = \"a\"\n";
     let service = "[service.s]\nvip = \"10.9.9.9\"\nports = [\"tcp/25\", \"tcp/80\"]\nto = \"a\"\n";

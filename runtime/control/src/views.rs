@@ -110,8 +110,8 @@ pub struct ServiceView {
     pub mode: &'static str,
     /// Where it listens, with real ports.
     pub addresses: Vec<String>,
-    /// The cluster that its connections go to.
-    pub cluster: String,
+    /// The clusters that its connections go to.
+    pub clusters: Vec<String>,
     /// Connections accepted.
     pub accepted: u64,
     /// Connections open.
@@ -251,13 +251,14 @@ impl Control {
     pub fn service_views(&self) -> Vec<ServiceView> {
         let (listening, ids) = (self.shards.listening(), &self.schemas.service);
         let places = self.snapshot.services.iter().enumerate().filter(|(_, one)| !one.removed);
+        let name = |cluster| self.snapshot.config.cluster(cluster).name.to_string();
         let view = |(place, service): (usize, &snapshot::Service)| {
             let mine = listening.iter().filter(|one| one.entrance == Entrance::Service(place));
             ServiceView {
                 name: service.config.name.to_string(),
                 mode: service.config.mode.name(),
                 addresses: mine.map(|one| one.address.to_string()).collect(),
-                cluster: self.snapshot.config.cluster(service.config.to).name.to_string(),
+                clusters: service.config.destinations.clusters().map(name).collect(),
                 accepted: service.metrics.counter(ids.connections),
                 active: service.metrics.gauge(ids.active),
                 bytes_in: service.metrics.counter(ids.bytes_in),

@@ -29,6 +29,7 @@ pub use admission::InUse;
 pub use capacity::Capacity;
 pub use failure::Cause;
 pub use metrics::Schemas;
+pub use relay::ServerNames;
 pub use secure::{Secure, SecureChunk, SecureConduit, SecureStream};
 pub use snapshot::{Entrance, HttpProof, Snapshot, SnapshotError, TlsParts, address_of};
 pub use worker::{LogSink, Worker};

@@ -17,6 +17,7 @@ use thiserror::Error;
 use crate::admission::InUse;
 use crate::capacity::Capacity;
 use crate::metrics::Schemas;
+use crate::relay::ServerNames;
 use crate::route::RouteTable;
 
 /// Everything that a shard needs to serve.
@@ -75,6 +76,8 @@ pub struct Service {
     pub removed: bool,
     /// What the config says of it, or last said.
     pub config: config::Service,
+    /// Which of its routes is for a name.
+    pub names: Arc<ServerNames>,
     /// Its counters.
     pub metrics: Instance,
 }
@@ -286,11 +289,13 @@ fn build_services(
     let new = config.services.iter().collect();
     let gone = |old: &Service| Service {
         removed: true,
+        names: Arc::clone(&old.names),
         metrics: old.metrics.clone(),
         config: old.config.clone(),
     };
     let build = |service: &config::Service| Service {
         removed: false,
+        names: Arc::new(ServerNames::new(&service.destinations.routes)),
         metrics: registry.instance(schemas.service.id, &[&service.name]),
         config: service.clone(),
     };

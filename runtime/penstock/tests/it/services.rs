@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-use crate::harness::{Folder, Origin, PATIENCE, Penstock, installed, until};
+use crate::harness::{Certificates, Folder, Origin, PATIENCE, Penstock, installed, until};
 
 /// A service `s` in front of these, on a port of this address that the kernel chooses.
 fn config(vip: &str, endpoints: &[SocketAddr], more: &str) -> String {
@@ -82,7 +82,7 @@ fn bytes_and_ends_cross_both_ways_over_ipv4_and_ipv6() {
         }
         let service = &penstock.json("/v1/services")[0];
         assert_eq!(service["accepted"], 4);
-        assert_eq!((&service["mode"], &service["cluster"]), (&"terminate".into(), &"c".into()));
+        assert_eq!((&service["mode"], &service["clusters"][0]), (&"terminate".into(), &"c".into()));
         until("nothing is open", || {
             (penstock.json("/v1/services")[0]["active"] == 0).then_some(())
         });
@@ -205,6 +205,43 @@ fn redis_does_not_notice() {
     assert_eq!(ask(&["set", "key", &value]), "OK\n");
     assert_eq!(ask(&["get", "key"]), format!("{value}\n"));
     assert_eq!(ask(&["strlen", "key"]), "100000\n");
+}
+
+#[test]
+fn tls_goes_to_whom_its_name_is_for_and_is_ended_there() {
+    if !installed("curl") || !installed("openssl") {
+        return;
+    }
+    let files = Certificates::make(&["a.test", "b.test"]);
+    let origin = |name: &'static str| {
+        let origin = Origin::named(name);
+        (Penstock::start(&crate::tls::config(&origin, &files.listener(2, ""))), origin)
+    };
+    let ((one, _one), (other, _other)) = (origin("one"), origin("other"));
+    let edge = Penstock::start(&format!(
+        "[service.s]\nvip = \"127.0.0.1\"\nports = \"tcp/0\"\n\
+         [[service.s.route]]\nserver_name = \"a.test\"\nto = \"one\"\n\
+         [[service.s.route]]\nserver_name = \"b.test\"\nto = \"other\"\n\
+         [cluster.one]\nendpoints = [\"{}\"]\n[cluster.other]\nendpoints = [\"{}\"]\n",
+        one.address("web"),
+        other.address("web")
+    ));
+    let port = address_of(&edge).port();
+    let curl = |name: &str| {
+        let mut curl = Command::new("curl");
+        curl.args(["-sS", "--max-time", "20", "--cacert", &files.path("ca.pem")]);
+        curl.args(["--resolve", &format!("{name}:{port}:127.0.0.1")]);
+        curl.arg(format!("https://{name}:{port}/")).output().expect("curl runs")
+    };
+    for (name, expected) in [("a.test", "one"), ("b.test", "other")] {
+        let output = curl(name);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.stdout, expected.as_bytes(), "{errors}");
+    }
+    let output = curl("c.test");
+    // curl(1): 35 is a handshake that failed.
+    assert_eq!(output.status.code(), Some(35), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(edge.metric("penstock_failures_total{cause=\"tls_unknown_name\"}"), 1.0);
 }
 
 #[test]

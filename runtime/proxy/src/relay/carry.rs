@@ -44,9 +44,9 @@ pub(super) struct Counted<'a> {
 }
 
 impl<E: Env> Carriage<E> {
-    /// Nothing carried yet.
-    pub(super) fn new() -> Carriage<E> {
-        Carriage { up: Direction::default(), down: Direction::default() }
+    /// Nothing carried yet, but for so many bytes that the endpoint was sent already.
+    pub(super) fn behind(up_bytes: u64) -> Carriage<E> {
+        Carriage { up: Direction::behind(up_bytes), down: Direction::behind(0) }
     }
 
     /// Carries until both directions have ended, a side is broken, or nothing moved for as long
@@ -59,6 +59,7 @@ impl<E: Env> Carriage<E> {
         counted: Counted<'_>,
     ) -> Ended {
         timer.set(env.now() + idle);
+        self.count(Bytes::default(), counted);
         let mut seen = Standing::default();
         poll_fn(|context| {
             let before = self.bytes();

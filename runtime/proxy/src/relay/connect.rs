@@ -7,12 +7,13 @@ use std::task::Poll;
 
 use penstock_balance::{EndpointId, InFlight, TriedSet};
 use penstock_config::{ClusterId, ProxyVersion, Service};
-use penstock_env::{Address, Env, Stream, Time, Timer};
+use penstock_env::{Address, Env, SendBuf, Stream, StreamExt, Time, Timer};
 use penstock_wire::proxy_protocol::{Addresses, write_v1, write_v2};
 
+use super::hello;
 use super::record::Record;
 use crate::admission::ConnectionPlace;
-use crate::failure::{Cause, Side};
+use crate::failure::{self, Cause, Side};
 use crate::secure;
 use crate::worker::{Plan, Worker};
 
@@ -21,77 +22,159 @@ pub(super) struct Connected<S> {
     pub(super) stream: S,
     pub(super) in_flight: InFlight,
     pub(super) place: ConnectionPlace,
+    /// Bytes of the client that the endpoint was sent already.
+    pub(super) sent_bytes: u64,
 }
 
-/// Connects to an endpoint of the service's cluster; to another one where that can't be had.
-/// `None` where nobody could be connected to, or the client is gone: that is counted and logged.
+/// Connects to an endpoint of the cluster that the connection is for; to another one where that
+/// can't be had.
+///
+/// # Errors
+/// Nobody could be connected to, or the client is gone, or nobody is there for it: that is counted
+/// and logged.
 pub(super) async fn connect<E: Env>(
     worker: &Worker<E>,
     down: &E::Stream,
     record: &mut Record,
-) -> Option<Connected<E::Stream>> {
-    let plan = worker.plan();
-    let cluster = plan.snapshot.services[record.service()].config.to;
-    let mut tried = None;
-    match until_connected(worker, &plan, cluster, down, record, &mut tried).await {
-        Ok(connected) => Some(connected),
-        Err(cause) => {
-            record.refuse(worker, &plan, down, cause, (cluster, tried));
-            None
+) -> Result<Connected<E::Stream>, Cause> {
+    let (plan, timer) = (worker.plan(), worker.env().timer());
+    let service = &plan.snapshot.services[record.service()];
+    let (mut head, mut tried) = (Vec::new(), None);
+    let cluster = match service.config.destinations.others {
+        Some(cluster) if service.names.is_empty() => Ok(cluster),
+        _ => {
+            timer.set(worker.env().now() + service.config.timeouts.client_hello);
+            hello::choose::<E>(service, down, &timer, &mut head).await
         }
-    }
+    };
+    let connected = match cluster {
+        Ok(cluster) => {
+            let call = Call { worker, plan: &plan, cluster, down, timer: &timer };
+            call.until_connected(record, &mut tried, head).await
+        }
+        Err(cause) => Err(cause),
+    };
+    connected.inspect_err(|&cause| {
+        record.refuse(worker, &plan, down, cause, (cluster.ok(), tried));
+    })
 }
 
-async fn until_connected<E: Env>(
-    worker: &Worker<E>,
-    plan: &Plan<E>,
+/// A connection that wants an endpoint.
+struct Call<'a, E: Env> {
+    worker: &'a Worker<E>,
+    plan: &'a Plan<E>,
     cluster: ClusterId,
-    down: &E::Stream,
-    record: &mut Record,
-    tried_last: &mut Option<EndpointId>,
-) -> Result<Connected<E::Stream>, Cause> {
-    let retries = plan.snapshot.services[record.service()].config.retries;
-    let (ready, timer) = (plan.cluster(cluster), worker.env().timer());
-    let (counters, ids) = (ready.metrics.shard(worker.shard()), &worker.schemas().cluster);
-    let key = down.peer().ip().map(|source| match source.to_canonical() {
-        IpAddr::V4(source) => plan.snapshot.seed.hash(&source.octets()),
-        IpAddr::V6(source) => plan.snapshot.seed.hash(&source.octets()),
-    });
-    let place = place::<E>(worker, plan, cluster, down, &timer).await?;
-    let (mut tried, mut last) = (TriedSet::default(), None);
-    loop {
-        let Some(endpoint) = pick(worker, plan, cluster, key, &mut tried, &mut last) else {
-            return Err(last.unwrap_or(Cause::NoEndpoint));
-        };
-        if record.attempts > 0 {
-            // A retry that saved the connection is still seen: as an attempt, and by its cause.
-            last.inspect(|&cause| worker.count_failure(plan, cause));
-            counters.increment(ids.retries);
+    down: &'a E::Stream,
+    timer: &'a E::Timer,
+}
+
+impl<E: Env> Call<'_, E> {
+    async fn until_connected(
+        &self,
+        record: &mut Record,
+        tried_last: &mut Option<EndpointId>,
+        head: Vec<u8>,
+    ) -> Result<Connected<E::Stream>, Cause> {
+        let Call { worker, plan, cluster, down, timer } = *self;
+        let service = &plan.snapshot.services[record.service()].config;
+        let ready = plan.cluster(cluster);
+        let (counters, ids) = (ready.metrics.shard(worker.shard()), &worker.schemas().cluster);
+        let key = down.peer().ip().map(|source| match source.to_canonical() {
+            IpAddr::V4(source) => plan.snapshot.seed.hash(&source.octets()),
+            IpAddr::V6(source) => plan.snapshot.seed.hash(&source.octets()),
+        });
+        let place = self.place().await?;
+        let (mut tried, mut last) = (TriedSet::default(), None);
+        loop {
+            let Some(endpoint) = self.pick(key, &mut tried, &mut last) else {
+                return Err(last.unwrap_or(Cause::NoEndpoint));
+            };
+            if record.attempts > 0 {
+                // A retry that saved the connection is still seen: as an attempt, and by its cause.
+                last.inspect(|&cause| worker.count_failure(plan, cause));
+                counters.increment(ids.retries);
+            }
+            counters.increment(ids.attempts);
+            counters.increment(ids.connects);
+            record.attempts += 1;
+            *tried_last = Some(endpoint);
+            let in_flight = ready.balancer.endpoint(endpoint).begin();
+            let begun = worker.env().now();
+            timer.set(begun + ready.config.timeouts.connect);
+            let connecting = self.connect(endpoint, header(service, down), &head);
+            let connected = watched(down, timer, Cause::ConnectTimeout, connecting).await;
+            record.add_connect(worker.env().now().since(begun));
+            let cause = match connected {
+                Ok(stream) => {
+                    let sent_bytes = head.len() as u64;
+                    return Ok(Connected { stream, in_flight, place, sent_bytes });
+                }
+                Err(cause) => cause,
+            };
+            counters.increment(ids.connect_failures);
+            if cause.side() == Side::Upstream {
+                in_flight.fail();
+            }
+            let tries = u32::from(record.attempts);
+            if cause.side() == Side::Downstream || tries > service.retries {
+                return Err(cause);
+            }
+            last = Some(cause);
+            tried.insert(endpoint);
         }
-        counters.increment(ids.attempts);
-        counters.increment(ids.connects);
-        record.attempts += 1;
-        *tried_last = Some(endpoint);
-        let in_flight = ready.balancer.endpoint(endpoint).begin();
-        let begun = worker.env().now();
-        timer.set(begun + ready.config.timeouts.connect);
-        let header = header(&plan.snapshot.services[record.service()].config, down);
-        let connecting = secure::connect_behind(worker, plan, cluster, endpoint, header);
-        let connected = watched(down, &timer, Cause::ConnectTimeout, connecting).await;
-        record.add_connect(worker.env().now().since(begun));
-        let cause = match connected {
-            Ok(stream) => return Ok(Connected { stream, in_flight, place }),
-            Err(cause) => cause,
-        };
-        counters.increment(ids.connect_failures);
-        if cause.side() == Side::Upstream {
-            in_flight.fail();
+    }
+
+    /// Connects, and sends what comes first: our header, then what was read of the client.
+    async fn connect(
+        &self,
+        endpoint: EndpointId,
+        header: Vec<u8>,
+        head: &[u8],
+    ) -> Result<E::Stream, Cause> {
+        let (worker, plan) = (self.worker, self.plan);
+        let stream = secure::connect_behind(worker, plan, self.cluster, endpoint, header).await?;
+        if !head.is_empty() {
+            let mut out = SendBuf::new(worker.env().buffer());
+            out.push(head);
+            stream.send(out).await.map_err(|error| failure::of_connect(&error))?;
         }
-        if cause.side() == Side::Downstream || u32::from(record.attempts) > retries {
-            return Err(cause);
+        Ok(stream)
+    }
+
+    /// An endpoint that was not tried and has room; those that have none are passed by.
+    fn pick(
+        &self,
+        key: Option<u64>,
+        tried: &mut TriedSet,
+        last: &mut Option<Cause>,
+    ) -> Option<EndpointId> {
+        let ready = self.plan.cluster(self.cluster);
+        loop {
+            let endpoint = self.worker.pick(self.plan, self.cluster, key, tried)?;
+            let in_flight = ready.balancer.endpoint(endpoint).load().in_flight();
+            if in_flight < ready.config.limits.endpoint_requests_max {
+                return Some(endpoint);
+            }
+            last.get_or_insert(Cause::ClusterFull);
+            tried.insert(endpoint);
         }
-        last = Some(cause);
-        tried.insert(endpoint);
+    }
+
+    /// A place among the cluster's connections, waited for if need be.
+    async fn place(&self) -> Result<ConnectionPlace, Cause> {
+        let Call { worker, plan, cluster, down, timer } = *self;
+        if let Some(place) = worker.connection_place(plan, cluster) {
+            return Ok(place);
+        }
+        let (ready, env) = (plan.cluster(cluster), worker.env());
+        let _wanting = ready.in_use.want();
+        let until = env.now() + ready.config.timeouts.queue;
+        let queued_max = ready.config.limits.queued_max;
+        let find = || worker.connection_place(plan, cluster);
+        let waiting = plan.queue(cluster).wait_for(env, queued_max, until, find);
+        // The queue has a deadline of its own.
+        timer.set(Time::NEVER);
+        watched(down, timer, Cause::QueueTimeout, waiting).await
     }
 }
 
@@ -110,50 +193,6 @@ fn header<S: Stream>(service: &Service, down: &S) -> Vec<u8> {
         Some(ProxyVersion::V2) => write_v2(addresses, &mut header),
     }
     header
-}
-
-/// An endpoint that was not tried and has room; those that have none are passed by.
-fn pick<E: Env>(
-    worker: &Worker<E>,
-    plan: &Plan<E>,
-    cluster: ClusterId,
-    key: Option<u64>,
-    tried: &mut TriedSet,
-    last: &mut Option<Cause>,
-) -> Option<EndpointId> {
-    let ready = plan.cluster(cluster);
-    loop {
-        let endpoint = worker.pick(plan, cluster, key, tried)?;
-        let in_flight = ready.balancer.endpoint(endpoint).load().in_flight();
-        if in_flight < ready.config.limits.endpoint_requests_max {
-            return Some(endpoint);
-        }
-        last.get_or_insert(Cause::ClusterFull);
-        tried.insert(endpoint);
-    }
-}
-
-/// A place among the cluster's connections, waited for if need be.
-async fn place<E: Env>(
-    worker: &Worker<E>,
-    plan: &Plan<E>,
-    cluster: ClusterId,
-    down: &E::Stream,
-    timer: &E::Timer,
-) -> Result<ConnectionPlace, Cause> {
-    if let Some(place) = worker.connection_place(plan, cluster) {
-        return Ok(place);
-    }
-    let (ready, env) = (plan.cluster(cluster), worker.env());
-    let _wanting = ready.in_use.want();
-    let until = env.now() + ready.config.timeouts.queue;
-    let queued_max = ready.config.limits.queued_max;
-    let queue = plan.queue(cluster);
-    let find = || worker.connection_place(plan, cluster);
-    let waiting = queue.wait_for(env, queued_max, until, find);
-    // The queue has a deadline of its own.
-    timer.set(Time::NEVER);
-    watched(down, timer, Cause::QueueTimeout, waiting).await
 }
 
 /// Waits for `work` while the client is there and the time lasts.

@@ -19,13 +19,12 @@ pub(super) struct Direction<E: Env> {
     streak: u32,
 }
 
-impl<E: Env> Default for Direction<E> {
-    fn default() -> Self {
-        Direction { ended: false, bytes: 0, spliced_bytes: 0, conduit: None, streak: 0 }
-    }
-}
-
 impl<E: Env> Direction<E> {
+    /// A direction in which so many bytes went already.
+    pub(super) fn behind(bytes: u64) -> Direction<E> {
+        Direction { ended: false, bytes, spliced_bytes: 0, conduit: None, streak: 0 }
+    }
+
     /// Carries on; ready at the end, which was passed on.
     ///
     /// # Errors

@@ -1,15 +1,19 @@
 //! Services of layer 4: a connection in, a connection to an endpoint, and bytes both ways.
 //!
 //! ```text
-//! accept -> session -> connect (pick, try, try another) -> carry (two directions) -> record
+//! accept -> session -> [hello] -> connect (pick, try, another) -> carry (two ways) -> record
 //! ```
-//! Nobody looks at the bytes. Each direction ends for itself (half-close); a reset of one side is
-//! passed on to the other. Not for upgrades of HTTP, which end with their exchange.
+//! Nobody looks at the bytes, but for the TLS hello where there are routes by server name. Each
+//! direction ends for itself (half-close); a reset of one side is passed on to the other. Not for
+//! upgrades of HTTP, which end with their exchange.
 
 mod carry;
 mod connect;
 mod direction;
+mod hello;
+mod names;
 mod record;
 mod session;
 
+pub use names::ServerNames;
 pub(crate) use session::serve;

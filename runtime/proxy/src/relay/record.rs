@@ -83,11 +83,12 @@ impl Record {
         plan: &Plan<E>,
         down: &E::Stream,
         cause: Cause,
-        (cluster, tried): (ClusterId, Option<EndpointId>),
+        (cluster, tried): (Option<ClusterId>, Option<EndpointId>),
     ) {
-        let endpoints = &plan.cluster(cluster).balancer;
-        let tried = tried.map(|tried| Peer::from(endpoints.endpoint(tried).address()));
-        let to = (Some(cluster.0 as u16), tried.unwrap_or_default());
+        let tried = cluster.zip(tried).map(|(cluster, tried)| {
+            Peer::from(plan.cluster(cluster).balancer.endpoint(tried).address())
+        });
+        let to = (cluster.map(|cluster| cluster.0 as u16), tried.unwrap_or_default());
         self.note_end(worker, plan, down, (Some(cause), (0, 0)), to);
     }
 

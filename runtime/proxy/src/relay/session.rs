@@ -3,10 +3,11 @@
 use std::future::Future;
 use std::time::Duration;
 
-use penstock_env::{CloseKind, Env, Stream, StreamExt, Timer, TimerExt};
+use penstock_env::{CloseKind, Env, SendBuf, Stream, StreamExt, Timer, TimerExt};
 
 use super::carry::{Broken, Carriage, Counted, Ended};
 use super::connect::{self, Connected};
+use super::hello::UNRECOGNIZED_NAME;
 use super::record::Record;
 use crate::failure::{Cause, Side};
 use crate::worker::{ConnectionGuard, RequestGuard, Worker};
@@ -47,13 +48,13 @@ impl<E: Env> Session<E> {
             let _ = &self;
             // Boxed: it is short, and needs more room than all that comes after it.
             let connecting = connect::connect(&self.worker, &self.down, &mut self.record);
-            let Some(Connected { stream: up, in_flight, place }) = Box::pin(connecting).await
-            else {
-                // Whoever connected hears that nobody is there, as he would without us.
-                return self.down.close(CloseKind::Reset);
-            };
+            let Connected { stream: up, in_flight, place, sent_bytes } =
+                match Box::pin(connecting).await {
+                    Ok(connected) => connected,
+                    Err(cause) => return refuse::<E>(self.down, cause),
+                };
             let (env, timer) = (self.worker.env(), self.worker.env().timer());
-            let mut carriage = Carriage::new();
+            let mut carriage = Carriage::behind(sent_bytes);
             let counted = Counted {
                 block: self.record.metrics.shard(self.worker.shard()),
                 ids: &self.worker.schemas().service,
@@ -90,6 +91,18 @@ impl<E: Env> Session<E> {
                 }
             }
         }
+    }
+}
+
+/// Ends a connection that has no endpoint.
+fn refuse<E: Env>(down: E::Stream, cause: Cause) {
+    match cause {
+        Cause::TlsUnknownName => {
+            down.start_send(SendBuf::of(UNRECOGNIZED_NAME.to_vec()));
+            down.close(CloseKind::Now);
+        }
+        // Who connected hears that nobody is there, as it would without us.
+        _ => down.close(CloseKind::Reset),
     }
 }
 

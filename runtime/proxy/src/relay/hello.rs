@@ -1,0 +1,51 @@
+//! What is read of a connection before it is carried: the name that its TLS hello asks for. It is
+//! carried as it came, and the handshake is the endpoint's.
+
+use penstock_config::ClusterId;
+use penstock_env::{Env, Stream, StreamExt, TimerExt};
+use penstock_wire::tls_hello::{HELLO_BYTES_MAX, HelloError, Parsed, parse_client_hello};
+
+use crate::failure::Cause;
+use crate::snapshot::Service;
+
+/// Reads the hello, and chooses by it. What was read goes into `head`.
+///
+/// # Errors
+/// It is none, or nobody is there for the name.
+pub(super) async fn choose<E: Env>(
+    service: &Service,
+    down: &E::Stream,
+    timer: &E::Timer,
+    head: &mut Vec<u8>,
+) -> Result<ClusterId, Cause> {
+    match timer.race(name(down, head)).await {
+        None => Err(Cause::TlsTimeout),
+        Some(Err(cause)) => Err(cause),
+        Some(Ok(name)) => {
+            let asked = name.and_then(|name| service.names.cluster_of(&name));
+            asked.or(service.config.destinations.others).ok_or(Cause::TlsUnknownName)
+        }
+    }
+}
+
+async fn name<S: Stream>(down: &S, head: &mut Vec<u8>) -> Result<Option<String>, Cause> {
+    let mut scratch = Vec::new();
+    loop {
+        let received = down.recv().await.map_err(|_| Cause::TlsGone)?;
+        head.extend_from_slice(&received.ok_or(Cause::TlsGone)?);
+        match parse_client_hello(head, &mut scratch) {
+            Ok(Parsed::Complete(hello)) => return Ok(hello.server_name.map(str::to_owned)),
+            // Records of a few bytes each would make a short hello long.
+            Ok(Parsed::Partial { .. }) if head.len() > 2 * HELLO_BYTES_MAX => {
+                return Err(Cause::TlsFailed);
+            }
+            Ok(Parsed::Partial { .. }) => {}
+            Err(HelloError::NotTls) => return Err(Cause::NotTls),
+            Err(_) => return Err(Cause::TlsFailed),
+        }
+    }
+}
+
+/// What a client hears that asked for a name which nobody is there for: a fatal alert,
+/// unrecognized_name (RFC 8446 §6, RFC 6066 §3).
+pub(super) const UNRECOGNIZED_NAME: [u8; 7] = [21, 3, 3, 0, 2, 2, 112];
