@@ -62,6 +62,10 @@ pub trait Stream: 'static {
     /// Ends our direction (FIN) once the send under way is done; receiving goes on.
     fn shutdown_write(&self);
 
+    /// Has the peer see a reset if the stream is dropped, in place of an orderly end: where nothing
+    /// in the bytes tells an end from a cut. Closing it is not dropping it.
+    fn reset_if_dropped(&self);
+
     /// Closes the stream: what was received and not read is dropped.
     fn close(self, kind: CloseKind);
 

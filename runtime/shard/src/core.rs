@@ -229,12 +229,15 @@ impl Core {
             let Some((socket, life)) = sockets.find(key) else { continue };
             // The descriptor of a close under way may be another socket's by now.
             if matches!(life.end, End::Open | End::Wanted) {
-                // SAFETY: the descriptor is ours and open. An operation under way keeps the
-                // socket itself alive, so it is shut down, too.
-                unsafe {
-                    libc::shutdown(socket.fd, libc::SHUT_RDWR);
-                    libc::close(socket.fd);
+                // An operation under way keeps the socket itself alive, so it is shut down, too;
+                // one that is to be reset is so when the ring lets go of it.
+                match socket.reset_if_dropped {
+                    true => socket.reset_on_close(),
+                    // SAFETY: the descriptor is ours and open.
+                    false => drop(unsafe { libc::shutdown(socket.fd, libc::SHUT_RDWR) }),
                 }
+                // SAFETY: as above.
+                unsafe { libc::close(socket.fd) };
             }
             life.end = End::Closed;
             socket.forget_reader();

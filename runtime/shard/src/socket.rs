@@ -37,6 +37,8 @@ pub struct Socket {
     pub(crate) ended: bool,
     /// Its receive ended for want of buffers; the pump arms it again.
     pub(crate) starved: bool,
+    /// A stream that is dropped leaves a reset behind.
+    pub(crate) reset_if_dropped: bool,
     /// A conduit takes what comes: the ring is not to receive.
     pub(crate) held: bool,
     /// Our end is to follow the send under way.
@@ -67,6 +69,7 @@ impl Socket {
             send_error: 0,
             ended: false,
             starved: false,
+            reset_if_dropped: false,
             held: false,
             fin_wanted: false,
             out: Vec::new(),

@@ -119,6 +119,11 @@ impl Stream for ShardStream {
         }
     }
 
+    fn reset_if_dropped(&self) {
+        let mut sockets = self.core.sockets.borrow_mut();
+        sockets.find(self.key).expect("a stream's socket outlives it").0.reset_if_dropped = true;
+    }
+
     fn close(self, kind: CloseKind) {
         self.core.close(self.key, kind == CloseKind::Reset);
     }
@@ -134,7 +139,10 @@ impl Stream for ShardStream {
 
 impl Drop for ShardStream {
     fn drop(&mut self) {
-        self.core.close(self.key, false);
+        let mut sockets = self.core.sockets.borrow_mut();
+        let reset = sockets.find(self.key).is_some_and(|(socket, _)| socket.reset_if_dropped);
+        drop(sockets);
+        self.core.close(self.key, reset);
     }
 }
 

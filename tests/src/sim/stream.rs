@@ -1,5 +1,6 @@
 //! What the code under test holds: a stream and the chunks that it lends.
 
+use std::cell::Cell;
 use std::io::{self, ErrorKind};
 use std::ops::Deref;
 use std::rc::Rc;
@@ -69,11 +70,13 @@ pub struct SimStream {
     local: Address,
     peer: Address,
     released: bool,
+    reset_if_dropped: Cell<bool>,
 }
 
 impl SimStream {
     pub(super) fn new(shared: Rc<Shared>, id: u64, local: Address, peer: Address) -> SimStream {
-        SimStream { shared, id, local, peer, released: false }
+        let reset_if_dropped = Cell::new(false);
+        SimStream { shared, id, local, peer, released: false, reset_if_dropped }
     }
 
     /// The socket's number in the trace.
@@ -90,7 +93,10 @@ impl SimStream {
 
 impl Drop for SimStream {
     fn drop(&mut self) {
-        self.release(CloseKind::Now);
+        self.release(match self.reset_if_dropped.get() {
+            true => CloseKind::Reset,
+            false => CloseKind::Now,
+        });
     }
 }
 
@@ -166,6 +172,10 @@ impl Stream for SimStream {
             socket.out.end_wanted = true;
             self.shared.plan_pump(self.id, socket, SUBMIT);
         }
+    }
+
+    fn reset_if_dropped(&self) {
+        self.reset_if_dropped.set(true);
     }
 
     fn close(mut self, kind: CloseKind) {

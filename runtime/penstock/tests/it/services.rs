@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::process::{Child, Command, Stdio};
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::harness::{Certificates, Folder, Origin, PATIENCE, Penstock, installed, until};
@@ -122,6 +123,27 @@ fn a_reset_of_either_side_reaches_the_other() {
     assert_eq!(heard, Err(ErrorKind::ConnectionReset));
     assert_eq!(penstock.metric("penstock_failures_total{cause=\"upstream_reset\"}"), 1.0);
     assert_eq!(penstock.metric("penstock_failures_total{cause=\"downstream_gone\"}"), 1.0);
+}
+
+#[test]
+fn what_a_drain_cuts_is_a_reset_and_no_end() {
+    let echo = server("127.0.0.1", echo);
+    let runtime = "[runtime]\nshards = 1\npin = false\ndrain = \"1s\"\n";
+    let mut penstock = Penstock::start(&(runtime.to_owned() + &config("127.0.0.1", &[echo], "")));
+    let address = address_of(&penstock);
+    let (mut cut, mut done) = (connect(address), connect(address));
+    for stream in [&mut cut, &mut done] {
+        stream.write_all(b"here").expect("it takes some");
+        stream.read_exact(&mut [0; 4]).expect("it comes back");
+    }
+    penstock.signal(Signal::TERM);
+    until("the port is closed", || TcpStream::connect(address).err());
+    // What ends by itself meanwhile ends in order.
+    done.shutdown(Shutdown::Write).expect("an end");
+    assert_eq!(done.read(&mut [0; 4]).expect("an end"), 0);
+    let error = cut.read(&mut [0; 4]).expect_err("no orderly end");
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    assert!(penstock.wait().success(), "{}", penstock.errors());
 }
 
 #[test]

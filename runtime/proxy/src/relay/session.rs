@@ -53,6 +53,9 @@ impl<E: Env> Session<E> {
                     Ok(connected) => connected,
                     Err(cause) => return refuse::<E>(self.down, cause),
                 };
+            // The end of a drain, or a bug of ours: nothing else would tell it from an end.
+            self.down.reset_if_dropped();
+            up.reset_if_dropped();
             let (env, timer) = (self.worker.env(), self.worker.env().timer());
             let mut carriage = Carriage::behind(sent_bytes);
             let counted = Counted {
@@ -74,8 +77,11 @@ impl<E: Env> Session<E> {
             let carried = (carriage.up.bytes, carriage.down.bytes);
             self.record.finish(&self.worker, &self.down, carried, cause, (up.peer(), &place));
             match ended {
-                // The streams go with this task, behind what is still being sent.
-                Ended::Both => {}
+                // Behind what is still being sent.
+                Ended::Both => {
+                    self.down.close(CloseKind::Now);
+                    up.close(CloseKind::Now);
+                }
                 // An end would look as if nothing were missing.
                 Ended::Idle => {
                     self.down.close(CloseKind::Reset);

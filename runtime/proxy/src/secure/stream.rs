@@ -311,6 +311,10 @@ impl<E: Env> Stream for SecureStream<E> {
         }
     }
 
+    fn reset_if_dropped(&self) {
+        self.raw.reset_if_dropped();
+    }
+
     fn close(self, kind: CloseKind) {
         if let Some(sealed) = &self.sealed
             && kind == CloseKind::Now
