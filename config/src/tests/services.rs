@@ -71,7 +71,7 @@ fn who_may_speak_for_others_is_said_by_networks() {
     );
     check_service(
         "send_proxy_protocol = \"v3\"",
-        &["2:23 value service.s.send_proxy_protocol: not one of these ?\"v1\""],
+        &["2:23 value service.s.send_proxy_protocol: not one of the allowed words ?\"v1\""],
     );
 }
 
