@@ -9,7 +9,7 @@ use crate::balance::Balance;
 use crate::grammar::block::BlockName;
 use crate::grammar::names::Names;
 use crate::grammar::reader::{Node, Reader, TableReader};
-use crate::grammar::section::section;
+use crate::grammar::section::{choice, section};
 use crate::grammar::setting::{ListOf, Setting};
 use crate::grammar::tree::Tree;
 use crate::tls::{ClusterTls, VerifyEndpoint};
@@ -27,12 +27,24 @@ section! {
         }
         /// Who answers: addresses, or tables with an address and a weight.
         endpoints: Vec<Endpoint>, in ENDPOINTS;
+        /// What is spoken with endpoints.
+        protocol: ClusterProtocol = ClusterProtocol::Http1;
         /// How endpoints are verified; without it, nothing is encrypted.
         tls: Option<ClusterTls> = None;
         /// How long we wait for what.
         timeouts: ClusterTimeouts = ClusterTimeouts::default();
         /// How much may be under way.
         limits: ClusterLimits = ClusterLimits::default();
+    }
+}
+
+choice! {
+    /// What is spoken with a cluster's endpoints.
+    pub enum ClusterProtocol("protocol") {
+        /// HTTP/1.1.
+        Http1 = "http1",
+        /// HTTP/2: agreed on by ALPN in TLS, by prior knowledge without.
+        Http2 = "h2",
     }
 }
 

@@ -101,6 +101,7 @@ fn a_cluster_that_is_told_nothing() {
     let check =
         |path: &str, expected: &str| check(&config, &format!("cluster.app.{path}"), expected);
     check("balance", "least-request");
+    check("protocol", "http1");
     check("timeouts.connect", "1s");
     check("timeouts.response_head", "15s");
     check("timeouts.idle", "1m");

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use penstock_config as config;
 use penstock_config::{
-    CertificateFiles, ClientCert, ClientField, ClusterTls, Config, Content, Files, Http2Mode,
-    ListenerTls, Protocol, TlsVersion, VerifyEndpoint,
+    CertificateFiles, ClientCert, ClientField, ClusterProtocol, ClusterTls, Config, Content, Files,
+    Http2Mode, ListenerTls, Protocol, TlsVersion, VerifyEndpoint,
 };
 use penstock_env::Unix;
 use penstock_proxy::{HttpProof, Snapshot, TlsParts};
@@ -128,7 +128,7 @@ impl TlsLoader {
                 None => None,
                 Some(tls) => {
                     let from = Reading::new(files, format!("cluster.{}.tls", cluster.name));
-                    clusters.push(self.connector(tls, from, seconds, strict)?);
+                    clusters.push(self.connector(cluster, tls, from, seconds, strict)?);
                     clusters.last().map(|made| Arc::clone(&made.it))
                 }
             });
@@ -217,6 +217,7 @@ impl TlsLoader {
 
     fn connector(
         &self,
+        cluster: &config::Cluster,
         tls: &ClusterTls,
         mut from: Reading<'_>,
         now: u64,
@@ -237,7 +238,7 @@ impl TlsLoader {
             }
             _ => None,
         };
-        let source = from.source(tls);
+        let source = from.source(&(tls, cluster.protocol));
         let old = self.clusters.iter().find(|made| made.key == from.key && made.source == source);
         if let Some(old) = old {
             return Ok(Made { key: from.key, source, it: Arc::clone(&old.it) });
@@ -247,7 +248,10 @@ impl TlsLoader {
             server_name: tls.name.as_ref().map(|name| name.as_str().to_owned()),
             certificate,
             versions: versions_of(&tls.versions),
-            protocols: vec![b"http/1.1".to_vec()],
+            protocols: match cluster.protocol {
+                ClusterProtocol::Http1 => vec![b"http/1.1".to_vec()],
+                ClusterProtocol::Http2 => vec![b"h2".to_vec()],
+            },
             clock: Arc::new(DefaultTimeProvider),
         };
         let connector = Connector::new(settings).map_err(|error| from.bad("", &error))?;

@@ -9,16 +9,21 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use penstock_balance::{EndpointId, TriedSet};
-use penstock_config::ClusterId;
+use penstock_config::{ClusterId, ClusterProtocol};
 use penstock_env::{Chunk, Env, SendBuf, Stream, StreamExt, Timer, TimerExt};
 use penstock_filter_host::{Callout, CalloutFailure, CalloutResponse, PairList};
 use penstock_wire::http1::{
-    BodyDecoder, BodyLimits, Framing, Lenient, Limits, Method, Parsed, RequestHead,
+    BodyDecoder, BodyLimits, Fields, Framing, Lenient, Limits, Method, Parsed, RequestHead,
     RequestOutbound, ResponseHead, parse_response, write_request,
 };
 
 use crate::admission::Upstream;
+use crate::downstream::Rest;
+use crate::failure::Cause;
+use crate::http1::Relay;
+use crate::http2::{self, Asked};
 use crate::secure;
+use crate::upstream::Up;
 use crate::worker::{Plan, Worker};
 
 /// How long a call may take where the filter does not say.
@@ -126,6 +131,13 @@ async fn ask<E: Env>(
         let endpoint =
             worker.pick(plan, cluster, None, &tried).ok_or(CalloutFailure::Unreachable)?;
         let _in_flight = ready.balancer.endpoint(endpoint).begin();
+        if ready.config.protocol == ClusterProtocol::Http2 {
+            match ask_http2(worker, plan, (cluster, endpoint), &head, (callout, bytes_max)).await {
+                Some(answer) => return answer,
+                None => tried.insert(endpoint),
+            }
+            continue;
+        }
         let keep_alive = ready.config.timeouts.keep_alive;
         let pooled = plan.pool(cluster, endpoint).take(worker.env().now(), keep_alive);
         let reused = pooled.is_some();
@@ -153,6 +165,55 @@ async fn ask<E: Env>(
             Err(failure) => return Err(failure),
         }
     }
+}
+
+/// As [`ask`], of one endpoint, on a stream; `None` when it did nothing with the request.
+async fn ask_http2<E: Env>(
+    worker: &Worker<E>,
+    plan: &Rc<Plan<E>>,
+    (cluster, endpoint): (ClusterId, EndpointId),
+    head: &RequestHead,
+    (callout, bytes_max): (&Callout, usize),
+) -> Option<Result<CalloutResponse, CalloutFailure>> {
+    let (lease, _) = http2::lease(worker, plan, (cluster, endpoint)).await.ok()?;
+    let scheme = if plan.cluster(cluster).tls.is_some() { "https" } else { "http" };
+    let (outbound, bodiless) = (RequestOutbound::of(head), callout.body.is_empty());
+    let asked = match Asked::send(lease, head, &outbound, scheme, bodiless) {
+        Ok(asked) => asked,
+        Err(Cause::UpstreamRefused) => return None,
+        Err(_) => return Some(Err(CalloutFailure::Unreachable)),
+    };
+    let mut out = SendBuf::new(worker.env().buffer());
+    out.push(&callout.body);
+    asked.start_send(out, Rest::End(None));
+    let (limits, mut text, mut response) = (Limits::default(), Vec::new(), ResponseHead::new());
+    loop {
+        let came = poll_fn(|context| {
+            let _ = asked.poll_sent(context);
+            asked.poll_head(context, (head.method(), &limits), &mut text, &mut response)
+        });
+        match came.await {
+            Ok(()) if response.is_informational() => {}
+            Ok(()) => break,
+            Err(Cause::UpstreamRefused) => return None,
+            Err(_) => return Some(Err(CalloutFailure::Unreachable)),
+        }
+    }
+    let (up, mut relay, mut body) = (Up::Http2(&asked), Relay::default(), Vec::new());
+    relay.begin(up.decoder(&response, &BodyLimits::default()));
+    while !relay.decoder.is_done() {
+        let came = poll_fn(|context| {
+            let _ = asked.poll_sent(context);
+            up.poll_decode(context, &mut relay, &mut body)
+        });
+        if came.await.is_err() {
+            return Some(Err(CalloutFailure::Unreachable));
+        }
+        if body.len() > bytes_max {
+            return Some(Err(CalloutFailure::TooLarge));
+        }
+    }
+    Some(Ok(response_of(&response, body, relay.decoder.trailers())))
 }
 
 async fn connect<E: Env>(
@@ -247,13 +308,16 @@ async fn collect<S: Stream>(
             }
         }
     }
+    let reusable = clean && head.keep_alive() && head.framing() != Framing::UntilClose;
+    Ok((response_of(head, body, decoder.trailers()), reusable))
+}
+
+fn response_of(head: &ResponseHead, body: Vec<u8>, trailers: &Fields) -> CalloutResponse {
     let status = head.status().to_string();
     let pseudo = std::iter::once((&b":status"[..], status.as_bytes()));
     let headers = PairList::new(
         pseudo.chain(head.fields().iter().collect::<Vec<_>>()).collect::<Vec<_>>().into_iter(),
     );
-    let trailers = decoder.trailers().iter().collect::<Vec<_>>();
-    let trailers = PairList::new(trailers.into_iter());
-    let reusable = clean && head.keep_alive() && head.framing() != Framing::UntilClose;
-    Ok((CalloutResponse { headers, body, trailers }, reusable))
+    let trailers = PairList::new(trailers.iter().collect::<Vec<_>>().into_iter());
+    CalloutResponse { headers, body, trailers }
 }

@@ -214,6 +214,8 @@ causes! {
     ConnectExhausted = "connect_exhausted", Ours, Respond(503);
     /// The endpoint closed or reset before its response.
     UpstreamReset = "upstream_reset", Upstream, Respond(502);
+    /// The endpoint said that it did nothing with the request: a refused stream, or a GOAWAY.
+    UpstreamRefused = "upstream_refused", Upstream, Respond(503);
     /// The endpoint's response is malformed.
     UpstreamMalformed = "upstream_malformed", Upstream, Respond(502);
     /// The endpoint's response head is over a limit.

@@ -23,6 +23,7 @@ mod relay;
 pub mod route;
 mod secure;
 pub mod snapshot;
+mod upstream;
 mod worker;
 
 pub use admission::InUse;

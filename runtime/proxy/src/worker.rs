@@ -1,6 +1,7 @@
 //! One shard's proxy: its connections, its pools, the snapshot it serves from.
 
 mod admit;
+mod plan;
 
 use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
@@ -8,27 +9,30 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use penstock_balance::{EndpointId, Pick, ShardState, TriedSet};
+use penstock_balance::{EndpointId, Pick, TriedSet};
 use penstock_config::ClusterId;
 use penstock_env::{Env, Rng, Stream, Time};
 use penstock_filter_host::{EnvWorld, Filters};
 use penstock_telemetry::access::AccessRecord;
 use penstock_telemetry::metrics::Instance;
-use penstock_tls::{Connector, Dialer, Session};
+use penstock_tls::Session;
 
-use crate::admission::{ConnectionPlace, Open, Queue, Upstream};
+use crate::admission::{ConnectionPlace, Open, Upstream};
 use crate::bell::{Bell, Bells};
 use crate::failure::Cause;
 use crate::housekeeping;
 use crate::http1::Scratch;
+use crate::http2::Links;
 use crate::introduction::Introduction;
 use crate::metrics::Schemas;
 use crate::pool::Pool;
 use crate::secure::{Secure, SecureStream, Turns};
-use crate::snapshot::{Cluster, Entrance, Snapshot};
+use crate::snapshot::{Entrance, Snapshot};
 use crate::{protocol, relay};
 
 pub(crate) use admit::ConnectionGuard;
+use plan::ClusterState;
+pub(crate) use plan::Plan;
 
 /// Scratch space that is kept for the next exchange; a burst's worth goes back to the heap.
 const SCRATCH_MAX: usize = 256;
@@ -89,141 +93,6 @@ struct Inner<E: Env> {
 /// Makes a sealed stream of a plain one: the one thing that a worker over any environment can't
 /// do by itself.
 type Seal<E> = fn(&E, <E as Env>::Stream, Session, Vec<u8>) -> <E as Env>::Stream;
-
-/// A snapshot with what this shard alone keeps beside it.
-pub(crate) struct Plan<E: Env> {
-    pub(crate) snapshot: Arc<Snapshot>,
-    clusters: Vec<ClusterState<E>>,
-}
-
-struct ClusterState<E: Env> {
-    balance: RefCell<ShardState>,
-    /// Requests that wait for a place.
-    queue: Rc<Queue>,
-    /// Begins TLS sessions with the endpoints.
-    dialer: Option<Dialer>,
-    /// By endpoint.
-    pools: Vec<Pool<E::Stream>>,
-}
-
-impl<E: Env> Plan<E> {
-    fn new(snapshot: Arc<Snapshot>, rng: &mut Rng) -> Plan<E> {
-        let clusters = snapshot.clusters.iter().map(|cluster| ClusterState {
-            balance: RefCell::new(cluster.balancer.shard_state(rng)),
-            queue: Rc::default(),
-            dialer: cluster.tls.as_ref().map(|connector| connector.dialer()),
-            pools: cluster.balancer.endpoints().iter().map(|_| Pool::default()).collect(),
-        });
-        Plan { clusters: clusters.collect(), snapshot }
-    }
-
-    /// A cluster of the snapshot.
-    #[inline]
-    pub(crate) fn cluster(&self, id: ClusterId) -> &Cluster {
-        &self.snapshot.clusters[id.index()]
-    }
-
-    /// The unused connections to an endpoint.
-    #[inline]
-    pub(crate) fn pool(&self, cluster: ClusterId, endpoint: EndpointId) -> &Pool<E::Stream> {
-        &self.clusters[cluster.index()].pools[endpoint.index()]
-    }
-
-    /// Begins TLS sessions with a cluster's endpoints, if they speak that.
-    pub(crate) fn dialer(&self, cluster: ClusterId) -> Option<&Dialer> {
-        self.clusters[cluster.index()].dialer.as_ref()
-    }
-
-    /// The requests that wait for a place in a cluster.
-    #[inline]
-    pub(crate) fn queue(&self, cluster: ClusterId) -> &Rc<Queue> {
-        &self.clusters[cluster.index()].queue
-    }
-
-    /// The pool of the same endpoint of the same cluster as `old`'s, if both are still there.
-    fn successor(
-        &self,
-        old: &Plan<E>,
-        cluster: ClusterId,
-        endpoint: EndpointId,
-    ) -> Option<&Pool<E::Stream>> {
-        let name = &old.cluster(cluster).config.name;
-        let address = old.cluster(cluster).balancer.endpoint(endpoint).address();
-        let clusters = &self.snapshot.clusters;
-        let index = clusters.iter().position(|cluster| cluster.config.name == *name)?;
-        // A connection that was verified otherwise, or not at all, is not what is wanted now.
-        if !is_same(&clusters[index].tls, &old.cluster(cluster).tls) {
-            return None;
-        }
-        let endpoints = clusters[index].balancer.endpoints();
-        let place = endpoints.iter().position(|endpoint| endpoint.address() == address)?;
-        Some(&self.clusters[index].pools[place])
-    }
-
-    /// Keeps what endpoints gave us to resume sessions with.
-    fn keep_dialers(&mut self, old: &Plan<E>) {
-        for (cluster, state) in self.snapshot.clusters.iter().zip(&mut self.clusters) {
-            let same = old.snapshot.clusters.iter().position(|old| {
-                old.config.name == cluster.config.name && is_same(&old.tls, &cluster.tls)
-            });
-            if let Some(index) = same {
-                state.dialer.clone_from(&old.clusters[index].dialer);
-            }
-        }
-    }
-
-    /// Moves unused connections over from the plan before.
-    fn inherit(&self, old: &Plan<E>) {
-        for (index, state) in old.clusters.iter().enumerate() {
-            for (place, pool) in state.pools.iter().enumerate() {
-                let (cluster, endpoint) = (ClusterId(index as u32), EndpointId::new(place));
-                match self.successor(old, cluster, endpoint) {
-                    Some(successor) => pool.move_to(successor),
-                    None => pool.clear(),
-                }
-            }
-        }
-    }
-
-    /// Drops the connection to a cluster that was unused for longest; whether there was one.
-    fn drop_unused(&self, cluster: ClusterId) -> bool {
-        drop_oldest(&self.clusters[cluster.index()].pools)
-    }
-
-    /// The same of all clusters.
-    fn drop_any_unused(&self) -> bool {
-        drop_oldest(self.clusters.iter().flat_map(|cluster| &cluster.pools))
-    }
-
-    /// Drops unused connections that are too old or were closed, and all those of clusters in
-    /// which another shard waits for their places.
-    fn sweep(&self, now: Time) {
-        for (cluster, state) in self.snapshot.clusters.iter().zip(&self.clusters) {
-            for pool in &state.pools {
-                pool.sweep(now, cluster.config.timeouts.keep_alive);
-                if cluster.in_use.is_wanted() {
-                    pool.clear();
-                }
-            }
-        }
-    }
-}
-
-/// Drops the connection that was unused for longest in any of these pools.
-fn drop_oldest<'a, S: Stream>(pools: impl IntoIterator<Item = &'a Pool<S>>) -> bool {
-    let unused = pools.into_iter().filter_map(|pool| Some((pool.oldest()?, pool)));
-    let oldest = unused.min_by_key(|(since, _)| *since);
-    oldest.inspect(|(_, pool)| pool.drop_oldest()).is_some()
-}
-
-/// Whether two snapshots' clusters speak to their endpoints in the same way.
-fn is_same(one: &Option<Arc<Connector>>, other: &Option<Arc<Connector>>) -> bool {
-    match (one, other) {
-        (None, None) => true,
-        (Some(one), Some(other)) => Arc::ptr_eq(one, other),
-        _ => false,
-    }
-}
 
 impl<E: Env> Worker<Secure<E>> {
     /// A proxy for shard number `shard`. `stopwatch_ns` is a clock that runs while a filter does,
@@ -358,13 +227,20 @@ impl<E: Env> Worker<E> {
     /// Upstream connections that are open and unused.
     pub fn pooled_count(&self) -> usize {
         let plan = self.plan();
-        plan.clusters.iter().flat_map(|cluster| &cluster.pools).map(Pool::len).sum()
+        let of_cluster = |cluster: &ClusterState<E>| {
+            let links = cluster.links.iter().map(|links| links.unused_count()).sum::<usize>();
+            cluster.pools.iter().map(Pool::len).sum::<usize>() + links
+        };
+        plan.clusters.iter().map(of_cluster).sum()
     }
 
     /// Drops every unused upstream connection; for the end of a run.
     pub fn clear_pools(&self) {
         let plan = self.plan();
-        plan.clusters.iter().flat_map(|cluster| &cluster.pools).for_each(Pool::clear);
+        for cluster in &plan.clusters {
+            cluster.pools.iter().for_each(Pool::clear);
+            cluster.links.iter().for_each(|links| links.clear());
+        }
     }
 
     #[inline]
@@ -504,9 +380,23 @@ impl<E: Env> Worker<E> {
         if is_current {
             plan.pool(cluster, endpoint).put(up, now);
             queue.wake_one();
-        } else if let Some(pool) = current.successor(plan, cluster, endpoint) {
+        } else if let Some((pool, _)) = current.successor(plan, cluster, endpoint) {
             pool.put(up, now);
         }
+    }
+
+    /// The connections, in the plan of now, to an endpoint that speaks HTTP/2.
+    pub(crate) fn links_of_now(
+        &self,
+        plan: &Rc<Plan<E>>,
+        cluster: ClusterId,
+        endpoint: EndpointId,
+    ) -> Option<Rc<Links<E>>> {
+        let current = self.inner.plan.borrow();
+        if Rc::ptr_eq(plan, &current) {
+            return Some(Rc::clone(plan.links(cluster, endpoint)));
+        }
+        current.successor(plan, cluster, endpoint).map(|(_, links)| Rc::clone(links))
     }
 
     pub(crate) fn scratch(&self) -> Box<Scratch> {

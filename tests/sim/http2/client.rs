@@ -19,7 +19,7 @@ use crate::http::plan::{Framing, Pace, Text};
 use crate::http::wire::{Expected, Wire};
 
 /// tokio's I/O traits over a simulated stream.
-struct Io(SimEnv, SimStream);
+pub(super) struct Io(pub(super) SimEnv, pub(super) SimStream);
 
 impl AsyncRead for Io {
     fn poll_read(

@@ -31,7 +31,7 @@ fn set(world: &World, count: usize, listener: &str) -> (Proxy, Vec<Rc<Cell<u32>>
 }
 
 /// Runs the world until `left` is 0, and finds nothing left of what was there.
-fn run(world: &World, proxy: Proxy, left: &Cell<u32>) {
+pub(super) fn run(world: &World, proxy: Proxy, left: &Cell<u32>) {
     let done = || left.get() == 0 || world.panicked().is_some();
     let settled = world.run_until(Duration::from_secs(3600), done);
     assert_eq!(world.panicked(), None, "a task panicked there");
@@ -39,7 +39,7 @@ fn run(world: &World, proxy: Proxy, left: &Cell<u32>) {
     proxy.end(world);
 }
 
-struct Wanted {
+pub(super) struct Wanted {
     id: u64,
     sends: usize,
     gets: usize,
@@ -50,7 +50,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn draw(rng: &mut Rng) -> Wanted {
+    pub(super) fn draw(rng: &mut Rng) -> Wanted {
         let bytes = |rng: &mut Rng| match rng.below(5) {
             0 => 0,
             1..=3 => rng.below(3_000) as usize,
@@ -67,7 +67,7 @@ impl Wanted {
         }
     }
 
-    async fn ask(&self, sender: &SendRequest<Bytes>) -> Result<Answer, h2::Error> {
+    pub(super) async fn ask(&self, sender: &SendRequest<Bytes>) -> Result<Answer, h2::Error> {
         let (id, gets) = (format!("{:x}", self.id), self.gets.to_string());
         let length = self.sends.to_string();
         let mut fields = vec![("x-id", &*id), ("x-bytes", &*gets), ("te", "trailers")];
@@ -87,7 +87,14 @@ impl Wanted {
         client::read(response.await?).await
     }
 
-    fn judge(&self, answer: &Answer) {
+    /// No body, and a short answer.
+    pub(super) fn small(id: u64) -> Wanted {
+        let (sends, gets) = (0, 10);
+        let (chunked, early, says_length, trailers) = (false, false, true, false);
+        Wanted { id, sends, gets, chunked, early, says_length, trailers }
+    }
+
+    pub(super) fn judge(&self, answer: &Answer) {
         let field = |name| answer.head.headers.get(name).and_then(|value| value.to_str().ok());
         assert_eq!(answer.head.status, 200, "{:?}", answer.head);
         let id = format!("{:x}", self.id);

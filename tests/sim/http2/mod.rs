@@ -1,11 +1,14 @@
-//! HTTP/2 downstream in the simulated world.
+//! HTTP/2 in the simulated world, on both sides of the proxy.
 //!
 //! - `client`: the client of `h2` over a simulated stream, and an origin that says what it got;
 //! - `exchanges`: what goes through, whole and in its order;
 //! - `raw`: frame by frame, for what a client of `h2` would never send;
-//! - `abuse`: what is refused, and by which name.
+//! - `abuse`: what is refused, and by which name;
+//! - `origin` and `upstream`: the side of endpoints.
 
 mod abuse;
 mod client;
 mod exchanges;
+mod origin;
 mod raw;
+mod upstream;

@@ -2,7 +2,7 @@
 
 use std::process::{Child, Command, Stdio};
 
-use crate::harness::{Folder, Penstock, config_of, installed, until};
+use crate::harness::{Certificates, Folder, Penstock, config_of, installed, until};
 
 struct Nginx {
     child: Child,
@@ -11,7 +11,8 @@ struct Nginx {
 }
 
 impl Nginx {
-    fn start() -> Nginx {
+    /// Starts it, with `more` of its `listen` and behind that.
+    fn start(more: &str) -> Nginx {
         let folder = Folder::new();
         let free = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = free.local_addr().expect("an address");
@@ -24,7 +25,8 @@ impl Nginx {
              http {{ access_log off; client_body_temp_path {root}/body; proxy_temp_path {root}/p;\n\
              fastcgi_temp_path {root}/f; uwsgi_temp_path {root}/u; scgi_temp_path {root}/s;\n\
              gzip on; gzip_types text/plain; default_type text/plain;\n\
-             server {{ listen {address}; root {root};\n\
+             server {{ listen {address}{more}; root {root};\n\
+             location /spoken {{ return 200 \"$server_protocol\\n\"; }}\n\
              location /echo {{ return 200 \"$request_method $http_x_forwarded_for\\n\"; }} }} }}\n",
             root = root.display().to_string().trim_end_matches('/')
         );
@@ -65,7 +67,7 @@ fn files_ranges_compression_and_methods_pass_between_curl_and_nginx() {
     if !installed("nginx") || !installed("curl") {
         return;
     }
-    let nginx = Nginx::start();
+    let nginx = Nginx::start("");
     let penstock = Penstock::start(&config_of(&[nginx.address]));
     let url = |path: &str| format!("http://{}{path}", penstock.address("web"));
     assert_eq!(curl(&[&url("/large")]).len(), 3 << 20);
@@ -84,4 +86,41 @@ fn files_ranges_compression_and_methods_pass_between_curl_and_nginx() {
     // Two requests on one connection.
     let both = curl(&[&url("/echo"), &url("/echo")]);
     assert_eq!(both, b"GET 127.0.0.1\nGET 127.0.0.1\n");
+}
+
+#[test]
+fn nginx_is_asked_over_http2_in_the_clear_and_in_tls() {
+    if !installed("nginx") || !installed("curl") || !installed("h2load") {
+        return;
+    }
+    let files = Certificates::make(&["127.0.0.1"]);
+    let tls = format!(
+        " ssl http2; ssl_certificate {}; ssl_certificate_key {}",
+        files.path("0.pem"),
+        files.path("0.key")
+    );
+    let ca = format!("tls = {{ ca = \"{}\" }}\n", files.path("ca.pem"));
+    for (listen, cluster) in [(" http2", ""), (&*tls, &*ca)] {
+        let nginx = Nginx::start(listen);
+        let config = format!("{}protocol = \"h2\"\n{cluster}", config_of(&[nginx.address]));
+        let penstock = Penstock::start(&config);
+        let url = |path: &str| format!("http://{}{path}", penstock.address("web"));
+        for version in ["--http1.1", "--http2-prior-knowledge"] {
+            assert_eq!(curl(&[version, &url("/spoken")]), b"HTTP/2.0\n");
+            assert_eq!(curl(&[version, &url("/large")]).len(), 3 << 20);
+            assert_eq!(curl(&[version, "-r", "0-99", &url("/large")]).len(), 100);
+            assert_eq!(curl(&[version, "--compressed", &url("/large")]).len(), 3 << 20);
+            let head = curl(&[version, "-I", &url("/large")]);
+            assert!(String::from_utf8_lossy(&head).contains("ength: 3145728"), "{head:?}");
+            let large = "x".repeat(1_000);
+            assert_eq!(curl(&[version, "-d", &large, &url("/echo")]), b"POST 127.0.0.1\n");
+        }
+        for program in [&["--h1"][..], &["-m", "32"][..]] {
+            let mut load = Command::new("h2load");
+            load.args(["-n", "2000", "-c", "8"]).args(program);
+            let report = load.arg(url("/spoken")).output().expect("h2load runs").stdout;
+            let report = String::from_utf8_lossy(&report).into_owned();
+            assert!(report.contains("2000 2xx"), "{report}");
+        }
+    }
 }

@@ -7,9 +7,11 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use penstock_balance::{EndpointId, InFlight, TriedSet};
-use penstock_config::{ClusterId, RetryOn};
+use penstock_config::{ClusterId, ClusterProtocol, RetryOn};
 use penstock_env::{Env, SendBuf, Stream, Timer};
-use penstock_wire::http1::{Connection, KnownSet, RequestOutbound, write_request};
+use penstock_wire::http1::{
+    Connection, Framing, KnownSet, RequestHead, RequestOutbound, write_request,
+};
 
 use super::deadlines::{Deadlines, Wait};
 use super::download::{self, Answer};
@@ -21,8 +23,10 @@ use super::{Scratch, tunnel, upload};
 use crate::admission::Upstream;
 use crate::downstream::{Downstream, GONE};
 use crate::failure::{self, Cause};
+use crate::http2::{self, Asked};
 use crate::route::Route;
 use crate::secure;
+use crate::upstream::Up;
 
 /// What asking goes by.
 pub(crate) struct Ask<'a, 'f, E: Env> {
@@ -141,6 +145,11 @@ async fn ask_one<E: Env>(
     let (worker, plan) = (exchange.worker, exchange.plan);
     let ready = plan.cluster(cluster);
     let in_flight = ready.balancer.endpoint(endpoint).begin();
+    let sent = (cluster, endpoint, in_flight);
+    if ready.config.protocol == ClusterProtocol::Http2 {
+        // Boxed: its own way to a connection is nothing that HTTP/1 shall carry the room for.
+        return Box::pin(ask_http2(exchange, scratch, route, sent, ask)).await;
+    }
     let pool = plan.pool(cluster, endpoint);
     let pooled = match fresh {
         true => None,
@@ -158,21 +167,98 @@ async fn ask_one<E: Env>(
             // does not open one shall not carry the room for it.
             match Box::pin(connect(exchange, cluster, endpoint, ask.deadlines)).await {
                 Ok(up) => up,
-                Err(cause) => {
-                    counters.increment(ids.connect_failures);
-                    if cause.side() == failure::Side::Upstream {
-                        in_flight.fail();
-                    }
-                    let again = cause.side() != failure::Side::Downstream
-                        && cause != Cause::RouteTimeout
-                        && route.config.retry.on.contains(&RetryOn::ConnectFailure);
-                    return End::Failed { cause, again, stale: false };
-                }
+                Err(cause) => return unconnected(exchange, route, cause, sent),
             }
         }
     };
-    let sent = (cluster, endpoint, in_flight);
-    match send_and_receive(exchange, scratch, route, sent, up, ask).await {
+    let mut out = SendBuf::new(worker.env().buffer());
+    write_head(exchange, scratch, route, |request, outbound| {
+        out.write(|buffer| write_request(request, outbound, buffer));
+    });
+    if let Err(cause) = upload::first(exchange, scratch, ask.held, &mut out) {
+        return End::Failed { cause, again: false, stale: false };
+    }
+    Up::<E>::Http1(&up.stream).start_send(out, scratch.upload.rest());
+    let went = Went::Http1(up);
+    match receive(exchange, scratch, route, sent, went, ask).await {
+        End::Failed { cause, again, .. } => End::Failed { cause, again, stale: again && reused },
+        end => end,
+    }
+}
+
+/// The request did not get as far as a connection.
+fn unconnected<E: Env>(
+    exchange: &Exchange<'_, E>,
+    route: &Route,
+    cause: Cause,
+    (cluster, _, in_flight): (ClusterId, EndpointId, InFlight),
+) -> End {
+    let (worker, ready) = (exchange.worker, exchange.plan.cluster(cluster));
+    let counters = ready.metrics.shard(worker.shard());
+    counters.increment(worker.schemas().cluster.connect_failures);
+    if cause.side() == failure::Side::Upstream {
+        in_flight.fail();
+    }
+    let again = cause.side() != failure::Side::Downstream
+        && cause != Cause::RouteTimeout
+        && route.config.retry.on.contains(&RetryOn::ConnectFailure);
+    End::Failed { cause, again, stale: false }
+}
+
+/// Asks one endpoint on a stream of a connection that others use as well.
+async fn ask_http2<E: Env>(
+    exchange: &mut Exchange<'_, E>,
+    scratch: &mut Scratch,
+    route: &Route,
+    sent: (ClusterId, EndpointId, InFlight),
+    ask: &Ask<'_, '_, E>,
+) -> End {
+    let (worker, plan, begun) = (exchange.worker, exchange.plan, exchange.worker.env().now());
+    let (cluster, endpoint) = (sent.0, sent.1);
+    let ready = plan.cluster(cluster);
+    // Waiting for a connection has limits of its own, for each of its parts.
+    ask.deadlines.suspend_download();
+    let (lease, reused) = {
+        let leasing = pin!(http2::lease(worker, plan, (cluster, endpoint)));
+        let progress = Progress::default();
+        match drive(exchange.down, worker.env(), ask.deadlines, &progress, None, leasing).await {
+            Ok(leased) => leased,
+            Err(cause) => return unconnected(exchange, route, cause, sent),
+        }
+    };
+    match reused {
+        true => ready.metrics.shard(worker.shard()).increment(worker.schemas().cluster.reused),
+        false => exchange.record.connect += worker.env().now().since(begun),
+    }
+    let mut out = SendBuf::new(worker.env().buffer());
+    let framing = scratch.upload.framing();
+    if framing == Framing::Chunked {
+        // Frames of the stream are all the framing that it needs.
+        scratch.upload.frame_as(Framing::UntilClose);
+    }
+    if let Err(cause) = upload::first(exchange, scratch, ask.held, &mut out) {
+        return End::Failed { cause, again: false, stale: false };
+    }
+    let ends = scratch.upload.is_finished()
+        && out.is_empty()
+        && scratch.upload.decoder.trailers().count() == 0;
+    let scheme = if ready.tls.is_some() { "https" } else { "http" };
+    let (mut lease, mut asked) = (Some(lease), Err(Cause::Internal));
+    write_head(exchange, scratch, route, |request, outbound| {
+        if let Some(lease) = lease.take() {
+            asked = Asked::send(lease, request, outbound, scheme, ends);
+        }
+    });
+    let asked = match asked {
+        Ok(asked) => asked,
+        // Nothing was sent: whatever it is, it can be asked for again.
+        Err(cause) => {
+            let again = cause == Cause::UpstreamRefused;
+            return End::Failed { cause, again, stale: again && reused };
+        }
+    };
+    asked.start_send(out, scratch.upload.rest());
+    match receive(exchange, scratch, route, sent, Went::Http2(Box::new(asked)), ask).await {
         End::Failed { cause, again, .. } => End::Failed { cause, again, stale: again && reused },
         end => end,
     }
@@ -203,28 +289,22 @@ async fn connect<E: Env>(
     connected.map(|stream| Upstream { stream, _place })
 }
 
-/// Sends the request on `up`, and brings the response down while the body goes up.
-async fn send_and_receive<E: Env>(
+/// Brings the response down while the rest of the body goes up.
+async fn receive<E: Env>(
     exchange: &mut Exchange<'_, E>,
     scratch: &mut Scratch,
     route: &Route,
     (cluster, endpoint, in_flight): (ClusterId, EndpointId, InFlight),
-    up: Upstream<E::Stream>,
+    went: Went<E>,
     ask: &Ask<'_, '_, E>,
 ) -> End {
     let Ask { deadlines, filtered, held } = *ask;
     let (worker, plan, down) = (exchange.worker, exchange.plan, exchange.down);
-    let (env, ready) = (worker.env(), plan.cluster(cluster));
+    let (env, ready, up) = (worker.env(), plan.cluster(cluster), went.up());
     let progress = Progress::default();
-    let mut out = SendBuf::new(env.buffer());
-    write_head(exchange, scratch, route, &mut out);
-    if let Err(cause) = upload::first(exchange, scratch, held, &mut out) {
-        return End::Failed { cause, again: false, stale: false };
-    }
-    up.stream.start_send(out);
     let sent_at = env.now();
     exchange.record.sent = sent_at;
-    let upload_done = scratch.upload.is_finished();
+    let upload_done = scratch.upload.is_finished() && up.is_settled();
     progress.uploaded.set(upload_done);
     let wait = if upload_done { sent_at + ready.config.timeouts.response_head } else { NEVER };
     deadlines.download(wait, Wait::ResponseHead);
@@ -235,12 +315,12 @@ async fn send_and_receive<E: Env>(
             let listener = exchange.listener;
             let parts = upload::Parts { relay: upload, replay, listener, request };
             let through = filtered.filter(|_| held.is_some());
-            upload::rest(worker, down, &up.stream, parts, through, &waiting, &ready.config.timeouts)
+            upload::rest(worker, down, up, parts, through, &waiting, &ready.config.timeouts)
         });
         let downloading = download::Download {
             worker,
             down,
-            up: &up.stream,
+            up,
             request,
             response,
             partial,
@@ -258,12 +338,15 @@ async fn send_and_receive<E: Env>(
         drive(down, env, deadlines, &progress, uploading, downloading).await
     };
     let replayable = upload::can_replay(&scratch.upload, &scratch.replay);
-    let sent = Sent { cluster, endpoint, in_flight, up, replayable, progress };
+    let sent = Sent { cluster, endpoint, in_flight, went, replayable, progress };
     match answer {
         Ok(Answer::Upgraded) => {
             sent.in_flight.finish(env.now().since(sent_at), env.now());
-            let ended =
-                tunnel::run(exchange, sent.up.stream, deadlines, &ready.config.timeouts).await;
+            // Streams of HTTP/2 are never upgraded: their 101 is malformed.
+            let Went::Http1(up) = sent.went else {
+                return End::Cut(Cause::Internal, After::Close);
+            };
+            let ended = tunnel::run(exchange, up.stream, deadlines, &ready.config.timeouts).await;
             ended.map_or(End::Answered(After::Gone), |cause| End::Cut(cause, After::Close))
         }
         Ok(Answer::Complete { reusable, keeps_alive, first_byte }) => {
@@ -274,19 +357,35 @@ async fn send_and_receive<E: Env>(
     }
 }
 
+/// Where a request went, and what is to be kept or given back behind its answer.
+enum Went<E: Env> {
+    Http1(Upstream<E::Stream>),
+    /// Boxed: HTTP/1 shall not carry the room for it.
+    Http2(Box<Asked<E>>),
+}
+
+impl<E: Env> Went<E> {
+    fn up(&self) -> Up<'_, E> {
+        match self {
+            Went::Http1(up) => Up::Http1(&up.stream),
+            Went::Http2(asked) => Up::Http2(asked),
+        }
+    }
+}
+
 /// A request that went to an endpoint, and what is known of it now.
-struct Sent<S> {
+struct Sent<E: Env> {
     cluster: ClusterId,
     endpoint: EndpointId,
     in_flight: InFlight,
-    up: Upstream<S>,
+    went: Went<E>,
     replayable: bool,
     progress: Progress,
 }
 
-impl<S: Stream> Sent<S> {
+impl<E: Env> Sent<E> {
     /// The response is down, or on its way.
-    fn complete<E: Env<Stream = S>>(
+    fn complete(
         self,
         exchange: &Exchange<'_, E>,
         reusable: bool,
@@ -299,8 +398,12 @@ impl<S: Stream> Sent<S> {
         let first_byte_us = first_byte.as_micros() as u64;
         counters.record(worker.schemas().cluster.first_byte, first_byte_us);
         let uploaded = self.progress.uploaded.get();
-        if reusable && uploaded && is_sent(&self.up.stream) {
-            worker.keep(plan, self.cluster, self.endpoint, self.up);
+        if let Went::Http1(up) = self.went
+            && reusable
+            && uploaded
+            && is_sent(&up.stream)
+        {
+            worker.keep(plan, self.cluster, self.endpoint, up);
         }
         match (uploaded, keeps_alive) {
             (true, true) => After::KeepAlive,
@@ -314,7 +417,8 @@ impl<S: Stream> Sent<S> {
 
     /// The endpoint, or the downstream, did not do its part.
     fn failed(self, route: &Route, cause: Cause, idempotent: bool) -> End {
-        if cause.side() == failure::Side::Upstream {
+        // An endpoint that leaves, or has enough, says so and did not fail.
+        if cause.side() == failure::Side::Upstream && cause != Cause::UpstreamRefused {
             self.in_flight.fail();
         }
         if self.progress.begun.get() {
@@ -329,12 +433,13 @@ impl<S: Stream> Sent<S> {
         }
         // A request that the endpoint may have acted on is not sent to another, unless doing it
         // twice is the same as doing it once (RFC 9110 §9.2.2).
-        let again = cause == Cause::UpstreamReset
+        let refused = cause == Cause::UpstreamRefused && self.replayable;
+        let reset = cause == Cause::UpstreamReset
             && !self.progress.heard.get()
             && idempotent
             && self.replayable
             && route.config.retry.on.contains(&RetryOn::Reset);
-        End::Failed { cause, again, stale: false }
+        End::Failed { cause, again: refused || reset, stale: false }
     }
 }
 
@@ -345,11 +450,12 @@ fn is_sent<S: Stream>(stream: &S) -> bool {
     matches!(stream.poll_sent(&mut context), Poll::Ready(Ok(())))
 }
 
+/// Shows `write` the head as it goes up.
 fn write_head<E: Env>(
     exchange: &Exchange<'_, E>,
     scratch: &mut Scratch,
     route: &Route,
-    out: &mut SendBuf<<E::Stream as Stream>::Chunk>,
+    write: impl FnOnce(&RequestHead, &RequestOutbound<'_>),
 ) {
     let request = &scratch.request;
     let mut added = Added::new(&mut scratch.values);
@@ -365,7 +471,7 @@ fn write_head<E: Env>(
         extra: &fields[..count],
         host: b"",
     };
-    out.write(|buffer| write_request(request, &outbound, buffer));
+    write(request, &outbound);
 }
 
 /// A request's body on its way, while the response is waited for.

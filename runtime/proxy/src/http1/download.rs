@@ -1,13 +1,14 @@
 //! The response on its way down: its head, what is said of the connection, its body.
 
 use std::future::poll_fn;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use penstock_config::ClusterTimeouts;
-use penstock_env::{Chunk, Env, SendBuf, Stream, StreamExt, Time};
+use penstock_env::{Chunk, Env, SendBuf, Stream, Time};
 use penstock_wire::http1::{
-    BodyDecoder, Connection, Framing, HeadError, KnownSet, Lenient, Parsed, RequestHead,
-    ResponseError, ResponseHead, ResponseOutbound, Version, parse_response,
+    Connection, Framing, HeadError, KnownSet, Lenient, Parsed, RequestHead, ResponseError,
+    ResponseHead, ResponseOutbound, Version, parse_response,
 };
 
 use super::attempt::Progress;
@@ -18,8 +19,10 @@ use super::filtered::{Filtered, Heads, Source, Way};
 use super::record::Record;
 use crate::downstream::{Downstream, GONE};
 use crate::failure::Cause;
+use crate::http2::Asked;
 use crate::route::Route;
 use crate::snapshot::Listener;
+use crate::upstream::Up;
 use crate::worker::Worker;
 
 /// How a response ended.
@@ -41,7 +44,7 @@ pub(crate) enum Answer {
 pub(crate) struct Download<'a, E: Env> {
     pub(crate) worker: &'a Worker<E>,
     pub(crate) down: Downstream<'a, E>,
-    pub(crate) up: &'a E::Stream,
+    pub(crate) up: Up<'a, E>,
     pub(crate) request: &'a RequestHead,
     pub(crate) response: &'a mut ResponseHead,
     pub(crate) partial: &'a mut Vec<u8>,
@@ -61,23 +64,20 @@ const SEND_BYTES_MAX: usize = 32 * 1024;
 impl<E: Env> Download<'_, E> {
     /// Brings the response down.
     pub(crate) async fn run(mut self) -> Result<Answer, Cause> {
-        let first = loop {
-            let chunk = self.head().await?;
+        loop {
+            self.head().await?;
             // 101 is the last word of HTTP on the connection, not an interim one.
             if self.response.status() == 101 {
-                return self.upgrade(chunk).await;
+                return self.upgrade().await;
             }
             if !self.response.is_informational() {
-                break chunk;
+                break;
             }
             self.pass_informational().await?;
-            if !chunk.is_empty() {
-                self.up.unread(chunk);
-            }
-        };
+        }
         let first_byte = self.now().since(self.record.sent);
         self.record.first_byte = first_byte;
-        let keeps_alive = self.body(first).await?;
+        let keeps_alive = self.body().await?;
         let reusable = self.response.keep_alive() && self.response.framing() != Framing::UntilClose;
         Ok(Answer::Complete { reusable, keeps_alive, first_byte })
     }
@@ -86,43 +86,43 @@ impl<E: Env> Download<'_, E> {
         self.worker.env().now()
     }
 
-    /// Reads a response head; what follows it in its last chunk is given back.
-    async fn head(&mut self) -> Result<<E::Stream as Stream>::Chunk, Cause> {
-        let mut chunk = self.recv_head().await?;
-        self.partial.clear();
-        let limits = &self.listener.limits;
-        let method = self.request.method();
-        if let Parsed::Complete { head_bytes } =
-            parse_response(&chunk, method, limits, Lenient::NONE, self.response)
-                .map_err(cause_of)?
-        {
-            chunk.advance(head_bytes);
-            return Ok(chunk);
-        }
-        loop {
-            let before = self.partial.len();
-            self.partial.extend_from_slice(&chunk);
-            let parsed = parse_response(self.partial, method, limits, Lenient::NONE, self.response);
-            if let Parsed::Complete { head_bytes } = parsed.map_err(cause_of)? {
-                chunk.advance(head_bytes - before);
-                return Ok(chunk);
-            }
-            chunk = self.recv_head().await?;
+    /// Reads a response head.
+    async fn head(&mut self) -> Result<(), Cause> {
+        match self.up {
+            Up::Http1(up) => self.head_of_http1(up).await,
+            // Boxed: HTTP/1 shall not carry the room for it.
+            Up::Http2(asked) => Box::pin(self.head_of_http2(asked)).await,
         }
     }
 
-    async fn recv_head(&self) -> Result<<E::Stream as Stream>::Chunk, Cause> {
-        let received = match self.filtered {
-            None => self.up.recv().await,
-            Some(filtered) => {
-                let mut heads = Heads::sent(self.request);
-                poll_fn(|context| {
-                    let _ = filtered.poll(context, &mut heads)?;
-                    self.up.poll_recv(context).map(Ok::<_, Cause>)
-                })
-                .await?
+    /// As [`Download::head`]; what follows it in its last chunk is put back.
+    async fn head_of_http1(&mut self, up: &E::Stream) -> Result<(), Cause> {
+        let (limits, method) = (&self.listener.limits, self.request.method());
+        let mut chunk = self.recv_head(up).await?;
+        self.partial.clear();
+        let mut parsed = parse_response(&chunk, method, limits, Lenient::NONE, self.response);
+        let mut before = 0;
+        let head_bytes = loop {
+            if let Parsed::Complete { head_bytes } = parsed.map_err(cause_of)? {
+                break head_bytes;
             }
+            if before == 0 {
+                self.partial.extend_from_slice(&chunk);
+            }
+            chunk = self.recv_head(up).await?;
+            before = self.partial.len();
+            self.partial.extend_from_slice(&chunk);
+            parsed = parse_response(self.partial, method, limits, Lenient::NONE, self.response);
         };
+        chunk.advance(head_bytes - before);
+        if !chunk.is_empty() {
+            up.unread(chunk);
+        }
+        Ok(())
+    }
+
+    async fn recv_head(&self, up: &E::Stream) -> Result<<E::Stream as Stream>::Chunk, Cause> {
+        let received = self.watched(|context| up.poll_recv(context).map(Ok)).await?;
         match received {
             Ok(Some(chunk)) => {
                 self.progress.heard.set(true);
@@ -130,6 +130,33 @@ impl<E: Env> Download<'_, E> {
             }
             Ok(None) | Err(_) => Err(Cause::UpstreamReset),
         }
+    }
+
+    async fn head_of_http2(&mut self, asked: &Asked<E>) -> Result<(), Cause> {
+        let (of, mut text) = ((self.request.method(), &self.listener.limits), Vec::new());
+        std::mem::swap(&mut text, self.partial);
+        let mut head = std::mem::take(self.response);
+        let read = self.watched(|context| asked.poll_head(context, of, &mut text, &mut head)).await;
+        (*self.partial, *self.response) = (text, head);
+        // A malformed head was heard as well: the endpoint has seen the request.
+        self.progress
+            .heard
+            .set(!matches!(read, Err(Cause::UpstreamRefused | Cause::UpstreamReset)));
+        read
+    }
+
+    /// Waits for the endpoint, while filters may have something to say.
+    async fn watched<T>(
+        &self,
+        mut poll: impl FnMut(&mut Context<'_>) -> Poll<Result<T, Cause>>,
+    ) -> Result<T, Cause> {
+        let Some(filtered) = self.filtered else { return poll_fn(poll).await };
+        let mut heads = Heads::sent(self.request);
+        poll_fn(|context| {
+            let _ = filtered.poll(context, &mut heads)?;
+            poll(context)
+        })
+        .await
     }
 
     /// RFC 9110 §15.2: 1xx go down to those who know them; HTTP/1.0 does not.
@@ -150,7 +177,7 @@ impl<E: Env> Download<'_, E> {
         self.send(out).await
     }
 
-    async fn upgrade(&mut self, rest: <E::Stream as Stream>::Chunk) -> Result<Answer, Cause> {
+    async fn upgrade(&mut self) -> Result<Answer, Cause> {
         // RFC 9110 §7.8: an upgrade is one of those that were asked for.
         let asked = self.request.upgrade().filter(|asked| {
             self.route.config.upgrades.iter().any(|allowed| allowed.matches(asked))
@@ -179,20 +206,14 @@ impl<E: Env> Download<'_, E> {
         self.progress.begun.set(true);
         self.deadlines.suspend_download();
         self.send(out).await?;
-        if !rest.is_empty() {
-            self.up.unread(rest);
-        }
         Ok(Answer::Upgraded)
     }
 
     /// Sends head and body; whether the downstream was told that it may go on.
-    async fn body(&mut self, first: <E::Stream as Stream>::Chunk) -> Result<bool, Cause> {
+    async fn body(&mut self) -> Result<bool, Cause> {
         edit::response(self.response, self.route).map_err(|_| Cause::Internal)?;
         let limits = &self.listener.body_limits;
-        self.relay.begin(BodyDecoder::for_response(self.response.framing(), limits));
-        if !first.is_empty() {
-            self.up.unread(first);
-        }
+        self.relay.begin(self.up.decoder(self.response, limits));
         let held = match self.filtered {
             Some(filtered) => self.hold(filtered).await?,
             None => None,
@@ -210,7 +231,7 @@ impl<E: Env> Download<'_, E> {
             framing,
             connection: connection_of(keeps_alive, self.request.version()),
             drop: KnownSet::NONE,
-            extra: if self.listener.config.via { via(self.response.version()) } else { &[] },
+            extra: if self.listener.config.via { self.up.via(self.response) } else { &[] },
         };
         let mut out = self.down.send_buf(self.worker);
         self.down.write_head(self.response, &outbound, &mut out);
@@ -289,8 +310,9 @@ impl<E: Env> Download<'_, E> {
     ) -> Result<(), Cause> {
         loop {
             while !self.relay.is_finished() && out.len() < SEND_BYTES_MAX {
-                let Some(received) = ready(self.up) else { break };
-                self.take(received, &mut out)?;
+                if !self.up.push_ready(self.relay, &mut out)? {
+                    break;
+                }
             }
             if self.down.is_due(&out, self.relay.is_finished()) {
                 self.send(out).await?;
@@ -301,23 +323,8 @@ impl<E: Env> Download<'_, E> {
                 return Ok(());
             }
             self.deadlines.download(self.now() + self.timeouts.idle, Wait::ResponseBody);
-            let received = self.up.recv().await;
+            poll_fn(|context| self.up.poll_push(context, self.relay, &mut out)).await?;
             self.deadlines.suspend_download();
-            self.take(received, &mut out)?;
-        }
-    }
-
-    fn take(
-        &mut self,
-        received: std::io::Result<Option<<E::Stream as Stream>::Chunk>>,
-        out: &mut SendBuf<<E::Stream as Stream>::Chunk>,
-    ) -> Result<(), Cause> {
-        match received {
-            Ok(Some(chunk)) => {
-                self.relay.push(chunk, self.up, out).map_err(|_| Cause::UpstreamInvalidBody)
-            }
-            Ok(None) => self.relay.end(out).map_err(|_| Cause::UpstreamTruncated),
-            Err(_) => Err(Cause::UpstreamTruncated),
         }
     }
 
@@ -338,15 +345,6 @@ struct Held {
     ended: bool,
 }
 
-/// What is there already, without waiting.
-fn ready<S: Stream>(stream: &S) -> Option<std::io::Result<Option<S::Chunk>>> {
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    match stream.poll_recv(&mut context) {
-        std::task::Poll::Ready(received) => Some(received),
-        std::task::Poll::Pending => None,
-    }
-}
-
 /// What a response says of its connection. HTTP/1.1 stays open by itself, HTTP/1.0 does not.
 pub(crate) fn connection_of(keeps_alive: bool, version: Version) -> Connection {
     match (keeps_alive, version) {
@@ -356,7 +354,8 @@ pub(crate) fn connection_of(keeps_alive: bool, version: Version) -> Connection {
     }
 }
 
-fn cause_of(error: ResponseError) -> Cause {
+/// What a malformed response head is called.
+pub(crate) fn cause_of(error: ResponseError) -> Cause {
     match error {
         ResponseError::Head(
             HeadError::HeadTooLarge { .. }

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 
 use penstock_balance::EndpointId;
 use penstock_config::ClusterId;
-use penstock_env::{Env, Stream, Unix};
+use penstock_env::{Env, Unix};
 use penstock_filter_host::{Chain, ChainLink, Event, Flow, LocalResponse};
 use penstock_wire::http1::{Fields, RequestHead, ResponseHead};
 
@@ -21,6 +21,7 @@ use super::session::{Facts, HttpSession, Properties, trailers};
 use crate::callout::{self, Inbox};
 use crate::downstream::Downstream;
 use crate::failure::Cause;
+use crate::upstream::Up;
 use crate::worker::{Plan, Worker};
 
 /// A half of an exchange.
@@ -37,7 +38,7 @@ pub(crate) enum Source<'a, E: Env> {
     /// The request's, from the downstream.
     Request,
     /// The response's, from this upstream.
-    Response(&'a E::Stream),
+    Response(Up<'a, E>),
 }
 
 impl<E: Env> Source<'_, E> {
@@ -294,13 +295,7 @@ impl<'a, E: Env> Filtered<'a, E> {
                 self.bytes_in.set(relay.received_bytes);
                 received
             }
-            Source::Response(up) => up.poll_recv(context).map(|received| match received {
-                Ok(Some(chunk)) => {
-                    relay.decode_into(chunk, *up, piece).map_err(|_| Cause::UpstreamInvalidBody)
-                }
-                Ok(None) => relay.decoder.finish().map_err(|_| Cause::UpstreamTruncated),
-                Err(_) => Err(Cause::UpstreamTruncated),
-            }),
+            Source::Response(up) => up.poll_decode(context, relay, piece),
         }
     }
 

@@ -30,5 +30,5 @@ mod upload;
 
 pub(crate) use body::Relay;
 pub(crate) use connection::{Http1Connection, serve};
-pub(crate) use download::via;
+pub(crate) use download::{cause_of as cause_of_response, via};
 pub(crate) use scratch::Scratch;

@@ -1,10 +1,11 @@
 //! The request's body on its way up.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::time::Duration;
 
 use penstock_config::{ClusterTimeouts, ListenerTimeouts};
-use penstock_env::{Env, SendBuf, Stream, StreamExt, Time};
+use penstock_env::{Env, SendBuf, Stream, Time};
 use penstock_wire::http1::{Framing, RequestHead};
 
 use super::Scratch;
@@ -16,6 +17,7 @@ use super::filtered::{Filtered, Heads, Source};
 use crate::downstream::Downstream;
 use crate::failure::Cause;
 use crate::snapshot::Listener;
+use crate::upstream::Up;
 use crate::worker::Worker;
 
 /// Bodies up to this are kept until the response begins, so that another endpoint can be asked.
@@ -100,7 +102,28 @@ pub(crate) fn can_replay(relay: &Relay, replay: &[u8]) -> bool {
 pub(crate) async fn rest<E: Env>(
     worker: &Worker<E>,
     down: Downstream<'_, E>,
-    up: &E::Stream,
+    up: Up<'_, E>,
+    parts: Parts<'_>,
+    filtered: Option<&Filtered<'_, E>>,
+    wait: &Waiting<'_>,
+    timeouts: &ClusterTimeouts,
+) -> Result<(), Cause> {
+    let mut bringing = pin!(bring(worker, down, up, parts, filtered, wait, timeouts));
+    poll_fn(|context| {
+        let brought = bringing.as_mut().poll(context);
+        if brought.is_pending() {
+            // Behind it: whoever began a send did not ask to be woken.
+            up.poll_on(context);
+        }
+        brought
+    })
+    .await
+}
+
+async fn bring<E: Env>(
+    worker: &Worker<E>,
+    down: Downstream<'_, E>,
+    up: Up<'_, E>,
     parts: Parts<'_>,
     filtered: Option<&Filtered<'_, E>>,
     wait: &Waiting<'_>,
@@ -140,7 +163,11 @@ pub(crate) async fn rest<E: Env>(
             return Ok(());
         }
         begun = begun + env.now().since(full);
-        up.start_send(out);
+        up.start_send(out, relay.rest());
+    }
+    wait.deadlines.upload_taken(env.now() + timeouts.idle);
+    if up.settled().await.is_err() {
+        return Ok(());
     }
     wait.deadlines.upload(Time::NEVER);
     wait.response(env.now() + timeouts.response_head);

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use penstock_config::Http2;
-use penstock_env::{Chunk, CloseKind, Env, SendBuf, Stream, StreamExt};
+use penstock_env::{Chunk, CloseKind, Env, SendBuf, Stream, StreamExt, Time};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::floods::{Ending, Floods};
@@ -23,17 +23,34 @@ pub(super) struct Socket<E: Env> {
     pub(super) stream: E::Stream,
     /// What was read before it was known to be HTTP/2.
     early: RefCell<Vec<u8>>,
-    floods: RefCell<Floods>,
+    /// What the peer may send too much of; endpoints, nothing but what `h2` sees.
+    floods: Option<RefCell<Floods>>,
     ending: Cell<Option<Ending>>,
     /// Bytes that may still be read in this turn.
     turn: Cell<usize>,
     gathered: RefCell<Option<SendBuf<<E::Stream as Stream>::Chunk>>>,
+    heard_at: Cell<Time>,
 }
 
 impl<E: Env> Socket<E> {
-    /// The stream, and what was read of it already.
+    /// The stream of a downstream, and what was read of it already.
     pub(super) fn new(env: E, stream: E::Stream, early: Vec<u8>, limits: &Http2) -> Socket<E> {
-        let floods = RefCell::new(Floods::new(limits, env.now()));
+        let floods = Floods::new(limits, env.now());
+        Socket::with(env, stream, early, Some(RefCell::new(floods)))
+    }
+
+    /// The stream of an endpoint.
+    pub(super) fn upstream(env: E, stream: E::Stream) -> Socket<E> {
+        Socket::with(env, stream, Vec::new(), None)
+    }
+
+    fn with(
+        env: E,
+        stream: E::Stream,
+        early: Vec<u8>,
+        floods: Option<RefCell<Floods>>,
+    ) -> Socket<E> {
+        let heard_at = Cell::new(env.now());
         Socket {
             env,
             stream,
@@ -42,7 +59,13 @@ impl<E: Env> Socket<E> {
             ending: Cell::new(None),
             turn: Cell::new(TURN_BYTES_MAX),
             gathered: RefCell::default(),
+            heard_at,
         }
+    }
+
+    /// When something came last.
+    pub(super) fn heard_at(&self) -> Time {
+        self.heard_at.get()
     }
 
     /// Why what the peer sent ends the connection, if it does. Nothing more is read then.
@@ -52,7 +75,7 @@ impl<E: Env> Socket<E> {
 
     /// What it is called that `h2` had enough of the peer.
     pub(super) fn overload(&self) -> Cause {
-        self.floods.borrow().overload()
+        self.floods.as_ref().map_or(Cause::Http2Overload, |floods| floods.borrow().overload())
     }
 
     /// Another turn begins.
@@ -70,7 +93,11 @@ impl<E: Env> Socket<E> {
     fn give(&self, bytes: &[u8], into: &mut ReadBuf<'_>) -> Option<usize> {
         let count = bytes.len().min(into.remaining()).min(self.turn.get());
         self.turn.set(self.turn.get() - count);
-        if let Err(ending) = self.floods.borrow_mut().take(&bytes[..count], self.env.now()) {
+        let now = self.env.now();
+        self.heard_at.set(now);
+        if let Some(floods) = &self.floods
+            && let Err(ending) = floods.borrow_mut().take(&bytes[..count], now)
+        {
             self.ending.set(Some(ending));
             return None;
         }

@@ -1,4 +1,4 @@
-//! HTTP/2 downstream: one task per connection, one for each of its streams, over `h2`.
+//! HTTP/2 over `h2`: one task per connection; downstream, one more for each of its streams.
 //!
 //! ```text
 //! preface -> handshake -> stream -> exchange -> ended
@@ -6,16 +6,20 @@
 //! ```
 //! `connection` is a connection's life, `io` what `h2` reads and writes through, `floods` what a
 //! peer may send too much of. `stream` is an exchange's downstream, `request` and `response` turn
-//! heads into those that the exchange knows, and back.
+//! heads into those that the exchange knows, and back. `outlet` is what both sides send on a
+//! stream, and `upstream` the side of endpoints.
 
 mod connection;
 mod floods;
 mod io;
+mod outlet;
 mod request;
 mod response;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod upstream;
 
 pub(crate) use connection::serve;
 pub(crate) use stream::Http2Stream;
+pub(crate) use upstream::{Asked, Links, lease};

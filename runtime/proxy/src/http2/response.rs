@@ -48,7 +48,7 @@ pub(super) fn trailers_of(fields: &Fields) -> Option<HeaderMap> {
 
 /// Adds a field. Names and values were checked when they came in; `http` knows a limit of its own
 /// on their number, and what lies over it is left out.
-fn put<Error>(map: &mut HeaderMap, name: &[u8], value: Result<HeaderValue, Error>) {
+pub(super) fn put<Error>(map: &mut HeaderMap, name: &[u8], value: Result<HeaderValue, Error>) {
     if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), value) {
         let _ = map.try_append(name, value);
     }

@@ -1,19 +1,20 @@
 //! A stream of an HTTP/2 connection, as an exchange's downstream.
 
 use std::cell::RefCell;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use penstock_env::{Address, Env, SendBuf, Stream};
 use penstock_tls::Facts;
 use penstock_wire::http1::{ResponseHead, ResponseOutbound};
 
 use super::connection::Shared;
+use super::outlet::{End, Outlet, broken};
 use super::{request, response};
 use crate::downstream::{Downstream, GONE, Rest};
 use crate::failure::Cause;
@@ -35,25 +36,13 @@ struct Sending {
     /// A head that goes with the next send.
     head: Option<Response<()>>,
     half: Half,
-    /// Content that the peer's window has no room for yet.
-    pending: Bytes,
-    /// What follows it.
-    end: End,
+    outlet: Outlet,
 }
 
 enum Half {
     /// Before the head.
     Head(SendResponse<Bytes>),
     Body(SendStream<Bytes>),
-}
-
-enum End {
-    /// More content.
-    Open,
-    /// Nothing, or trailers.
-    Wanted(Option<HeaderMap>),
-    /// It was said.
-    Said,
 }
 
 /// Serves a request on its stream.
@@ -97,7 +86,7 @@ impl<E: Env> Http2Stream<E> {
         respond: SendResponse<Bytes>,
     ) -> Http2Stream<E> {
         let half = Half::Head(respond);
-        let sending = Sending { head: None, half, pending: Bytes::new(), end: End::Open };
+        let sending = Sending { head: None, half, outlet: Outlet::new() };
         Http2Stream {
             connection,
             timer: worker.env().timer(),
@@ -156,7 +145,7 @@ impl<E: Env> Http2Stream<E> {
             return Poll::Ready(());
         }
         let mut sending = self.send.borrow_mut();
-        if let End::Said = sending.end {
+        if let End::Said = sending.outlet.end {
             return Poll::Pending;
         }
         match &mut sending.half {
@@ -183,7 +172,7 @@ impl<E: Env> Http2Stream<E> {
     /// Whether a head waits to be sent, or an end that was not said yet.
     pub(crate) fn is_due(&self, finished: bool) -> bool {
         let sending = self.send.borrow();
-        sending.head.is_some() || (finished && matches!(sending.end, End::Open))
+        sending.head.is_some() || (finished && matches!(sending.outlet.end, End::Open))
     }
 
     fn send_informational(&self, response: Response<()>) {
@@ -198,17 +187,13 @@ impl<E: Env> Http2Stream<E> {
     /// # Panics
     /// When a send is under way.
     pub(crate) fn start_send(&self, out: SendBuf<<E::Stream as Stream>::Chunk>, rest: Rest<'_>) {
-        let content = match out.parts() {
-            (own, []) => Bytes::copy_from_slice(own),
-            _ => Bytes::from(out.to_vec()),
+        let content = content_of(&self.connection.env, out);
+        let end = match rest {
+            Rest::More => None,
+            Rest::End(trailers) => Some(trailers.and_then(response::trailers_of)),
         };
-        self.connection.env.recycle(out.into_parts().0);
         let mut sending = self.send.borrow_mut();
-        assert!(sending.pending.is_empty(), "a send is under way on this stream");
-        sending.pending = content;
-        if let Rest::End(trailers) = rest {
-            sending.end = End::Wanted(trailers.and_then(response::trailers_of));
-        }
+        sending.outlet.put(content, end);
         sending.start();
         drop(sending);
         let _ = self.poll_sent(&mut Context::from_waker(Waker::noop()));
@@ -220,12 +205,12 @@ impl<E: Env> Http2Stream<E> {
     }
 
     pub(crate) fn unsent_bytes(&self) -> usize {
-        self.send.borrow().pending.len()
+        self.send.borrow().outlet.unsent_bytes()
     }
 
     /// Ends the stream after its exchange: an answer that is not whole is given up.
     fn end(self) {
-        let reason = match &self.send.borrow().end {
+        let reason = match &self.send.borrow().outlet.end {
             // RFC 9113 §8.1: a whole answer. Where the rest of the request is not wanted, `h2` says
             // NO_ERROR behind what is still queued; said here, it would take that away.
             End::Said => return,
@@ -244,56 +229,33 @@ impl Sending {
     /// Sends the head, if there is one.
     fn start(&mut self) {
         let (Some(head), Half::Head(respond)) = (self.head.take(), &mut self.half) else { return };
-        let ends = self.pending.is_empty() && matches!(self.end, End::Wanted(None));
+        let ends = self.outlet.only_ends();
         // A peer that is gone is told of by `poll_broken`.
         if let Ok(stream) = respond.send_response(head, ends) {
             self.half = Half::Body(stream);
             if ends {
-                self.end = End::Said;
+                self.outlet.end = End::Said;
             }
         }
     }
 
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Half::Body(stream) = &mut self.half else {
-            let stuck = !self.pending.is_empty() || matches!(self.end, End::Wanted(_));
-            return Poll::Ready(if stuck { Err(broken()) } else { Ok(()) });
-        };
-        while !self.pending.is_empty() {
-            let room = match stream.capacity() {
-                0 => {
-                    stream.reserve_capacity(self.pending.len());
-                    match ready!(stream.poll_capacity(context)) {
-                        Some(Ok(room)) => room,
-                        Some(Err(_)) | None => return Poll::Ready(Err(broken())),
-                    }
-                }
-                room => room,
-            };
-            if room == 0 {
-                continue;
-            }
-            let piece = self.pending.split_to(room.min(self.pending.len()));
-            let ends = self.pending.is_empty() && matches!(self.end, End::Wanted(None));
-            stream.send_data(piece, ends).map_err(|_| broken())?;
-            if ends {
-                self.end = End::Said;
-            }
+        match &mut self.half {
+            Half::Body(stream) => self.outlet.poll(stream, context),
+            Half::Head(_) if self.outlet.waits() => Poll::Ready(Err(broken())),
+            Half::Head(_) => Poll::Ready(Ok(())),
         }
-        match std::mem::replace(&mut self.end, End::Said) {
-            End::Open => self.end = End::Open,
-            End::Said => {}
-            End::Wanted(None) => stream.send_data(Bytes::new(), true).map_err(|_| broken())?,
-            End::Wanted(Some(trailers)) => {
-                stream.send_trailers(trailers).map_err(|_| broken())?;
-            }
-        }
-        Poll::Ready(Ok(()))
     }
 }
 
-fn broken() -> io::Error {
-    ErrorKind::BrokenPipe.into()
+/// The bytes of a send, out of the shard's buffers.
+pub(super) fn content_of<E: Env>(env: &E, out: SendBuf<<E::Stream as Stream>::Chunk>) -> Bytes {
+    let content = match out.parts() {
+        (own, []) => Bytes::copy_from_slice(own),
+        _ => Bytes::from(out.to_vec()),
+    };
+    env.recycle(out.into_parts().0);
+    content
 }
 
 /// What became of a body that came no further.

@@ -1,7 +1,7 @@
 //! Handshakes, over streams that are still plain.
 
 use penstock_balance::EndpointId;
-use penstock_config::ClusterId;
+use penstock_config::{ClusterId, ClusterProtocol};
 use penstock_env::{Env, SendBuf, Stream, StreamExt};
 use penstock_tls::{Received, Refusal, Session, SessionError};
 
@@ -93,8 +93,14 @@ pub(crate) async fn connect_behind<E: Env>(
     match shake(worker, &stream, &mut session, true).await {
         Ok(early) => {
             counters.increment(ids.handshakes);
-            if session.facts(&[]).is_some_and(|facts| facts.resumed) {
+            let facts = session.facts(&[]);
+            if facts.as_ref().is_some_and(|facts| facts.resumed) {
                 counters.increment(ids.resumed);
+            }
+            // RFC 9113 §3.3: in TLS, ALPN has to agree on it.
+            let agreed = facts.is_some_and(|facts| facts.http2);
+            if ready.config.protocol == ClusterProtocol::Http2 && !agreed {
+                return Err(Cause::UpstreamTlsFailed);
             }
             Ok(worker.seal(stream, session, early))
         }

@@ -1,0 +1,185 @@
+//! A request on its stream of a connection to an endpoint.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::Bytes;
+use h2::client::ResponseFuture;
+use h2::{Reason, RecvStream, SendStream};
+use http::Response;
+use penstock_env::{Env, SendBuf, Stream};
+use penstock_wire::http1::{Limits, Method, RequestHead, RequestOutbound, ResponseHead};
+
+use super::head;
+use super::link::Lease;
+use crate::downstream::Rest;
+use crate::failure::Cause;
+use crate::http1::Relay;
+use crate::http2::outlet::{End, Outlet};
+use crate::http2::{response, stream};
+
+/// A request that was sent, and what is known of its answer.
+pub(crate) struct Asked<E: Env> {
+    up: RefCell<Up>,
+    down: RefCell<Down>,
+    // Behind the streams: its room is free when they are gone.
+    lease: Lease<E>,
+}
+
+/// The request's body on its way.
+struct Up {
+    stream: SendStream<Bytes>,
+    outlet: Outlet,
+}
+
+enum Down {
+    Head(ResponseFuture),
+    Body(RecvStream),
+}
+
+impl<E: Env> Asked<E> {
+    /// Sends the head of a request.
+    ///
+    /// # Errors
+    /// The connection takes no more requests, or HTTP/2 can't say this one.
+    pub(crate) fn send(
+        lease: Lease<E>,
+        request: &RequestHead,
+        outbound: &RequestOutbound<'_>,
+        scheme: &'static str,
+        ends: bool,
+    ) -> Result<Asked<E>, Cause> {
+        let request = head::request_of(request, outbound, scheme).ok_or(Cause::InvalidTarget)?;
+        let mut sender = lease.sender();
+        let mut context = Context::from_waker(Waker::noop());
+        match sender.poll_ready(&mut context) {
+            Poll::Ready(Ok(())) => {}
+            // Nothing of it left: it can be asked again elsewhere.
+            Poll::Ready(Err(_)) | Poll::Pending => return Err(Cause::UpstreamRefused),
+        }
+        let sent = sender.send_request(request, ends);
+        let (answer, stream) = sent.map_err(|_| Cause::UpstreamRefused)?;
+        let mut outlet = Outlet::new();
+        if ends {
+            outlet.end = End::Said;
+        }
+        Ok(Asked {
+            up: RefCell::new(Up { stream, outlet }),
+            down: RefCell::new(Down::Head(answer)),
+            lease,
+        })
+    }
+
+    /// Begins to send content.
+    ///
+    /// # Panics
+    /// When a send is under way.
+    pub(crate) fn start_send(&self, out: SendBuf<<E::Stream as Stream>::Chunk>, rest: Rest<'_>) {
+        let content = stream::content_of(self.lease.env(), out);
+        let mut up = self.up.borrow_mut();
+        if let End::Said = up.outlet.end {
+            return;
+        }
+        let end = match rest {
+            Rest::More => None,
+            Rest::End(trailers) => Some(trailers.and_then(response::trailers_of)),
+        };
+        up.outlet.put(content, end);
+        drop(up);
+        let _ = self.poll_sent(&mut Context::from_waker(Waker::noop()));
+    }
+
+    /// Ready when the endpoint's window took everything.
+    ///
+    /// # Errors
+    /// It takes no more.
+    pub(crate) fn poll_sent(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let up = &mut *self.up.borrow_mut();
+        up.outlet.poll(&mut up.stream, context)
+    }
+
+    /// Whether nothing is left to be sent.
+    pub(crate) fn is_sent(&self) -> bool {
+        matches!(self.up.borrow().outlet.end, End::Said)
+    }
+
+    /// The next head of the answer, interim ones too, in `head`.
+    ///
+    /// # Errors
+    /// There is none, or it is malformed.
+    pub(crate) fn poll_head(
+        &self,
+        context: &mut Context<'_>,
+        of: (Method, &Limits),
+        text: &mut Vec<u8>,
+        head: &mut ResponseHead,
+    ) -> Poll<Result<(), Cause>> {
+        let mut down = self.down.borrow_mut();
+        let Down::Head(answer) = &mut *down else { return Poll::Ready(Err(Cause::Internal)) };
+        match answer.poll_informational(context) {
+            Poll::Ready(Some(Ok(interim))) => {
+                return Poll::Ready(head::read(&interim, false, of, text, head));
+            }
+            Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(cause_of(&error))),
+            Poll::Ready(None) | Poll::Pending => {}
+        }
+        let response: Response<RecvStream> =
+            ready!(std::pin::Pin::new(answer).poll(context)).map_err(|error| cause_of(&error))?;
+        let bare = response.body().is_end_stream();
+        let read = head::read(&response, bare, of, text, head);
+        *down = Down::Body(response.into_body());
+        Poll::Ready(read)
+    }
+
+    /// Content of the answer's body; `None` at its end, with the trailers in `relay`.
+    ///
+    /// # Errors
+    /// It broke off.
+    pub(crate) fn poll_data(
+        &self,
+        context: &mut Context<'_>,
+        relay: &mut Relay,
+    ) -> Poll<Result<Option<Bytes>, Cause>> {
+        let mut down = self.down.borrow_mut();
+        let Down::Body(recv) = &mut *down else { return Poll::Ready(Err(Cause::Internal)) };
+        if let Some(received) = ready!(recv.poll_data(context)) {
+            let content = received.map_err(|error| body_cause_of(&error))?;
+            // It goes down before more is asked for: the window is the downstream's.
+            let released = recv.flow_control().release_capacity(content.len());
+            return Poll::Ready(
+                released.map_err(|_| Cause::UpstreamTruncated).map(|()| Some(content)),
+            );
+        }
+        let trailers =
+            ready!(recv.poll_trailers(context)).map_err(|error| body_cause_of(&error))?;
+        for (name, value) in trailers.iter().flatten() {
+            let put = relay.decoder.put_trailer(name.as_str().as_bytes(), value.as_bytes());
+            put.map_err(|_| Cause::UpstreamInvalidBody)?;
+        }
+        Poll::Ready(Ok(None))
+    }
+}
+
+/// What an answer that did not begin is called.
+fn cause_of(error: &h2::Error) -> Cause {
+    // RFC 9113 §8.7: REFUSED_STREAM, and streams above the last one of a GOAWAY, say that nothing
+    // was done with the request.
+    let refused = error.reason() == Some(Reason::REFUSED_STREAM) && error.is_reset();
+    if error.is_remote() && (refused || error.is_go_away()) {
+        return Cause::UpstreamRefused;
+    }
+    match error.is_library() && error.is_reset() {
+        true => Cause::UpstreamMalformed,
+        false => Cause::UpstreamReset,
+    }
+}
+
+/// What an answer that broke off is called.
+fn body_cause_of(error: &h2::Error) -> Cause {
+    match error.is_library() && error.is_reset() {
+        true => Cause::UpstreamInvalidBody,
+        false => Cause::UpstreamTruncated,
+    }
+}

@@ -1,0 +1,101 @@
+//! A request's head to HTTP/2's fields, and a response's back to the head that an exchange knows.
+//!
+//! A response goes through the parser of HTTP/1, as requests do on their way in: it has one
+//! reading, ours.
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue, TE};
+use http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use http::{HeaderMap, Request, Response};
+use penstock_wire::http1::{
+    Framing, Known, Lenient, Limits, Method, Parsed, RequestHead, RequestOutbound, ResponseHead,
+    parse_response, reason,
+};
+
+use crate::failure::Cause;
+use crate::http2::response::put;
+
+/// The request as it goes up; `None` when HTTP/2 has no way to say it. What speaks of the
+/// connection stays behind (RFC 9113 §8.2.2).
+pub(super) fn request_of(
+    head: &RequestHead,
+    outbound: &RequestOutbound<'_>,
+    scheme: &'static str,
+) -> Option<Request<()>> {
+    let fields = head.fields();
+    let host = fields.value_of_known(Known::Host).or(head.authority()).unwrap_or(outbound.host);
+    let mut uri = http::uri::Parts::default();
+    uri.scheme = Some(if scheme == "https" { Scheme::HTTPS } else { Scheme::HTTP });
+    uri.authority = Some(Authority::try_from(host).ok()?);
+    uri.path_and_query = Some(PathAndQuery::try_from(head.path_and_query()).ok()?);
+    let mut request = Request::new(());
+    *request.method_mut() = http::Method::from_bytes(head.method_name()).ok()?;
+    *request.uri_mut() = Uri::from_parts(uri).ok()?;
+    // The values lie in one buffer: copied once, shared by all of them.
+    let bytes = Bytes::copy_from_slice(fields.bytes());
+    let mut map = HeaderMap::with_capacity(fields.all().len() + outbound.extra.len() + 2);
+    for field in fields.all() {
+        let ours = matches!(field.known, Known::Host | Known::ContentLength);
+        if !field.is_live() || outbound.drop.contains(field.known) || ours {
+            continue;
+        }
+        let value = HeaderValue::from_maybe_shared(bytes.slice(field.value.range()));
+        put(&mut map, field.name.of(&bytes), value);
+    }
+    for (name, value) in outbound.extra {
+        put(&mut map, name, HeaderValue::from_bytes(value));
+    }
+    if let Framing::Length(length) = outbound.framing {
+        map.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    if head.te_trailers() {
+        map.insert(TE, HeaderValue::from_static("trailers"));
+    }
+    *request.headers_mut() = map;
+    Some(request)
+}
+
+/// Fills `head` from what came on a stream, with `text` as room to write in; `bare` says that the
+/// stream ended with it.
+///
+/// # Errors
+/// It is no response that an HTTP/1 endpoint could have given.
+pub(super) fn read<T>(
+    response: &Response<T>,
+    bare: bool,
+    (method, limits): (Method, &Limits),
+    text: &mut Vec<u8>,
+    head: &mut ResponseHead,
+) -> Result<(), Cause> {
+    text.clear();
+    text.extend_from_slice(b"HTTP/1.1 ");
+    text.extend_from_slice(response.status().as_str().as_bytes());
+    text.push(b' ');
+    text.extend_from_slice(reason(response.status().as_u16()).as_bytes());
+    text.extend_from_slice(b"\r\n");
+    for (name, value) in response.headers() {
+        line(text, name, value.as_bytes());
+    }
+    text.extend_from_slice(b"\r\n");
+    head.clear();
+    match parse_response(text, method, limits, Lenient::NONE, head) {
+        Ok(Parsed::Complete { head_bytes }) if head_bytes == text.len() => {}
+        Ok(Parsed::Complete { .. } | Parsed::Partial) => return Err(Cause::UpstreamMalformed),
+        Err(error) => return Err(crate::http1::cause_of_response(error)),
+    }
+    // RFC 9113 §8.6: nothing is switched on a stream.
+    if head.status() == 101 {
+        return Err(Cause::UpstreamMalformed);
+    }
+    if bare && head.framing() == Framing::UntilClose {
+        head.set_framing(Framing::Length(0));
+    }
+    Ok(())
+}
+
+fn line(text: &mut Vec<u8>, name: &HeaderName, value: &[u8]) {
+    text.extend_from_slice(name.as_str().as_bytes());
+    text.extend_from_slice(b": ");
+    text.extend_from_slice(value);
+    text.extend_from_slice(b"\r\n");
+}

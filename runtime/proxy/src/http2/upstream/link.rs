@@ -1,0 +1,238 @@
+//! One connection to an endpoint, and the task that drives it: streams begin and end, pings ask
+//! whether somebody is there, a GOAWAY lets it run dry.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::{self, SendRequest};
+use h2::{Ping, PingPong};
+use penstock_balance::EndpointId;
+use penstock_config::ClusterId;
+use penstock_env::{CloseKind, Env, Stream, Time, Timer};
+
+use crate::admission::ConnectionPlace;
+use crate::bell::Bell;
+use crate::failure::Cause;
+use crate::http2::io::{Io, Socket};
+use crate::secure;
+use crate::worker::{Plan, Worker};
+
+/// Streams that we open at a time on one connection, whatever its endpoint allows: what is lost
+/// with it is bounded, and another one is another core's work over there.
+pub(super) const STREAMS_MAX: usize = 100;
+
+/// A connection, as its requests know it.
+pub(super) struct Link<E: Env> {
+    env: E,
+    sender: RefCell<SendRequest<Bytes>>,
+    /// Requests on it.
+    open: Cell<usize>,
+    unused_since: Cell<Time>,
+    /// It takes no more requests.
+    over: Cell<bool>,
+    /// Tells the task that nobody holds it any more, or that it has something to watch.
+    bell: Rc<Bell>,
+    _place: ConnectionPlace,
+}
+
+impl<E: Env> Link<E> {
+    /// Whether it takes no more requests: it failed, or its endpoint said GOAWAY.
+    pub(super) fn is_over(&self) -> bool {
+        self.over.get() || !self.is_willing()
+    }
+
+    /// Whether `h2` would take another request: it knows of a GOAWAY before we do.
+    fn is_willing(&self) -> bool {
+        let mut context = Context::from_waker(Waker::noop());
+        !matches!(self.sender.borrow_mut().poll_ready(&mut context), Poll::Ready(Err(_)))
+    }
+
+    /// Whether another request has room (RFC 9113 §5.1.2).
+    pub(super) fn has_room(&self) -> bool {
+        let max = self.sender.borrow().current_max_send_streams();
+        !self.is_over() && self.open.get() < max.min(STREAMS_MAX)
+    }
+
+    /// Since when there is no request on it; `None` while there is one.
+    pub(super) fn unused_since(&self) -> Option<Time> {
+        (self.open.get() == 0).then(|| self.unused_since.get())
+    }
+
+    /// Room for one request.
+    pub(super) fn lease(self: &Rc<Self>) -> Lease<E> {
+        self.open.set(self.open.get() + 1);
+        self.bell.ring();
+        Lease { link: Rc::clone(self) }
+    }
+}
+
+impl<E: Env> Drop for Link<E> {
+    fn drop(&mut self) {
+        self.bell.ring();
+    }
+}
+
+/// A request's room on a connection, until it is dropped.
+pub(crate) struct Lease<E: Env> {
+    link: Rc<Link<E>>,
+}
+
+impl<E: Env> Lease<E> {
+    /// What requests are sent with.
+    pub(super) fn sender(&self) -> SendRequest<Bytes> {
+        self.link.sender.borrow().clone()
+    }
+
+    /// The world that it is in.
+    pub(super) fn env(&self) -> &E {
+        &self.link.env
+    }
+}
+
+impl<E: Env> Drop for Lease<E> {
+    fn drop(&mut self) {
+        let link = &self.link;
+        link.open.set(link.open.get() - 1);
+        if link.open.get() == 0 {
+            link.unused_since.set(link.env.now());
+        }
+    }
+}
+
+/// Opens a connection to an endpoint of `cluster`. No deadline of its own.
+///
+/// # Errors
+/// It could not be opened, or HTTP/2 is not what is spoken there.
+pub(super) async fn open<E: Env>(
+    worker: &Worker<E>,
+    plan: &Plan<E>,
+    (cluster, endpoint): (ClusterId, EndpointId),
+    place: ConnectionPlace,
+) -> Result<Rc<Link<E>>, Cause> {
+    let env = worker.env().clone();
+    let stream = secure::connect(worker, plan, cluster, endpoint).await?;
+    let socket = Rc::new(Socket::upstream(env.clone(), stream));
+    let handshake = builder().handshake(Io(Rc::clone(&socket))).await;
+    let (sender, mut h2) = handshake.map_err(|_| Cause::ConnectFailed)?;
+    // Its SETTINGS say how many streams it takes: none is begun that it would refuse. And who
+    // speaks something else is found out before a request is sent.
+    poll_fn(|context| {
+        let over = Pin::new(&mut h2).poll(context).is_ready();
+        match (over, sender.current_max_send_streams()) {
+            (true, _) => Poll::Ready(Err(Cause::ConnectFailed)),
+            (false, 0) => Poll::Pending,
+            (false, _) => Poll::Ready(Ok(())),
+        }
+    })
+    .await?;
+    let bell = Rc::new(Bell::default());
+    let link = Rc::new(Link {
+        env: env.clone(),
+        sender: RefCell::new(sender),
+        open: Cell::new(0),
+        unused_since: Cell::new(env.now()),
+        over: Cell::new(false),
+        bell: Rc::clone(&bell),
+        _place: place,
+    });
+    let (timer, link_of_task) = (env.timer(), Rc::downgrade(&link));
+    let mut driver = Driver { h2, pings: None, asked_at: None, link: link_of_task, bell, timer };
+    driver.pings = driver.h2.ping_pong();
+    env.spawn(async move {
+        poll_fn(|context| driver.poll(&socket, context)).await;
+        if let Some(link) = driver.link.upgrade() {
+            link.over.set(true);
+        }
+        // Requests that are still on it learn of it here.
+        drop(driver);
+        if let Ok(socket) = Rc::try_unwrap(socket) {
+            socket.stream.close(CloseKind::Now);
+        }
+    });
+    Ok(link)
+}
+
+fn builder() -> client::Builder {
+    let mut builder = client::Builder::new();
+    builder
+        .enable_push(false)
+        .initial_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .initial_max_send_streams(0)
+        .max_header_list_size(HEAD_BYTES_MAX)
+        .header_table_size(HEADER_TABLE_BYTES)
+        .max_send_buffer_size(SEND_BUFFER_BYTES_MAX);
+    builder
+}
+
+/// The task of a connection.
+struct Driver<E: Env> {
+    h2: client::Connection<Io<E>, Bytes>,
+    pings: Option<PingPong>,
+    /// When it was asked whether somebody is there.
+    asked_at: Option<Time>,
+    link: Weak<Link<E>>,
+    bell: Rc<Bell>,
+    timer: E::Timer,
+}
+
+impl<E: Env> Driver<E> {
+    /// Ready when the connection is over: ended, failed, dead, or wanted by nobody.
+    fn poll(&mut self, socket: &Socket<E>, context: &mut Context<'_>) -> Poll<()> {
+        self.bell.listen(context.waker());
+        socket.begin_turn();
+        if Pin::new(&mut self.h2).poll(context).is_ready() {
+            return Poll::Ready(());
+        }
+        let Some(link) = self.link.upgrade() else { return Poll::Ready(()) };
+        loop {
+            let (now, heard_at) = (link.env.now(), socket.heard_at());
+            if let Some(pings) = &mut self.pings {
+                let _ = pings.poll_pong(context);
+            }
+            if self.asked_at.is_some_and(|asked_at| heard_at >= asked_at) {
+                self.asked_at = None;
+            }
+            let due = match (link.open.get(), self.asked_at) {
+                (0, _) => Time::NEVER,
+                (_, None) => heard_at.max(link.unused_since.get()) + SILENCE_MAX,
+                (_, Some(asked_at)) => asked_at + ANSWER_MAX,
+            };
+            self.timer.set(due);
+            if self.timer.poll_expired(context).is_pending() {
+                return Poll::Pending;
+            }
+            match (&mut self.pings, self.asked_at) {
+                // Nobody is there: requests fail now, not by their own timeouts.
+                (_, Some(_)) | (None, _) => return Poll::Ready(()),
+                (Some(pings), None) => {
+                    self.asked_at = Some(now);
+                    if pings.send_ping(Ping::opaque()).is_err()
+                        || Pin::new(&mut self.h2).poll(context).is_ready()
+                    {
+                        return Poll::Ready(());
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Silence, with requests under way, after which the endpoint is asked whether it is there.
+const SILENCE_MAX: Duration = Duration::from_secs(15);
+/// How long the answer may take.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// Bytes of an answer that may be on their way to us.
+const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
+/// The same, of all answers of a connection.
+const CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
+/// Where `h2` gives a head up; the listener's own limit is looked at behind it.
+const HEAD_BYTES_MAX: u32 = 128 * 1024;
+const HEADER_TABLE_BYTES: u32 = 4 * 1024;
+/// What one request may have on its way up in `h2`, beside the one send that waits for room.
+const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;

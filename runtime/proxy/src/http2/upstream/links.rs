@@ -1,0 +1,206 @@
+//! The connections of one shard to one endpoint that speaks HTTP/2.
+//!
+//! The first with room for another stream is taken, so that those behind it run dry and can go.
+//! One is opened where there is none with room and nobody opens one already: requests that come
+//! in the meantime wait for that one, as many as it is likely to take.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use penstock_balance::EndpointId;
+use penstock_config::ClusterId;
+use penstock_env::{Env, Time, Timer, TimerExt};
+
+use super::link::{self, Lease, Link, STREAMS_MAX};
+use crate::admission::ConnectionPlace;
+use crate::failure::Cause;
+use crate::worker::{Plan, Worker};
+
+/// The connections to one endpoint.
+pub(crate) struct Links<E: Env> {
+    all: RefCell<Vec<Rc<Link<E>>>>,
+    /// Connections that are being opened.
+    opening: Cell<usize>,
+    /// Changes with everything that somebody may wait for.
+    round: Cell<u64>,
+    waiting: RefCell<Vec<Waker>>,
+}
+
+impl<E: Env> Default for Links<E> {
+    fn default() -> Self {
+        Links {
+            all: RefCell::default(),
+            opening: Cell::new(0),
+            round: Cell::new(0),
+            waiting: RefCell::default(),
+        }
+    }
+}
+
+impl<E: Env> Links<E> {
+    /// Room for a request on one of the connections.
+    pub(crate) fn find(&self) -> Option<Lease<E>> {
+        let mut all = self.all.borrow_mut();
+        all.retain(|link| !link.is_over());
+        all.iter().find(|link| link.has_room()).map(Link::lease)
+    }
+
+    /// Drops what was unused for as long as `keep_alive`, or is over; with `all`, everything that
+    /// is unused.
+    pub(crate) fn sweep(&self, now: Time, keep_alive: Duration, all: bool) {
+        self.all.borrow_mut().retain(|link| {
+            let kept =
+                link.unused_since().is_none_or(|since| !all && now.since(since) < keep_alive);
+            kept && !link.is_over()
+        });
+    }
+
+    /// Since when the oldest unused one is.
+    pub(crate) fn oldest(&self) -> Option<Time> {
+        self.all.borrow().iter().filter_map(|link| link.unused_since()).min()
+    }
+
+    /// Drops the one that was unused for longest.
+    pub(crate) fn drop_oldest(&self) {
+        let oldest = self.oldest();
+        let mut all = self.all.borrow_mut();
+        if let Some(at) =
+            all.iter().position(|link| oldest.is_some() && link.unused_since() == oldest)
+        {
+            all.remove(at);
+        }
+    }
+
+    /// All of them, for the next snapshot.
+    pub(crate) fn move_to(&self, other: &Links<E>) {
+        other.all.borrow_mut().append(&mut self.all.borrow_mut());
+        self.change();
+        other.change();
+    }
+
+    /// Lets go of all; requests under way end on theirs.
+    pub(crate) fn clear(&self) {
+        self.all.borrow_mut().clear();
+    }
+
+    /// How many are open and unused.
+    pub(crate) fn unused_count(&self) -> usize {
+        let all = self.all.borrow();
+        all.iter().filter(|link| !link.is_over() && link.unused_since().is_some()).count()
+    }
+
+    fn add(&self, link: Rc<Link<E>>) {
+        self.all.borrow_mut().push(link);
+        self.change();
+    }
+
+    fn change(&self) {
+        self.round.set(self.round.get() + 1);
+        self.waiting.borrow_mut().drain(..).for_each(Waker::wake);
+    }
+
+    /// Whether those who open connections will have room for one more request.
+    fn can_wait(&self) -> bool {
+        self.waiting.borrow().len() < self.opening.get() * STREAMS_MAX
+    }
+
+    fn poll_change(&self, round: u64, context: &mut Context<'_>) -> Poll<()> {
+        if self.round.get() != round {
+            return Poll::Ready(());
+        }
+        let mut waiting = self.waiting.borrow_mut();
+        if !waiting.iter().any(|known| known.will_wake(context.waker())) {
+            waiting.push(context.waker().clone());
+        }
+        Poll::Pending
+    }
+}
+
+/// A connection is being opened, until it is dropped.
+struct Opening<'a, E: Env>(&'a Links<E>);
+
+impl<'a, E: Env> Opening<'a, E> {
+    fn begin(links: &'a Links<E>) -> Opening<'a, E> {
+        links.opening.set(links.opening.get() + 1);
+        Opening(links)
+    }
+}
+
+impl<E: Env> Drop for Opening<'_, E> {
+    fn drop(&mut self) {
+        self.0.opening.set(self.0.opening.get() - 1);
+        // Whoever waited for it looks again, and opens one itself if need be.
+        self.0.change();
+    }
+}
+
+/// What a request that wants to open a connection came to have.
+enum Found<E: Env> {
+    Lease(Lease<E>),
+    Place(ConnectionPlace),
+}
+
+/// Room for a request on a connection to `endpoint`, and whether the connection was there before.
+///
+/// # Errors
+/// It could not be opened, not in time, or there may be no more of them.
+pub(crate) async fn lease<E: Env>(
+    worker: &Worker<E>,
+    plan: &Rc<Plan<E>>,
+    (cluster, endpoint): (ClusterId, EndpointId),
+) -> Result<(Lease<E>, bool), Cause> {
+    let links = plan.links(cluster, endpoint);
+    let ready = plan.cluster(cluster);
+    let (env, timer) = (worker.env(), worker.env().timer());
+    let until = env.now() + ready.config.timeouts.connect;
+    loop {
+        if let Some(lease) = links.find() {
+            return Ok((lease, true));
+        }
+        if !links.can_wait() {
+            break;
+        }
+        let round = links.round.get();
+        timer.set(until);
+        let changed = poll_fn(|context| links.poll_change(round, context));
+        timer.race(changed).await.ok_or(Cause::ConnectTimeout)?;
+    }
+    let opening = Opening::begin(links);
+    let place = match worker.connection_place(plan, cluster) {
+        Some(place) => place,
+        None => match wait_for_place(worker, plan, cluster, links).await? {
+            Found::Lease(lease) => return Ok((lease, true)),
+            Found::Place(place) => place,
+        },
+    };
+    ready.metrics.shard(worker.shard()).increment(worker.schemas().cluster.connects);
+    timer.set(env.now() + ready.config.timeouts.connect);
+    let opened = timer.race(link::open(worker, plan, (cluster, endpoint), place)).await;
+    let link = opened.unwrap_or(Err(Cause::ConnectTimeout))?;
+    let lease = Link::lease(&link);
+    // In the plan of now: the one that this request began with may be gone.
+    if let Some(links) = worker.links_of_now(plan, cluster, endpoint) {
+        links.add(link);
+    }
+    drop(opening);
+    Ok((lease, false))
+}
+
+async fn wait_for_place<E: Env>(
+    worker: &Worker<E>,
+    plan: &Rc<Plan<E>>,
+    cluster: ClusterId,
+    links: &Links<E>,
+) -> Result<Found<E>, Cause> {
+    let (env, ready) = (worker.env(), plan.cluster(cluster));
+    let until = env.now() + ready.config.timeouts.queue;
+    let _wanting = ready.in_use.want();
+    let find = || {
+        let place = || worker.connection_place(plan, cluster).map(Found::Place);
+        links.find().map(Found::Lease).or_else(place)
+    };
+    plan.queue(cluster).wait_for(env, ready.config.limits.queued_max, until, find).await
+}
