@@ -124,16 +124,25 @@ section! {
     pub struct ClusterTimeouts("timeouts") = default {
         /// For a connection to stand, with its TLS handshake. A dead host costs at most this.
         connect: Duration = Duration::from_secs(1), in MS..=MINUTE;
-        /// From the request's end to the response's head. Streams, SSE and upgrades are exempt.
+        /// From the request's end to the response's head. Streams, SSE, upgrades and gRPC are
+        /// exempt.
         response_head: Duration = Duration::from_secs(15), in MS..=DAY;
         /// Without a byte in either direction, while a response is under way.
         idle: Duration = Duration::from_secs(60), in MS..=DAY;
-        /// The same after an upgrade.
+        /// The same after an upgrade, and of a gRPC call, whose head may take as long.
         upgrade_idle: Duration = Duration::from_secs(3_600), in MS..=DAY;
         /// Unused, before we close a kept connection: less than the usual 60 s of servers.
         keep_alive: Duration = Duration::from_secs(30), in Duration::ZERO..=DAY;
         /// In the queue for a free connection or request slot.
         queue: Duration = Duration::from_secs(1), in Duration::ZERO..=MINUTE;
+    }
+}
+
+impl ClusterTimeouts {
+    /// What holds for a gRPC call: its streams may rest, and its answer may begin late.
+    pub fn of_calls(&self) -> ClusterTimeouts {
+        let idle = self.upgrade_idle;
+        ClusterTimeouts { response_head: idle, idle, ..self.clone() }
     }
 }
 

@@ -84,6 +84,7 @@ pub use tls::{
     VerifyEndpoint,
 };
 pub use values::address::{Cidr, EndpointAddress, ListenAddress};
+pub use values::grpc::GrpcService;
 pub use values::header::{HeaderName, HeaderValue, Method, UpgradeToken};
 pub use values::pattern::{HostPattern, PathPattern, PathText, TextMatch};
 pub use values::pin::KeyPin;

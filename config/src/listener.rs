@@ -93,6 +93,8 @@ choice! {
     pub enum Protocol("protocol") {
         /// HTTP/1.1 and 1.0, and HTTP/2 as `http2.mode` says.
         Http = "http",
+        /// gRPC calls, and gRPC-Web's: HTTP in which anything else is answered 415.
+        Grpc = "grpc",
     }
 }
 

@@ -13,6 +13,7 @@ use crate::grammar::reader::{Node, Reader, TableReader, wrong_type};
 use crate::grammar::section::{choice, section};
 use crate::grammar::setting::{ListOf, Setting};
 use crate::grammar::tree::Tree;
+use crate::values::grpc::GrpcService;
 use crate::values::header::{HeaderName, Method, UpgradeToken};
 use crate::values::pattern::{HostPattern, PathPattern, PathText, TextMatch};
 
@@ -28,6 +29,8 @@ section! {
         hosts as "host": Vec<HostPattern> = Vec::new(), in SOME;
         /// The paths that are meant; every path if none is named.
         paths as "path": Vec<PathPattern> = Vec::new(), in SOME;
+        /// The gRPC services, or methods of services, that are meant; every one if none is named.
+        services as "service": Vec<GrpcService> = Vec::new(), in SOME;
         /// The methods that are meant; every method if none is named. GET means HEAD too.
         methods as "method": Vec<Method> = Vec::new(), in SOME;
         /// Header fields that have to be as said.
@@ -71,8 +74,9 @@ impl Route {
     pub(crate) fn matches_everything(&self) -> bool {
         let every_path = |path: &PathPattern| *path == PathPattern::everything();
         let any_path = self.paths.is_empty() || self.paths.iter().any(every_path);
-        let anywhere = self.hosts.is_empty() && any_path && self.methods.is_empty();
-        anywhere && self.headers.is_empty() && self.query.is_empty() && self.client.is_empty()
+        let anywhere = self.hosts.is_empty() && any_path && self.services.is_empty();
+        let anyhow = self.methods.is_empty() && self.headers.is_empty() && self.query.is_empty();
+        anywhere && anyhow && self.client.is_empty()
     }
 
     /// A route that every request matches.
@@ -81,6 +85,7 @@ impl Route {
             action,
             hosts: Vec::new(),
             paths: Vec::new(),
+            services: Vec::new(),
             methods: Vec::new(),
             headers: HeaderMatches::default(),
             query: QueryMatches::default(),

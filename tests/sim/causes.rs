@@ -192,6 +192,8 @@ fn a_request_that_has_no_way() {
     check(Cause::MethodNotAllowed, 405, &Case { request, ..PLAIN });
     let request = "GET /a HTTP/1.1\r\nConnection: close\r\n\r\n";
     check(Cause::MissingHost, 400, &Case { request, ..PLAIN });
+    let listener = "protocol = \"grpc\"\n";
+    check(Cause::NotGrpc, 415, &Case { request: POST, listener, ..PLAIN });
 }
 
 #[test]

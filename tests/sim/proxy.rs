@@ -17,6 +17,7 @@ use penstock_telemetry::metrics::{Registry, RegistryLimits};
 use penstock_tests::sim::{
     Death, Faults, Limits, SimEnv, World, check_few_seeds, check_some_seeds,
 };
+use penstock_wire::grpc::Code;
 
 use crate::http::ledger::{Outcome, Policy};
 use crate::http::origin::HOST;
@@ -225,6 +226,15 @@ impl Proxy {
         let snapshots = self.inner.snapshots.borrow();
         let metrics = &snapshots.last().expect("it serves one").services[0].metrics;
         metrics.gauge(self.inner.schemas.service.active)
+    }
+
+    /// gRPC calls of the first route, by the code they ended with.
+    pub(crate) fn calls(&self) -> Vec<(Code, u64)> {
+        let (snapshots, ids) = (self.inner.snapshots.borrow(), &self.inner.schemas.route);
+        let routes = &snapshots.last().expect("it serves one").listeners[0].routes;
+        let metrics = &routes.routes()[0].metrics;
+        let count = |code: Code| (code, metrics.counter(ids.calls.at(code as usize)));
+        Code::ALL.into_iter().map(count).filter(|&(_, count)| count > 0).collect()
     }
 
     /// Bytes that the first service has carried, up and down.

@@ -20,7 +20,6 @@ pub(crate) const KEYS: &[(&str, &str, &str)] = &[
     ("fleet", "members", "fleets"),
     ("fleet", "bgp", "BGP announcements"),
     ("listener", "transparent", "transparent listeners"),
-    ("route", "service", "matching of gRPC services"),
     ("route", "mirror", "mirroring"),
     ("route", "hedge", "hedging"),
     ("route", "fault", "fault injection"),
@@ -44,7 +43,7 @@ pub(crate) const KEYS: &[(&str, &str, &str)] = &[
 
 /// Choice, words.
 const WORDS: &[(&str, &[&str])] = &[
-    ("protocol", &["http2", "grpc", "redis", "tcp", "udp", "mongodb", "mysql", "kafka"]),
+    ("protocol", &["http2", "redis", "tcp", "udp", "mongodb", "mysql", "kafka"]),
     ("mode", &["nat", "dsr"]),
     ("balance", &["peak-ewma", "hrw", "ring-hash"]),
     ("capability", &["grpc-call"]),

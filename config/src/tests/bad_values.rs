@@ -173,6 +173,17 @@ fn patterns_that_could_never_match() {
     check_path("/%00", "no request can carry an encoded NUL");
     check_path("/a/../b", "paths are matched normalised: no \".\", \"..\" or \"//\"");
     check_path("/a*", "a star stands for a whole segment, as in \"/users/*/avatar\" or \"/v2/*\"");
+    let check_service = |service: &str| {
+        let problem =
+            "a service is named as in \"shop.v1.Cart\", a method as in \"shop.v1.Cart/Add\"";
+        let row = format!("5:11 value listener.l.route[0].service: {problem}");
+        check_route(&format!("to = \"a\"\nservice = \"{service}\""), &[&row]);
+    };
+    for service in
+        ["", "/shop.v1.Cart/Add", "shop..Cart", "shop.v1.*", "Cart/", "Cart/Add/x", "1.C"]
+    {
+        check_service(service);
+    }
     let check_host = |host: &str, problem: &str| {
         let row = format!("5:8 value listener.l.route[0].host: {problem}");
         check_route(&format!("to = \"a\"\nhost = \"{host}\""), &[&row]);

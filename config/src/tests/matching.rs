@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use crate::values::units::{duration_from_text, duration_to_text};
 use crate::{
-    BadText, ByteSize, Cidr, HostPattern, ListenAddress, PathPattern, Ratio, Template, TextMatch,
+    BadText, ByteSize, Cidr, GrpcService, HostPattern, ListenAddress, PathPattern, Ratio, Template,
+    TextMatch,
 };
 
 #[track_caller]
@@ -52,6 +53,21 @@ fn paths() {
     check("/users/*/avatar", "/users/7/avatar/x", false);
     check("/users/*/**", "/users/7/x/y", true);
     check("/users/*/**", "/users/7", false);
+}
+
+#[test]
+fn services() {
+    let check = |pattern: &str, path: &str, expected: bool| {
+        assert_eq!(read::<GrpcService>(pattern).matches(path), expected, "{pattern} {path}");
+    };
+    check("shop.v1.Cart", "/shop.v1.Cart/Add", true);
+    check("shop.v1.Cart", "/shop.v1.Cart/", false);
+    check("shop.v1.Cart", "/shop.v1.Cart", false);
+    check("shop.v1.Cart", "/shop.v1.Carts/Add", false);
+    check("shop.v1.Cart", "/x/shop.v1.Cart/Add", false);
+    check("shop.v1.Cart/Add", "/shop.v1.Cart/Add", true);
+    check("shop.v1.Cart/Add", "/shop.v1.Cart/AddAll", false);
+    check("Echo", "/Echo/Say", true);
 }
 
 #[test]

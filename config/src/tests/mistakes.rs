@@ -121,7 +121,7 @@ fn keys_and_words_of_later_versions_are_known() {
            not in this version"],
     );
     check_listener(
-        "protocol = \"grpc\"",
+        "protocol = \"redis\"",
         &["2:12 not-in-this-version listener.l.protocol: not in this version"],
     );
     check_cluster(
@@ -183,9 +183,6 @@ balance = "least-request"
 outlier = { consecutive_errors = 5, eject_for = "30s", max_ejected = "50%" }
 "#,
         &[
-            "4:12 not-in-this-version listener.grpc.protocol: not in this version",
-            "7:1 not-in-this-version listener.grpc.route[0].service: \
-         matching of gRPC services: not in this version",
             "11:1 not-in-this-version cluster.cart.discover: discovery: not in this version",
             "13:1 not-in-this-version cluster.cart.outlier: outlier ejection: not in this version",
         ],

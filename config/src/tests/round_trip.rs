@@ -49,6 +49,10 @@ filters = [{ filter = "jwt", config = "plain text" }]
 upgrade = []
 
 [[listener.web.route]]
+service = ["shop.v1.Cart", "shop.v1.Order/Place"]
+to = "api"
+
+[[listener.web.route]]
 path = "/old/*/x"
 redirect = { to = "https://{host}{path}{query}", status = 301 }
 

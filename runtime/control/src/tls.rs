@@ -440,7 +440,7 @@ fn versions_of(versions: &[TlsVersion]) -> Versions {
 /// What is offered by ALPN, best first. A protocol that is not served is never agreed on.
 fn protocols_of(listener: &config::Listener) -> Vec<Vec<u8>> {
     match listener.protocol {
-        Protocol::Http => {
+        Protocol::Http | Protocol::Grpc => {
             // RFC 9113 §3.2.
             let all: &[&[u8]] = match listener.http2.mode {
                 Http2Mode::Auto => &[b"h2", b"http/1.1", b"http/1.0"],

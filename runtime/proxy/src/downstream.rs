@@ -12,6 +12,7 @@ use std::time::Duration;
 use penstock_env::{Address, Env, SendBuf, Stream, Timer, TimerExt};
 use penstock_telemetry::access::Protocol;
 use penstock_tls::Facts;
+use penstock_wire::grpc::Code;
 use penstock_wire::http1::{
     BodyDecoder, Fields, Framing, RequestHead, ResponseHead, ResponseOutbound, Version,
     write_response,
@@ -240,6 +241,14 @@ impl<E: Env> Downstream<'_, E> {
         }
     }
 
+    /// How the end of an answer without content is told.
+    pub(crate) fn framing_of_nothing(self) -> Framing {
+        match self {
+            Downstream::Http1(_) => Framing::Length(0),
+            Downstream::Http2(_) => Framing::None,
+        }
+    }
+
     /// HTTP/2 frames bodies itself: like HTTP/1.0, it knows no chunks.
     fn version_of_bodies(self, request: &RequestHead) -> Version {
         match self {
@@ -290,6 +299,14 @@ impl<E: Env> Downstream<'_, E> {
             // The end, and trailers, are in the bytes already: framing says where they are.
             Downstream::Http1(connection) => connection.stream.start_send(out),
             Downstream::Http2(stream) => stream.start_send(out, rest),
+        }
+    }
+
+    /// Ends a gRPC call whose answer has begun, where that can still be said: on a stream. The
+    /// caller of another kind sees its connection cut.
+    pub(crate) fn end_call(self, code: Code) {
+        if let Downstream::Http2(stream) = self {
+            stream.end_call(code);
         }
     }
 

@@ -188,6 +188,8 @@ causes! {
     ContinuationFlood = "continuation_flood", Downstream, Close;
     /// The downstream sent too many frames a second that mean nothing.
     FrameFlood = "frame_flood", Downstream, Close;
+    /// What came to a listener for gRPC is no call.
+    NotGrpc = "not_grpc", Downstream, Respond(415);
     /// No route matches.
     NoRoute = "no_route", Operator, Respond(404);
     /// The route answers itself.

@@ -12,6 +12,7 @@ mod callout;
 mod capacity;
 mod downstream;
 pub mod failure;
+mod grpc;
 mod housekeeping;
 mod http1;
 mod http2;

@@ -4,6 +4,8 @@ use penstock_telemetry::metrics::{
     CounterId, CounterTable, GaugeId, HistogramId, Registry, Schema, SchemaId, Unit,
 };
 
+use penstock_wire::grpc::Code;
+
 use crate::failure::Cause;
 
 /// All schemas, with the ids that the data path counts under.
@@ -72,6 +74,8 @@ pub struct Route {
     pub id: SchemaId,
     /// Responses by status class.
     pub responses: CounterTable,
+    /// gRPC calls by the code they ended with.
+    pub calls: CounterTable,
     /// From the first byte of the request to the last of the response.
     pub duration: HistogramId,
     /// Received from downstream.
@@ -203,6 +207,12 @@ impl Route {
             "class",
             CLASSES,
         );
+        let calls = schema.counters(
+            "penstock_route_grpc_calls_total",
+            "gRPC calls by the code they ended with, the endpoint's or ours.",
+            "code",
+            &Code::NAMES,
+        );
         let duration = schema.histogram(
             "penstock_route_duration_seconds",
             "From the first byte of the request to the last of the response.",
@@ -211,7 +221,8 @@ impl Route {
         let bytes_in =
             schema.counter("penstock_route_received_bytes_total", "Received from downstream.");
         let bytes_out = schema.counter("penstock_route_sent_bytes_total", "Sent downstream.");
-        Route { id: registry.add(schema), responses, duration, bytes_in, bytes_out }
+        let id = registry.add(schema);
+        Route { id, responses, calls, duration, bytes_in, bytes_out }
     }
 }
 

@@ -32,6 +32,6 @@ pub(crate) fn start<E: Env>(
     facts: Option<Rc<Facts>>,
 ) {
     match worker.plan().snapshot.listeners[listener].config.protocol {
-        Protocol::Http => http1::serve(worker, listener, stream, guard, facts),
+        Protocol::Http | Protocol::Grpc => http1::serve(worker, listener, stream, guard, facts),
     }
 }

@@ -95,6 +95,8 @@ pub enum Entrance {
 pub struct Cluster {
     /// What the config says of it.
     pub config: config::Cluster,
+    /// How long its endpoints may take for a gRPC call.
+    pub call_timeouts: config::ClusterTimeouts,
     /// Its side of TLS, if its endpoints speak that.
     pub tls: Option<Arc<Connector>>,
     /// Picks the endpoint.
@@ -105,6 +107,13 @@ pub struct Cluster {
     pub in_use: Arc<InUse>,
     /// Its counters.
     pub metrics: Instance,
+}
+
+impl Cluster {
+    /// How long its endpoints may take for a request that is a gRPC call or not.
+    pub(crate) fn timeouts(&self, call: bool) -> &config::ClusterTimeouts {
+        if call { &self.call_timeouts } else { &self.config.timeouts }
+    }
 }
 
 /// An answer to an authority that asks whether a host is ours (RFC 8555 §8.3), given on every
@@ -250,6 +259,7 @@ fn build_cluster(
         balancer,
         in_use,
         metrics: registry.instance(schemas.cluster.id, &[&config.name]),
+        call_timeouts: config.timeouts.of_calls(),
         config: config.clone(),
     })
 }

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod grpc;
 pub mod http1;
 pub mod http2;
 pub mod proxy_protocol;

@@ -2,6 +2,7 @@
 //!
 //! - `client`: the client of `h2` over a simulated stream, and an origin that says what it got;
 //! - `exchanges`: what goes through, whole and in its order;
+//! - `grpc`: calls, and what they are told when there is no answer;
 //! - `raw`: frame by frame, for what a client of `h2` would never send;
 //! - `abuse`: what is refused, and by which name;
 //! - `origin` and `upstream`: the side of endpoints.
@@ -9,6 +10,7 @@
 mod abuse;
 mod client;
 mod exchanges;
+mod grpc;
 mod origin;
 mod raw;
 mod upstream;

@@ -10,6 +10,7 @@ mod check;
 mod demo;
 mod drain;
 mod envoy;
+mod grpc;
 mod harness;
 mod http2;
 mod identity;

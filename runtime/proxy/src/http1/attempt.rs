@@ -23,6 +23,7 @@ use super::{Scratch, tunnel, upload};
 use crate::admission::Upstream;
 use crate::downstream::{Downstream, GONE};
 use crate::failure::{self, Cause};
+use crate::grpc;
 use crate::http2::{self, Asked};
 use crate::route::Route;
 use crate::secure;
@@ -114,6 +115,12 @@ pub(crate) async fn until_answered<E: Env>(
         exchange.record.endpoint = Some(endpoint);
         if let Some(filtered) = ask.filtered {
             filtered.endpoint.set(Some(endpoint));
+        }
+        if exchange.record.call.is_some()
+            && let Some(left) = ask.deadlines.left(exchange.worker.env().now())
+            && grpc::pass_on(&mut scratch.request, left).is_err()
+        {
+            return Outcome::Failed(Cause::HeadTooLarge);
         }
         match ask_one(exchange, scratch, route, (cluster, endpoint, fresh), &ask).await {
             End::Answered(after) => return Outcome::Answered(after),
@@ -301,21 +308,24 @@ async fn receive<E: Env>(
     let Ask { deadlines, filtered, held } = *ask;
     let (worker, plan, down) = (exchange.worker, exchange.plan, exchange.down);
     let (env, ready, up) = (worker.env(), plan.cluster(cluster), went.up());
+    let is_call = exchange.record.call.is_some();
+    let timeouts = ready.timeouts(is_call);
     let progress = Progress::default();
     let sent_at = env.now();
     exchange.record.sent = sent_at;
     let upload_done = scratch.upload.is_finished() && up.is_settled();
     progress.uploaded.set(upload_done);
-    let wait = if upload_done { sent_at + ready.config.timeouts.response_head } else { NEVER };
+    let wait = if upload_done { sent_at + timeouts.response_head } else { NEVER };
     deadlines.download(wait, Wait::ResponseHead);
     let Scratch { request, response, partial, upload, download, replay, .. } = scratch;
-    let waiting = upload::Waiting { deadlines, progress: &progress };
+    let call_idle = is_call.then_some(timeouts.idle);
+    let waiting = upload::Waiting { deadlines, progress: &progress, call_idle };
     let answer = {
         let uploading = (!upload_done).then(|| {
             let listener = exchange.listener;
             let parts = upload::Parts { relay: upload, replay, listener, request };
             let through = filtered.filter(|_| held.is_some());
-            upload::rest(worker, down, up, parts, through, &waiting, &ready.config.timeouts)
+            upload::rest(worker, down, up, parts, through, &waiting, timeouts)
         });
         let downloading = download::Download {
             worker,
@@ -325,7 +335,7 @@ async fn receive<E: Env>(
             response,
             partial,
             relay: download,
-            timeouts: &ready.config.timeouts,
+            timeouts,
             listener: exchange.listener,
             route,
             deadlines,

@@ -102,6 +102,12 @@ impl Deadlines {
         self.route.set(at);
     }
 
+    /// How long the whole exchange still has, if that is limited.
+    pub(crate) fn left(&self, now: Time) -> Option<Duration> {
+        let end = self.route.get();
+        (end != Time::NEVER).then(|| end.since(now))
+    }
+
     /// Lifts the route's limit: an upgrade lasts as long as it lasts.
     pub(crate) fn lift(&self) {
         self.route.set(Time::NEVER);

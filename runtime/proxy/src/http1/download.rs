@@ -19,6 +19,7 @@ use super::filtered::{Filtered, Heads, Source, Way};
 use super::record::Record;
 use crate::downstream::{Downstream, GONE};
 use crate::failure::Cause;
+use crate::grpc;
 use crate::http2::Asked;
 use crate::route::Route;
 use crate::snapshot::Listener;
@@ -78,6 +79,9 @@ impl<E: Env> Download<'_, E> {
         let first_byte = self.now().since(self.record.sent);
         self.record.first_byte = first_byte;
         let keeps_alive = self.body().await?;
+        if self.record.call.is_some() {
+            self.record.code = Some(grpc::code_in(self.response, self.relay.decoder.trailers()));
+        }
         let reusable = self.response.keep_alive() && self.response.framing() != Framing::UntilClose;
         Ok(Answer::Complete { reusable, keeps_alive, first_byte })
     }

@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use penstock_config::{Action, ClusterId, Forward};
+use penstock_config::{Action, ClusterId, Forward, Protocol};
 use penstock_env::{Env, Time, Timer, TimerExt};
 use penstock_tls::{Facts, Identity};
 use penstock_wire::http1::Method;
@@ -18,6 +18,7 @@ use super::record::Record;
 use super::{edit, identity, respond, target, upload};
 use crate::downstream::{Downstream, Rest};
 use crate::failure::Cause;
+use crate::grpc;
 use crate::route::{Route, RouteTable};
 use crate::snapshot::Listener;
 use crate::worker::{Plan, Worker};
@@ -60,6 +61,7 @@ pub(crate) async fn run<E: Env>(
     let _under_way = worker.begin_request();
     let listener = &plan.snapshot.listeners[down.listener()];
     let mut exchange = Exchange { worker, plan, down, listener, record: Record::new(arrival) };
+    exchange.record.call = grpc::kind_of(&scratch.request);
     exchange.note_head(scratch);
     let after = exchange.answer(scratch).await;
     exchange.finish(scratch);
@@ -80,6 +82,10 @@ impl<E: Env> Exchange<'_, E> {
         }
         if let Err(cause) = identity::establish(self, &mut scratch.request) {
             return respond::fail(self, scratch, cause).await;
+        }
+        // gRPC's `PROTOCOL-HTTP2.md`, Requests: what is no call gets 415.
+        if self.record.call.is_none() && self.listener.config.protocol == Protocol::Grpc {
+            return respond::fail(self, scratch, Cause::NotGrpc).await;
         }
         let plan = Rc::clone(self.plan);
         if let Some(proof) = respond::proof_for(&plan.snapshot.proofs, &scratch.request) {
@@ -211,8 +217,9 @@ impl<E: Env> Exchange<'_, E> {
             return respond::fail_filtered(self, scratch, filtered, cause).await;
         }
         let deadlines = Deadlines::new();
-        deadlines
-            .route(route.config.timeout.map_or(Time::NEVER, |limit| self.record.first + limit));
+        let waits = self.record.call.and_then(|_| grpc::timeout_of(&scratch.request));
+        let limit = [route.config.timeout, waits].into_iter().flatten().min();
+        deadlines.route(limit.map_or(Time::NEVER, |limit| self.record.first + limit));
         let ask = Ask { deadlines: &deadlines, filtered, held };
         match attempt::until_answered(self, scratch, route, cluster, key, ask).await {
             Outcome::Answered(after) => after,
@@ -222,6 +229,9 @@ impl<E: Env> Exchange<'_, E> {
             },
             Outcome::Cut(cause, after) => {
                 self.fail(cause);
+                if self.record.call.is_some() {
+                    self.down.end_call(grpc::code_of(cause));
+                }
                 after
             }
         }

@@ -6,12 +6,14 @@ use penstock_balance::EndpointId;
 use penstock_config::ClusterId;
 use penstock_env::{Env, Time, Unix};
 use penstock_telemetry::access::{AccessRecord, Peer, Phases, Text, Tls};
+use penstock_wire::grpc::{Code, Kind};
 use penstock_wire::http1::Known;
 
 use super::Scratch;
 use super::exchange::Exchange;
 use super::head::Arrival;
 use crate::failure::Cause;
+use crate::grpc;
 use crate::metrics::class_of;
 
 /// An exchange's facts, as they become known.
@@ -33,6 +35,10 @@ pub(crate) struct Record {
     pub(crate) first_byte: Duration,
     pub(crate) filters: Duration,
     pub(crate) bytes_out: u64,
+    /// The kind of gRPC call that the request is, if it is one.
+    pub(crate) call: Option<Kind>,
+    /// How the call ended.
+    pub(crate) code: Option<Code>,
 }
 
 impl Record {
@@ -55,6 +61,8 @@ impl Record {
             first_byte: Duration::ZERO,
             filters: Duration::ZERO,
             bytes_out: 0,
+            call: None,
+            code: None,
         }
     }
 }
@@ -86,6 +94,10 @@ impl<E: Env> Exchange<'_, E> {
         let total_us = now.since(record.first).as_micros() as u64;
         let bytes_in = record.head_bytes as u64 + scratch.upload.received_bytes;
         block.increment(ids.responses.at(class_of(record.status)));
+        if record.call.is_some() {
+            let cut = || record.cause.map_or(Code::Unknown, grpc::code_of);
+            block.increment(ids.calls.at(record.code.unwrap_or_else(cut) as usize));
+        }
         block.record(ids.duration, total_us);
         block.add(ids.bytes_in, bytes_in);
         block.add(ids.bytes_out, record.bytes_out);

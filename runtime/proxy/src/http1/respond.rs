@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use penstock_config::{FixedResponse, Redirect, TemplatePart};
 use penstock_env::{Env, SendBuf, Timer, TimerExt};
+use penstock_wire::grpc::Code;
 use penstock_wire::http1::{
     EditError, Framing, Known, KnownSet, Method, RequestHead, ResponseOutbound, Version, date,
     reason,
@@ -18,6 +19,7 @@ use super::head::Arrival;
 use super::record::Record;
 use crate::downstream::{Downstream, Rest};
 use crate::failure::{Cause, Next};
+use crate::grpc::{self, TrailersOnly};
 use crate::snapshot::HttpProof;
 use crate::worker::{Plan, Worker};
 
@@ -63,7 +65,8 @@ pub(crate) async fn stopped<E: Env>(
                 .then_some((b"Content-Type" as &[u8], b"text/plain" as &[u8])),
         );
     }
-    let answer = Answer { status: response.status, fields: &fields, body: &response.body };
+    let code = response.grpc_status.map(Code::of_number);
+    let answer = Answer { status: response.status, fields: &fields, body: &response.body, code };
     send(exchange, scratch, Some(filtered), &answer, false).await
 }
 
@@ -95,7 +98,8 @@ pub(crate) async fn fail_filtered<E: Env>(
     body.push('\n');
     let retry_after: &[(&[u8], &[u8])] =
         if status == 503 { &[(b"Retry-After", b"1")] } else { &[] };
-    let answer = Answer { status, fields: retry_after, body: body.as_bytes() };
+    let code = Some(grpc::code_of(cause));
+    let answer = Answer { status, fields: retry_after, body: body.as_bytes(), code };
     send(exchange, scratch, filtered, &answer, closes).await
 }
 
@@ -114,7 +118,8 @@ pub(crate) async fn fixed<E: Env>(
         .iter()
         .map(|(name, value)| (name.as_str().as_bytes(), value.as_str().as_bytes()))
         .collect();
-    let answer = Answer { status: fixed.status, fields: &fields, body: fixed.body.as_bytes() };
+    let (status, body) = (fixed.status, fixed.body.as_bytes());
+    let answer = Answer { status, fields: &fields, body, code: None };
     send(exchange, scratch, filtered, &answer, false).await
 }
 
@@ -137,7 +142,7 @@ pub(crate) async fn proof<E: Env>(
     proof: &HttpProof,
 ) -> After {
     let fields: &[(&[u8], &[u8])] = &[(b"Content-Type", b"application/octet-stream")];
-    let answer = Answer { status: 200, fields, body: proof.answer.as_bytes() };
+    let answer = Answer { status: 200, fields, body: proof.answer.as_bytes(), code: None };
     send(exchange, scratch, None, &answer, false).await
 }
 
@@ -165,8 +170,8 @@ pub(crate) async fn redirect<E: Env>(
     }
     exchange.fail(Cause::RouteRedirects);
     let fields: &[(&[u8], &[u8])] = &[(b"Location", &target)];
-    send(exchange, scratch, filtered, &Answer { status: redirect.status, fields, body: b"" }, false)
-        .await
+    let answer = Answer { status: redirect.status, fields, body: b"", code: None };
+    send(exchange, scratch, filtered, &answer, false).await
 }
 
 /// A path that can't be read as another site's: `//host` would be (RFC 3986 §4.2).
@@ -180,7 +185,25 @@ struct Answer<'a> {
     status: u16,
     fields: &'a [(&'a [u8], &'a [u8])],
     body: &'a [u8],
+    /// What the caller of a gRPC method is told, where the status does not say it well enough.
+    code: Option<Code>,
 }
+
+impl Answer<'_> {
+    /// What a gRPC caller gets in its place; `None` for what went well.
+    fn to_caller(&self, request: &RequestHead) -> Option<TrailersOnly> {
+        let failed = || !(200..300).contains(&self.status);
+        let code = self.code.or_else(|| failed().then(|| Code::of_http_status(self.status)))?;
+        let text = String::from_utf8_lossy(&self.body[..self.body.len().min(MESSAGE_BYTES_MAX)]);
+        Some(match text.trim_end() {
+            "" => TrailersOnly::new(request, code, reason(self.status)),
+            text => TrailersOnly::new(request, code, text),
+        })
+    }
+}
+
+/// Of a body that becomes a gRPC caller's message.
+const MESSAGE_BYTES_MAX: usize = 1024;
 
 async fn send<E: Env>(
     exchange: &mut Exchange<'_, E>,
@@ -189,6 +212,17 @@ async fn send<E: Env>(
     answer: &Answer<'_>,
     closes: bool,
 ) -> After {
+    let told = exchange.record.call.and_then(|_| answer.to_caller(&scratch.request));
+    let (call_fields, call_answer);
+    let answer = match &told {
+        Some(told) => {
+            exchange.record.code = Some(told.code());
+            call_fields = told.fields();
+            call_answer = Answer { status: 200, fields: &call_fields, body: b"", code: None };
+            &call_answer
+        }
+        None => answer,
+    };
     if build(exchange, scratch, answer).is_err() {
         // A filter's answer with fields that can't be sent; one of ours always can.
         scratch.response.clear();
@@ -207,6 +241,7 @@ async fn send<E: Env>(
     let keeps_alive = !closes && !unread && exchange.keeps_alive(scratch);
     let framing = match status {
         204 | 304 => Framing::None,
+        _ if told.is_some() && body.is_empty() => exchange.down.framing_of_nothing(),
         _ => Framing::Length(body.len() as u64),
     };
     let stamp = date::http_date(exchange.worker.env().unix().us / 1_000_000);

@@ -132,7 +132,10 @@ async fn bring<E: Env>(
     let (env, Parts { relay, replay, listener, request }) = (worker.env(), parts);
     let mut begun = env.now();
     while !relay.is_finished() {
-        wait.deadlines.upload(until(&listener.config.timeouts, begun, env.now(), relay));
+        wait.deadlines.upload(match wait.call_idle {
+            Some(idle) => env.now() + idle,
+            None => until(&listener.config.timeouts, begun, env.now(), relay),
+        });
         let mut out = SendBuf::new(env.buffer());
         match filtered {
             Some(filtered) => {
@@ -179,6 +182,8 @@ async fn bring<E: Env>(
 pub(crate) struct Waiting<'a> {
     pub(crate) deadlines: &'a Deadlines,
     pub(crate) progress: &'a Progress,
+    /// How long the messages of a gRPC call may pause.
+    pub(crate) call_idle: Option<Duration>,
 }
 
 impl Waiting<'_> {

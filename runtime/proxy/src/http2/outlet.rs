@@ -58,6 +58,14 @@ impl Outlet {
         !self.pending.is_empty() || matches!(self.end, End::Wanted(_))
     }
 
+    /// Ends it with these trailers, in place of whatever was still to go.
+    pub(super) fn end_with(&mut self, stream: &mut SendStream<Bytes>, trailers: HeaderMap) {
+        self.pending.clear();
+        if !matches!(self.end, End::Said) && stream.send_trailers(trailers).is_ok() {
+            self.end = End::Said;
+        }
+    }
+
     /// Ready when the peer's window took everything.
     ///
     /// # Errors

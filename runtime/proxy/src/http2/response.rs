@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
+use penstock_wire::grpc::Code;
 use penstock_wire::http1::{Fields, Framing, Known, ResponseHead, ResponseOutbound};
 
 /// The head as it goes down. What speaks of the connection stays behind (RFC 9113 §8.2.2).
@@ -44,6 +45,12 @@ pub(super) fn trailers_of(fields: &Fields) -> Option<HeaderMap> {
         put(&mut map, name, HeaderValue::from_bytes(value));
     }
     (!map.is_empty()).then_some(map)
+}
+
+/// The trailers of a gRPC call that says nothing but how it ended.
+pub(super) fn status_of_call(code: Code) -> HeaderMap {
+    let status = (HeaderName::from_static("grpc-status"), HeaderValue::from_static(code.digits()));
+    HeaderMap::from_iter([status])
 }
 
 /// Adds a field. Names and values were checked when they came in; `http` knows a limit of its own

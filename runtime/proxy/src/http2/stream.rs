@@ -11,6 +11,7 @@ use h2::{Reason, RecvStream, SendStream};
 use http::{Request, Response, StatusCode};
 use penstock_env::{Address, Env, SendBuf, Stream};
 use penstock_tls::Facts;
+use penstock_wire::grpc::Code;
 use penstock_wire::http1::{ResponseHead, ResponseOutbound};
 
 use super::connection::Shared;
@@ -206,6 +207,15 @@ impl<E: Env> Http2Stream<E> {
 
     pub(crate) fn unsent_bytes(&self) -> usize {
         self.send.borrow().outlet.unsent_bytes()
+    }
+
+    /// Ends a gRPC call whose answer broke off: half a message may have gone out, and what says how
+    /// it ended follows all the same.
+    pub(crate) fn end_call(&self, code: Code) {
+        let sending = &mut *self.send.borrow_mut();
+        if let Half::Body(stream) = &mut sending.half {
+            sending.outlet.end_with(stream, response::status_of_call(code));
+        }
     }
 
     /// Ends the stream after its exchange: an answer that is not whole is given up.

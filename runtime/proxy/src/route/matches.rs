@@ -16,10 +16,16 @@ impl Route {
         let route = &self.config;
         route.hosts.is_empty()
             && route.paths.is_empty()
+            && route.services.is_empty()
             && route.methods.is_empty()
             && route.headers.is_empty()
             && route.query.is_empty()
             && route.client.is_empty()
+    }
+
+    /// Whether the path makes a difference.
+    pub(super) fn looks_at_path(&self) -> bool {
+        !self.config.paths.is_empty() || !self.config.services.is_empty()
     }
 
     /// Whether requests for `host` can be this route's.
@@ -45,7 +51,7 @@ impl Route {
     ) -> bool {
         let route = &self.config;
         self.takes_host(host)
-            && (route.paths.is_empty() || self.takes_path(path))
+            && self.takes_path(path)
             && (route.methods.is_empty() || self.takes_method(request))
             && self.takes_headers(request)
             && self.takes_query(request)
@@ -53,9 +59,14 @@ impl Route {
     }
 
     fn takes_path(&self, path: Path<'_>) -> bool {
+        let (paths, services) = (&self.config.paths, &self.config.services);
+        if paths.is_empty() && services.is_empty() {
+            return true;
+        }
         // Normal paths are ASCII; what is not matches nothing.
         let Ok(path) = std::str::from_utf8(path.0) else { return false };
-        self.config.paths.iter().any(|pattern| pattern.matches(path))
+        (paths.is_empty() || paths.iter().any(|pattern| pattern.matches(path)))
+            && (services.is_empty() || services.iter().any(|service| service.matches(path)))
     }
 
     fn takes_method(&self, request: &RequestHead) -> bool {

@@ -77,7 +77,7 @@ impl RouteTable {
             other: other.map(|route| route.index).collect(),
             by_host,
             first_takes_all: routes.first().is_some_and(Route::takes_all),
-            looks_at_paths: routes.iter().any(|route| !route.config.paths.is_empty()),
+            looks_at_paths: routes.iter().any(Route::looks_at_path),
             routes,
             filters: chain_links(settings, &listener.filters).into(),
             unmatched,
