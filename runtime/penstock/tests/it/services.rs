@@ -150,7 +150,9 @@ fn what_a_drain_cuts_is_a_reset_and_no_end() {
 fn connections_outlive_their_service_and_each_is_a_line_in_the_log() {
     let folder = Folder::new();
     let (path, echo) = (folder.join("access.log"), server("127.0.0.1", echo));
-    let log = format!("[observe]\naccess_log = \"json:{}\"\n", path.display());
+    // One shard: each has a turn of its own in which it asks endpoints.
+    let log =
+        format!("[runtime]\nshards = 1\n[observe]\naccess_log = \"json:{}\"\n", path.display());
     // Nobody listens there: another endpoint has to be tried.
     let free = TcpListener::bind("127.0.0.1:0").expect("a port");
     let nobody = free.local_addr().expect("an address");
