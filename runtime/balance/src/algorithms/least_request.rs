@@ -45,11 +45,15 @@ fn is_better(candidates: &Candidates<'_>, second: u32, first: u32) -> bool {
     if scaled(beside, first.weight()) != here {
         return false;
     }
-    // A latency that is not known is no reason, nor is one within a quarter of the other's:
-    // noise would undo the weights.
+    // A latency that is not known is no reason, nor is one within a quarter of the other's or
+    // within a millisecond: noise would undo the weights. Where little is in flight every pick is
+    // such a tie, and who was a little faster once would get nearly everything.
     let now = candidates.pick().now;
     match (second.load().latency_us(now), first.load().latency_us(now)) {
-        (Some(latency), Some(beside)) => latency * 1.25 < beside,
+        (Some(latency), Some(beside)) => latency * 1.25 + NOISE_US < beside,
         _ => false,
     }
 }
+
+/// What the latencies of equals differ by on one network.
+const NOISE_US: f32 = 1_000.0;
