@@ -204,6 +204,26 @@ fn a_request_that_does_not_go_on() {
     check(Cause::RequestHeadTimeout, 408, &Case { request, ..PLAIN });
 }
 
+/// What is said to be a gRPC call over HTTP/1, and is none, has no more time than others.
+#[test]
+fn the_name_of_a_call_lifts_no_limit_of_http1() {
+    let named = "POST /a HTTP/1.1\r\nHost: sim.test\r\nContent-Type: application/grpc\r\n\
+        Content-Length: 9\r\n\r\nok";
+    let plain = "POST /a HTTP/1.1\r\nHost: sim.test\r\nContent-Length: 9\r\n\r\nok";
+    check_few_seeds("no call", Faults::CALM, |world| {
+        let took = |request, status: &str| {
+            let begun = world.now();
+            let (answer, failures) = run(world, &Case { request, ..PLAIN });
+            assert!(answer.contains(status), "{answer:?}");
+            assert_eq!(failures, [(Cause::RequestBodyTimeout, 1)]);
+            world.now().since(begun).as_secs()
+        };
+        let (plain, named) = (took(plain, " 408 "), took(named, "\r\ngrpc-status: 4\r\n"));
+        // Calls over HTTP/2 may rest for 120 s here.
+        assert!(named.abs_diff(plain) < 5, "{named} s, and {plain} s without the name");
+    });
+}
+
 #[test]
 fn what_routes_and_filters_say() {
     let listener = "[[listener.web.route]]\nhost = \"sim.test\"\npath = \"/a\"\n";

@@ -308,7 +308,8 @@ async fn receive<E: Env>(
     let Ask { deadlines, filtered, held } = *ask;
     let (worker, plan, down) = (exchange.worker, exchange.plan, exchange.down);
     let (env, ready, up) = (worker.env(), plan.cluster(cluster), went.up());
-    let is_call = exchange.record.call.is_some();
+    // Over HTTP/1 the name alone makes no call: whoever says it would be free of every time limit.
+    let is_call = exchange.record.call.is_some() && matches!(down, Downstream::Http2(_));
     let timeouts = ready.timeouts(is_call);
     let progress = Progress::default();
     let sent_at = env.now();
