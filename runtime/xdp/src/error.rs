@@ -34,6 +34,9 @@ pub enum XdpError {
     /// There is no such interface.
     #[error("there is no interface {0}")]
     NoInterface(String),
+    /// The addresses of interfaces can't be read.
+    #[error("the addresses of interfaces: {0}")]
+    Addresses(io::Error),
     /// The driver can't run XDP programs.
     #[error("the driver of {0} has no native XDP, or not with its present MTU and offloads")]
     NoNativeXdp(String),

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::XdpLink;
 use aya::programs::{ProgramError, Xdp, XdpMode};
+use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfError, EbpfLoader};
 
 use crate::object::{OBJECT, PROGRAM, shapes};
@@ -38,7 +39,10 @@ pub enum Start {
 pub struct Kernel {
     program: Ebpf,
     tables: KernelTables,
+    pins: Pins,
     start: Start,
+    /// The maps are beside those of an earlier start yet, if there were any.
+    is_new: bool,
 }
 
 impl Kernel {
@@ -49,35 +53,77 @@ impl Kernel {
     /// A missing capability, interface or native XDP. What was attached by this start is taken
     /// away again; what an earlier one left goes on.
     pub fn start(options: &Options, interfaces: &[Interface]) -> Result<Self, XdpError> {
+        let mut kernel = Kernel::load(options)?;
+        kernel.attach(interfaces)?;
+        kernel.release_others(interfaces)?;
+        Ok(kernel)
+    }
+
+    /// Loads the program and adopts or makes its maps, for them to be filled before the first
+    /// packet meets them. Until it is attached, what an earlier start left goes on.
+    ///
+    /// # Errors
+    /// A missing capability.
+    pub fn load(options: &Options) -> Result<Self, XdpError> {
         let needed = [Capability::Bpf, Capability::Perfmon, Capability::NetAdmin];
         if let Some(missing) = Capability::missing(&needed) {
             return Err(XdpError::Capability(missing));
         }
         let pins = Pins::open(&options.root, &options.instance)?;
-        let (start, mut program) = match load(&pins, &options.sizes) {
-            Ok(loaded) => loaded,
+        let loaded = load(&pins, &options.sizes).and_then(|(start, mut program)| {
+            Ok((start, KernelTables::of(&mut program, &options.sizes)?, program))
+        });
+        match loaded {
+            Ok((start, tables, program)) => {
+                let is_new = start != Start::Adopted;
+                Ok(Kernel { program, tables, pins, start, is_new })
+            }
             Err(error) => {
-                undo(&pins, &[]);
-                return Err(error);
-            }
-        };
-        let mut added = Vec::new();
-        for interface in interfaces {
-            if let Err(error) = attach(&mut program, &pins, interface, &mut added) {
-                undo(&pins, &added);
-                return Err(error);
+                undo(&pins);
+                Err(error)
             }
         }
-        for name in pins.linked()? {
-            if !interfaces.iter().any(|interface| interface.name() == name) {
-                pins::remove_link(&pins.link(&name))?;
+    }
+
+    /// Attaches the program to these interfaces too.
+    ///
+    /// # Errors
+    /// A missing interface or native XDP. Where a program was attached before, one still is.
+    pub fn attach(&mut self, interfaces: &[Interface]) -> Result<(), XdpError> {
+        let attached = attach_all(&mut self.program, &self.pins, interfaces);
+        match (attached, self.is_new) {
+            (Ok(()), true) => {
+                self.pins.adopt_new()?;
+                self.is_new = false;
+                Ok(())
             }
+            (Err(error), true) => {
+                undo(&self.pins);
+                Err(error)
+            }
+            (attached, false) => attached,
         }
-        if start != Start::Adopted {
-            pins.adopt_new()?;
-        }
-        let tables = KernelTables::of(&mut program, &options.sizes)?;
-        Ok(Kernel { program, tables, start })
+    }
+
+    /// Takes the program off every interface but these.
+    ///
+    /// # Errors
+    /// A pin could not be removed.
+    pub fn release_others(&mut self, interfaces: &[Interface]) -> Result<(), XdpError> {
+        release_others(&self.pins, interfaces)
+    }
+
+    /// Takes the program off all interfaces and removes its maps.
+    ///
+    /// # Errors
+    /// A pin could not be removed.
+    pub fn end(self) -> Result<(), XdpError> {
+        self.pins.remove()
+    }
+
+    /// How many lanes there are: processors that the machine may ever have.
+    pub fn lanes(&self) -> u32 {
+        nr_cpus().map_or(1, |count| count.try_into().unwrap_or(u32::MAX))
     }
 
     /// What the start found.
@@ -143,6 +189,30 @@ fn load(pins: &Pins, sizes: &Sizes) -> Result<(Start, Ebpf), XdpError> {
     Ok((start, program))
 }
 
+/// Puts the program on all of these interfaces, or on none where it was not before.
+fn attach_all(program: &mut Ebpf, pins: &Pins, interfaces: &[Interface]) -> Result<(), XdpError> {
+    let mut added = Vec::new();
+    for interface in interfaces {
+        if let Err(error) = attach(program, pins, interface, &mut added) {
+            for pin in added {
+                // What can't be removed is found and removed by the next start.
+                let _ = pins::remove_link(&pin);
+            }
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+fn release_others(pins: &Pins, interfaces: &[Interface]) -> Result<(), XdpError> {
+    for name in pins.linked()? {
+        if !interfaces.iter().any(|interface| interface.name() == name) {
+            pins::remove_link(&pins.link(&name))?;
+        }
+    }
+    Ok(())
+}
+
 /// Puts the program on an interface: in the place of an earlier one of ours, or as the first. A
 /// link that is made is added to `added`.
 fn attach(
@@ -172,10 +242,7 @@ fn attach(
 
 /// Leaves things as they were before a start that failed. What can't be removed is found and
 /// removed by the next start.
-fn undo(pins: &Pins, added: &[PathBuf]) {
-    for pin in added {
-        let _ = pins::remove_link(pin);
-    }
+fn undo(pins: &Pins) {
     let _ = pins::remove_all(&pins.new_maps());
     pins.remove_if_empty();
 }

@@ -9,6 +9,7 @@
 
 mod capability;
 mod clock;
+mod datapath;
 mod decap;
 mod error;
 mod fill;
@@ -22,6 +23,7 @@ mod tun;
 
 pub use capability::Capability;
 pub use clock::now;
+pub use datapath::{Choice, Datapath, Kept};
 pub use decap::Decap;
 pub use error::XdpError;
 pub use fill::Fill;

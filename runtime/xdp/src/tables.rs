@@ -8,7 +8,7 @@ use penstock_l4::value::{
 };
 use penstock_l4::{MAGLEV_SLOTS, Subject, Tenure};
 
-use crate::{Fill, Sizes, XdpError};
+use crate::{Fill, Kept, Sizes, XdpError};
 
 /// A value of `penstock-l4` as bytes of a map.
 #[repr(transparent)]
@@ -75,6 +75,38 @@ impl KernelTables {
             Tenure::Proven => &self.proven_flows,
         };
         map.iter().filter_map(Result::ok).map(|(key, flow)| (key.0, flow.0))
+    }
+
+    /// What the control side has written, of earlier processes too.
+    ///
+    /// # Errors
+    /// The kernel does not say.
+    pub fn kept(&self) -> Result<Kept, XdpError> {
+        let mut kept = Kept::default();
+        for entry in self.services.iter() {
+            let (key, number) = entry.map_err(|error| failed("VIP_NUMBERS", &error))?;
+            // The map's values are words for the program's sake.
+            kept.services.push((key.0, number as u16));
+        }
+        for number in 1..=self.sizes.vips_max {
+            let vip = self.vips.get(&u32::from(number), 0);
+            let Bytes(vip) = vip.map_err(|error| failed("VIPS", &error))?;
+            if vip.mode != 0 {
+                kept.vips.push((number, vip));
+            }
+        }
+        for index in 0..self.sizes.backends_max {
+            let backend = self.backends.get(&index, 0);
+            let Bytes(backend) = backend.map_err(|error| failed("BACKENDS", &error))?;
+            if backend.generation != 0 {
+                kept.backends.push((index, backend));
+            }
+        }
+        for entry in self.source_rules.iter() {
+            let (key, _) = entry.map_err(|error| failed("SOURCE_RULES", &error))?;
+            kept.sources.push((key.data().0, key.prefix_len() as u8));
+        }
+        Ok(kept)
     }
 }
 

@@ -47,20 +47,32 @@ impl Tun {
 
     /// Like `ip link set up`.
     fn raise(&self) -> io::Result<()> {
-        // SAFETY: a call on numbers.
-        let socket =
-            unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
-        if socket < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the kernel has just given it to us, and nobody else knows of it.
-        let socket = unsafe { OwnedFd::from_raw_fd(socket) };
+        let socket = socket()?;
         let mut request = request(&self.name)?;
         control(&socket, libc::SIOCGIFFLAGS, &mut request)?;
         // SAFETY: the call has filled in flags.
         unsafe { request.ifr_ifru.ifru_flags |= libc::IFF_UP as libc::c_short };
         control(&socket, libc::SIOCSIFFLAGS, &mut request)
     }
+}
+
+/// The MTU of the interface of that name.
+pub(crate) fn mtu_of(name: &str) -> io::Result<u32> {
+    let mut request = request(name)?;
+    control(&socket()?, libc::SIOCGIFMTU, &mut request)?;
+    // SAFETY: the call has filled in the MTU.
+    Ok(unsafe { request.ifr_ifru.ifru_mtu }.unsigned_abs())
+}
+
+/// Any socket: requests about devices are made on one.
+fn socket() -> io::Result<OwnedFd> {
+    // SAFETY: a call on numbers.
+    let socket = unsafe { libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0) };
+    if socket < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just given it to us, and nobody else knows of it.
+    Ok(unsafe { OwnedFd::from_raw_fd(socket) })
 }
 
 /// A request about the device of that name (netdevice(7)).

@@ -7,7 +7,9 @@ use std::time::Instant;
 use aya::programs::loaded_programs;
 use penstock_l4::Subject;
 use penstock_l4::testing::world;
-use penstock_xdp::{Capability, Fill, Interface, Kernel, Options, Start, XdpError, detach};
+use penstock_xdp::{
+    Capability, Choice, Datapath, Fill, Interface, Kept, Kernel, Options, Start, XdpError, detach,
+};
 
 use crate::harness::peers::PATIENCE;
 use crate::harness::{BpfFolder, Net, can_wire, fill, kernel_is_there, options};
@@ -62,6 +64,49 @@ fn a_process_leaves_the_program_and_the_next_adopts_its_maps() {
     assert_eq!(found, Start::Adopted);
     let after = attached(&net, "eth0").expect("the new process has it");
     assert_ne!(before, after, "the program is always replaced");
+}
+
+#[test]
+fn tables_are_full_before_the_first_packet_and_the_next_process_reads_them() {
+    if !can_wire() {
+        return;
+    }
+    let (net, folder) = (wired(), BpfFolder::new());
+    let options = folder.options();
+    for found in [Start::Fresh, Start::Adopted] {
+        let options = options.clone();
+        let kept = net.inside("lb", move || {
+            let eth0 = [Interface::named("eth0")?];
+            let mut kept = Kept::default();
+            let datapath = Datapath::start(Choice::Auto, &options, &eth0, &mut |datapath| {
+                kept = datapath.kept()?;
+                fill(&world(), datapath.fill())
+            })?;
+            assert_eq!((datapath.found(), datapath.name()), (found, "xdp"));
+            Ok::<_, XdpError>(kept)
+        });
+        let mut kept = kept.unwrap_or_else(|error| panic!("{error}"));
+        if found == Start::Fresh {
+            assert!(kept.services.is_empty() && kept.vips.is_empty() && kept.backends.is_empty());
+            continue;
+        }
+        let mut world = world();
+        kept.services.sort();
+        world.services.sort();
+        assert_eq!(kept.services, world.services);
+        assert_eq!((kept.vips, kept.backends), (world.vips, world.backends));
+        assert_eq!(kept.sources.len(), world.sources.len());
+        let is_there = |(address, bits, _): &(_, _, _)| kept.sources.contains(&(*address, *bits));
+        assert!(world.sources.iter().all(is_there), "{:?}", kept.sources);
+    }
+    let addresses = net.inside("lb", || {
+        let eth0 = Interface::named("eth0")?;
+        Ok::<_, XdpError>((eth0.addresses()?, eth0.mtu()?))
+    });
+    let (addresses, mtu) = addresses.unwrap_or_else(|error| panic!("{error}"));
+    let v4 = addresses.iter().filter(|address| address.is_ipv4());
+    assert_eq!(v4.map(|address| address.to_string()).collect::<Vec<_>>(), ["10.2.0.2"]);
+    assert_eq!(mtu, 1_500);
 }
 
 #[test]

@@ -97,7 +97,7 @@ pub fn options(root: PathBuf) -> Options {
 }
 
 /// Writes a world into tables.
-pub fn fill(world: &World, tables: &mut impl Fill) -> Result<(), XdpError> {
+pub fn fill(world: &World, tables: &mut dyn Fill) -> Result<(), XdpError> {
     tables.set_settings(&world.settings)?;
     for (ring, slots) in (0..).zip(&world.rings) {
         tables.set_ring(ring, slots)?;
