@@ -1,20 +1,24 @@
-//! gRPC over HTTP: what its fields say.
+//! gRPC over HTTP: what its fields say, and where its messages begin and end.
 //!
-//! Sources: the gRPC project's `PROTOCOL-HTTP2.md` (fields), its `http-grpc-status-mapping.md`, and
-//! the names of forms in `PROTOCOL-WEB.md`. Not for HTTP/2, which carries it, and not for messages:
-//! a body passes as it is.
+//! Sources: the gRPC project's `PROTOCOL-HTTP2.md` (fields, framing), its
+//! `http-grpc-status-mapping.md` and `PROTOCOL-WEB.md`. Not for HTTP/2, which carries it, and not
+//! for what a message means: its bytes are the application's.
 
 mod code;
 mod kind;
+mod messages;
 #[cfg(any(test, feature = "property"))]
 pub mod property;
 mod text;
 mod timeout;
+mod web;
 
 pub use code::Code;
 pub use kind::Kind;
+pub use messages::Messages;
 pub use text::put_status_message;
 pub use timeout::Timeout;
+pub use web::{TextDecoder, TextError, put_text, put_trailers};
 
 #[cfg(test)]
 mod tests;

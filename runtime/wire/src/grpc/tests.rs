@@ -1,11 +1,14 @@
-//! Fields as gRPC's documents have them, and what is near to them.
+//! Fields and bodies as gRPC's documents have them, and what is near to them.
 
 use std::time::Duration;
 
 use penstock_env::Rng;
 
-use super::property::check_fields;
-use super::{Code, Kind, Timeout, put_status_message};
+use super::property::check_grpc;
+use super::{
+    Code, Kind, Messages, TextDecoder, TextError, Timeout, put_status_message, put_text,
+    put_trailers,
+};
 
 #[test]
 fn a_timeout_is_up_to_eight_digits_and_a_unit() {
@@ -92,19 +95,39 @@ fn an_answer_without_a_status_gets_one_from_http() {
 
 #[test]
 fn a_content_type_says_which_form() {
-    for (field, kind) in [
-        ("application/grpc", Some(Kind::Grpc)),
-        ("application/grpc+proto", Some(Kind::Grpc)),
-        ("Application/GRPC;charset=x", Some(Kind::Grpc)),
-        ("application/grpc-web", Some(Kind::Web)),
-        ("application/grpc-web+json", Some(Kind::Web)),
-        ("application/grpc-web-text+proto", Some(Kind::WebText)),
-        ("application/grpc-webs", None),
-        ("application/grpcx", None),
-        ("application/json", None),
-        ("", None),
+    for (field, kind, plain) in [
+        ("application/grpc", Some(Kind::Grpc), "application/grpc"),
+        ("application/grpc+proto", Some(Kind::Grpc), "application/grpc+proto"),
+        ("Application/GRPC;charset=x", Some(Kind::Grpc), "application/grpc;charset=x"),
+        ("application/grpc-web", Some(Kind::Web), "application/grpc"),
+        ("application/grpc-web+json", Some(Kind::Web), "application/grpc+json"),
+        ("application/grpc-web-text+proto", Some(Kind::WebText), "application/grpc+proto"),
+        ("application/grpc-webs", None, ""),
+        ("application/grpcx", None, ""),
+        ("application/json", None, ""),
+        ("", None, ""),
     ] {
         assert_eq!(Kind::of_field(field.as_bytes()), kind, "{field:?}");
+        let renamed = Kind::renamed(field.as_bytes(), Kind::Grpc);
+        assert_eq!(renamed, kind.map(|_| plain.as_bytes().to_vec()), "{field:?}");
+    }
+}
+
+#[test]
+fn messages_are_counted_and_a_cut_one_is_seen() {
+    for (body, count, whole, sound) in [
+        (&b""[..], 0, true, true),
+        (b"\0\0\0\0\0", 1, true, true),
+        (b"\0\0\0\0\x02ab\x01\0\0\0\x01c", 2, true, true),
+        (b"\0\0\0\0\x02a", 1, false, true),
+        (b"\0\0", 1, false, true),
+        (b"\0\0\0\0\0\0", 2, false, true),
+        (b"GET /", 1, false, false),
+    ] {
+        let mut messages = Messages::default();
+        messages.feed(body);
+        let seen = (messages.count(), messages.is_whole(), messages.is_sound());
+        assert_eq!(seen, (count, whole, sound), "{body:?}");
     }
 }
 
@@ -116,10 +139,48 @@ fn text_in_a_field_is_printable() {
 }
 
 #[test]
+fn trailers_become_the_last_frame() {
+    let fields = [(&b"Grpc-Status"[..], &b"0"[..]), (b"grpc-message", b"fine")];
+    let mut out = Vec::new();
+    put_trailers(fields.into_iter(), &mut out);
+    assert_eq!(out, b"\x80\0\0\0\x24grpc-status: 0\r\ngrpc-message: fine\r\n");
+}
+
+#[test]
+fn text_may_be_padded_between_pieces() {
+    for (text, read) in [
+        (&b""[..], Ok((&b""[..], true))),
+        (b"YWJj", Ok((b"abc", true))),
+        (b"YQ==YmM=ZGVm", Ok((b"abcdef", true))),
+        (b"YWJjZ", Ok((b"abc", false))),
+        (b"Y===", Err(TextError)),
+        (b"YQ=a", Err(TextError)),
+        (b"====", Err(TextError)),
+        (b"YW\r\n", Err(TextError)),
+        (b"YR==", Err(TextError)),
+    ] {
+        let (mut decoder, mut out) = (TextDecoder::default(), Vec::new());
+        let answer = decoder.feed(text, &mut out).map(|()| (&out[..], decoder.is_whole()));
+        assert_eq!(answer, read, "{text:?}");
+    }
+    let mut out = Vec::new();
+    put_text(b"a", &mut out);
+    put_text(b"", &mut out);
+    put_text(b"bcd", &mut out);
+    assert_eq!(out, b"YQ==YmNk");
+}
+
+#[test]
 fn any_bytes_are_read_or_refused() {
     let mut rng = Rng::new(9);
-    let seeds: [&[u8]; 4] =
-        [b"12345678m", b"application/grpc-web-text+proto", b"application/grpc", b"16"];
+    let seeds: [&[u8]; 6] = [
+        b"\x03\0\0\0\0\x02ab\x01\0\0\0\x01c",
+        b"\x05YQ==YmM=ZGVm",
+        b"12345678m",
+        b"application/grpc-web-text+proto",
+        b"16",
+        b"\x01\x80\0\0\0\x04a: b",
+    ];
     for _ in 0..20_000 {
         let mut input = seeds[rng.below(seeds.len() as u32) as usize].to_vec();
         for _ in 0..rng.below(4) {
@@ -130,6 +191,6 @@ fn any_bytes_are_read_or_refused() {
                 _ => input.truncate(place.max(1)),
             }
         }
-        check_fields(&input);
+        check_grpc(&input);
     }
 }

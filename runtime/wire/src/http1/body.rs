@@ -112,6 +112,11 @@ impl BodyDecoder {
         &mut self.trailers
     }
 
+    /// Forgets the trailers: they go on in another way.
+    pub fn clear_trailers(&mut self) {
+        self.trailers.clear();
+    }
+
     /// Adds a trailer of a protocol that frames bodies otherwise; those that RFC 9110 §6.5.1
     /// forbids are left out.
     ///

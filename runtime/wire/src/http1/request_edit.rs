@@ -85,6 +85,11 @@ impl RequestHead {
         self.framing = framing;
     }
 
+    /// Has the head say that trailers are taken (`TE: trailers`), whoever sent it.
+    pub fn take_trailers(&mut self) {
+        self.te_trailers = true;
+    }
+
     /// Keeps the start line as it was received, up to `end`, if it can be forwarded as it stands.
     pub(super) fn keep_line(&mut self, end: u32) {
         let verbatim = matches!(self.form, TargetForm::Origin | TargetForm::Asterisk)
