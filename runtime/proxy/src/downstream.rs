@@ -159,6 +159,13 @@ impl<E: Env> Downstream<'_, E> {
         out: &mut SendBuf<<E::Stream as Stream>::Chunk>,
         (kept, kept_max): (&mut Vec<u8>, usize),
     ) -> Poll<Result<(), Cause>> {
+        if relay.web.is_some() {
+            let mut content = Vec::new();
+            ready!(self.poll_decode(context, relay, &mut content))?;
+            relay.push_content(&content, out, kept, kept_max);
+            relay.finish_if_empty(out);
+            return Poll::Ready(Ok(()));
+        }
         match self {
             Downstream::Http1(connection) => {
                 let stream = &connection.stream;
@@ -169,6 +176,7 @@ impl<E: Env> Downstream<'_, E> {
             }
             Downstream::Http2(stream) => match ready!(stream.poll_data(context, relay)) {
                 Ok(Some(content)) => {
+                    relay.received_bytes += content.len() as u64;
                     relay.push_content(&content, out, kept, kept_max);
                     Poll::Ready(Ok(()))
                 }
@@ -205,6 +213,23 @@ impl<E: Env> Downstream<'_, E> {
         relay: &mut Relay,
         content: &mut Vec<u8>,
     ) -> Poll<Result<(), Cause>> {
+        if relay.web.is_none() {
+            return self.poll_receive(context, relay, content);
+        }
+        let mut raw = Vec::new();
+        ready!(self.poll_receive(context, relay, &mut raw))?;
+        let ended = relay.decoder.is_done();
+        let read = relay.web.as_mut().map(|web| web.read(&raw, ended, content));
+        Poll::Ready(read.unwrap_or(Ok(())))
+    }
+
+    /// As [`Downstream::poll_decode`], of what came as it is.
+    fn poll_receive(
+        self,
+        context: &mut Context<'_>,
+        relay: &mut Relay,
+        content: &mut Vec<u8>,
+    ) -> Poll<Result<(), Cause>> {
         match self {
             Downstream::Http1(connection) => {
                 let stream = &connection.stream;
@@ -216,6 +241,7 @@ impl<E: Env> Downstream<'_, E> {
             }
             Downstream::Http2(stream) => match ready!(stream.poll_data(context, relay)) {
                 Ok(Some(bytes)) => {
+                    relay.received_bytes += bytes.len() as u64;
                     content.extend_from_slice(&bytes);
                     Poll::Ready(Ok(()))
                 }

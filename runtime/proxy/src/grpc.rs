@@ -1,7 +1,10 @@
-//! What an exchange does otherwise for a gRPC call: how long it has, and how a failure is said.
+//! What an exchange does otherwise for a gRPC call: how long it has, how a failure is said, and
+//! what `web` does for browsers.
 //!
 //! Not for what gRPC's bytes mean: that is `wire::grpc`. A call that runs its course is an exchange
 //! as any other.
+
+pub(crate) mod web;
 
 use std::time::Duration;
 
@@ -77,12 +80,22 @@ pub(crate) struct TrailersOnly {
 }
 
 impl TrailersOnly {
-    /// The answer to `request`, in its own form.
-    pub(crate) fn new(request: &RequestHead, code: Code, message: &str) -> TrailersOnly {
+    /// The answer to `request`, in its own form; or in that of gRPC-Web which its caller wants.
+    pub(crate) fn new(
+        request: &RequestHead,
+        web: Option<Kind>,
+        code: Code,
+        message: &str,
+    ) -> TrailersOnly {
         let asked = request.fields().value_of_known(Known::ContentType).unwrap_or_default();
+        let renamed = web.and_then(|kind| Kind::renamed(asked, kind));
         let mut text = Vec::new();
         put_status_message(message.trim_end(), &mut text);
-        TrailersOnly { content_type: asked.to_vec(), code, message: text }
+        TrailersOnly {
+            content_type: renamed.unwrap_or_else(|| asked.to_vec()),
+            code,
+            message: text,
+        }
     }
 
     /// What it says.

@@ -3,6 +3,7 @@
 //! - `client`: the client of `h2` over a simulated stream, and an origin that says what it got;
 //! - `exchanges`: what goes through, whole and in its order;
 //! - `grpc`: calls, and what they are told when there is no answer;
+//! - `grpc_web`: calls of browsers to endpoints of gRPC;
 //! - `raw`: frame by frame, for what a client of `h2` would never send;
 //! - `abuse`: what is refused, and by which name;
 //! - `origin` and `upstream`: the side of endpoints.
@@ -11,6 +12,7 @@ mod abuse;
 mod client;
 mod exchanges;
 mod grpc;
+mod grpc_web;
 mod origin;
 mod raw;
 mod upstream;

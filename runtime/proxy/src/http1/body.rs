@@ -7,6 +7,7 @@ use penstock_env::{Chunk, SendBuf, Stream};
 use penstock_wire::http1::{BodyDecoder, BodyError, Framing, chunk};
 
 use crate::downstream::Rest;
+use crate::grpc::web::WebBody;
 
 /// One body's passage.
 #[derive(Debug, Default)]
@@ -22,6 +23,8 @@ pub(crate) struct Relay {
     finished: bool,
     /// Takes a copy of the content while a push lasts.
     keep: Option<Vec<u8>>,
+    /// Makes gRPC of gRPC-Web, where that is what comes in.
+    pub(crate) web: Option<WebBody>,
 }
 
 impl Relay {
@@ -37,6 +40,7 @@ impl Relay {
         self.content_bytes = 0;
         self.received_bytes = 0;
         self.finished = false;
+        self.web = None;
     }
 
     /// How the content goes out: to be said before any does.
@@ -209,7 +213,7 @@ impl Relay {
         pushed
     }
 
-    /// As [`Relay::push_kept`], of content that came without any framing of HTTP/1.
+    /// As [`Relay::push_kept`], of content that was found and counted already.
     pub(crate) fn push_content<C: Chunk>(
         &mut self,
         content: &[u8],
@@ -221,7 +225,6 @@ impl Relay {
         if kept.len() as u64 == before && kept.len() + content.len() <= kept_max {
             kept.extend_from_slice(content);
         }
-        self.received_bytes += content.len() as u64;
         self.emit(content, false, out);
     }
 

@@ -79,7 +79,7 @@ impl<E: Env> Download<'_, E> {
         let first_byte = self.now().since(self.record.sent);
         self.record.first_byte = first_byte;
         let keeps_alive = self.body().await?;
-        if self.record.call.is_some() {
+        if self.record.call.is_some() && self.record.code.is_none() {
             self.record.code = Some(grpc::code_in(self.response, self.relay.decoder.trailers()));
         }
         let reusable = self.response.keep_alive() && self.response.framing() != Framing::UntilClose;
@@ -222,6 +222,7 @@ impl<E: Env> Download<'_, E> {
             Some(filtered) => self.hold(filtered).await?,
             None => None,
         };
+        let held = self.turn_head(held)?;
         let framing = self.framing_down(held.as_ref());
         self.relay.frame_as(framing);
         let requests_max = self.listener.config.limits.connection_requests_max;
@@ -243,12 +244,12 @@ impl<E: Env> Download<'_, E> {
         self.progress.begun.set(true);
         self.progress.until_close.set(framing == Framing::UntilClose);
         self.deadlines.suspend_download();
-        match (held, self.filtered) {
-            (Some(held), Some(filtered)) => {
+        match held {
+            Some(held) => {
                 self.relay.emit(&held.bytes, held.ended, &mut out);
-                self.relay_filtered(filtered, out).await?;
+                self.relay_pieces(held.shown, out).await?;
             }
-            _ => {
+            None => {
                 self.relay.finish_if_empty(&mut out);
                 self.relay_rest(out).await?;
             }
@@ -256,11 +257,40 @@ impl<E: Env> Download<'_, E> {
         Ok(keeps_alive)
     }
 
+    /// Makes the head gRPC-Web's where the caller speaks that. The body has to follow piece by
+    /// piece then, and what is held of it already is the first.
+    fn turn_head(&mut self, held: Option<Held>) -> Result<Option<Held>, Cause> {
+        let Some(kind) = self.record.web else { return Ok(held) };
+        // What is no gRPC, as a proxy's page, goes down as it is.
+        let turned = grpc::web::answer(self.response, kind).map_err(|_| Cause::Internal)?;
+        if !turned || self.response.framing().is_empty() {
+            self.record.web = None;
+            return Ok(held);
+        }
+        let none = Held { bytes: Vec::new(), ended: false, shown: false };
+        let mut held = held.unwrap_or(none);
+        self.turn(&mut held.bytes, held.ended);
+        Ok(Some(held))
+    }
+
+    /// Makes a piece of the body gRPC-Web's where the caller speaks that.
+    fn turn(&mut self, piece: &mut Vec<u8>, ended: bool) {
+        let Some(kind) = self.record.web else { return };
+        if !ended {
+            return grpc::web::turn(kind, piece, None);
+        }
+        let trailers = self.relay.decoder.trailers();
+        let code = grpc::code_in(self.response, trailers);
+        grpc::web::turn(kind, piece, Some((trailers, code)));
+        self.relay.decoder.clear_trailers();
+        self.record.code = Some(code);
+    }
+
     /// Shows the filters the head, and the body until they let the head go. `None` when the body
     /// need not pass them.
     async fn hold(&mut self, filtered: &Filtered<'_, E>) -> Result<Option<Held>, Cause> {
         let end = self.relay.decoder.is_done();
-        let mut held = Held { bytes: Vec::new(), ended: end };
+        let mut held = Held { bytes: Vec::new(), ended: end, shown: true };
         let mut heads = Heads::of_response(self.request, self.response);
         if !filtered.head(Way::Response, heads.reborrow(), end)? {
             self.deadlines.download(self.worker.env().now() + self.timeouts.idle, Wait::Filter);
@@ -281,26 +311,39 @@ impl<E: Env> Download<'_, E> {
         }
     }
 
-    /// As [`Download::relay_rest`], through the filters.
-    async fn relay_filtered(
+    /// As [`Download::relay_rest`], piece by piece: through the filters where it is `shown`, and
+    /// to gRPC-Web.
+    async fn relay_pieces(
         &mut self,
-        filtered: &Filtered<'_, E>,
+        shown: bool,
         mut out: SendBuf<<E::Stream as Stream>::Chunk>,
     ) -> Result<(), Cause> {
         loop {
             if self.down.is_due(&out, self.relay.is_finished()) {
                 self.send(out).await?;
-                filtered.bytes_out.set(self.record.bytes_out);
+                if let Some(filtered) = self.filtered {
+                    filtered.bytes_out.set(self.record.bytes_out);
+                }
             }
             if self.relay.is_finished() {
                 return Ok(());
             }
             out = self.down.send_buf(self.worker);
             self.deadlines.download(self.now() + self.timeouts.idle, Wait::ResponseBody);
-            let mut heads = Heads::both_sent(self.request, self.response);
-            let (mut piece, source) = (self.worker.env().buffer(), Source::Response(self.up));
-            let ended = filtered.next_piece(source, &mut heads, self.relay, &mut piece).await?;
+            let mut piece = self.worker.env().buffer();
+            let ended = match self.filtered.filter(|_| shown) {
+                Some(filtered) => {
+                    let mut heads = Heads::both_sent(self.request, self.response);
+                    let source = Source::Response(self.up);
+                    filtered.next_piece(source, &mut heads, self.relay, &mut piece).await?
+                }
+                None => {
+                    poll_fn(|context| self.up.poll_decode(context, self.relay, &mut piece)).await?;
+                    self.relay.decoder.is_done()
+                }
+            };
             self.deadlines.suspend_download();
+            self.turn(&mut piece, ended);
             self.relay.emit(&piece, ended, &mut out);
             self.worker.env().recycle(piece);
         }
@@ -342,11 +385,13 @@ impl<E: Env> Download<'_, E> {
     }
 }
 
-/// Content that filters let go before the response's head did.
+/// Content that is there before the response's head goes down, and what is done with the rest.
 struct Held {
     bytes: Vec<u8>,
     /// Whether that is all of it.
     ended: bool,
+    /// Whether what follows goes through the filters too.
+    shown: bool,
 }
 
 /// What a response says of its connection. HTTP/1.1 stays open by itself, HTTP/1.0 does not.

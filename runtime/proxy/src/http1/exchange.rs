@@ -7,7 +7,8 @@ use std::time::Duration;
 use penstock_config::{Action, ClusterId, Forward, Protocol};
 use penstock_env::{Env, Time, Timer, TimerExt};
 use penstock_tls::{Facts, Identity};
-use penstock_wire::http1::Method;
+use penstock_wire::grpc::Kind;
+use penstock_wire::http1::{EditError, Framing, Method, RequestHead};
 
 use super::Scratch;
 use super::attempt::{self, Ask, Outcome, Progress};
@@ -19,6 +20,7 @@ use super::{edit, identity, respond, target, upload};
 use crate::downstream::{Downstream, Rest};
 use crate::failure::Cause;
 use crate::grpc;
+use crate::grpc::web::WebBody;
 use crate::route::{Route, RouteTable};
 use crate::snapshot::Listener;
 use crate::worker::{Plan, Worker};
@@ -84,7 +86,10 @@ impl<E: Env> Exchange<'_, E> {
             return respond::fail(self, scratch, cause).await;
         }
         // gRPC's `PROTOCOL-HTTP2.md`, Requests: what is no call gets 415.
-        if self.record.call.is_none() && self.listener.config.protocol == Protocol::Grpc {
+        if self.listener.config.protocol == Protocol::Grpc
+            && self.record.call.is_none()
+            && !is_preflight(&scratch.request)
+        {
             return respond::fail(self, scratch, Cause::NotGrpc).await;
         }
         let plan = Rc::clone(self.plan);
@@ -98,6 +103,13 @@ impl<E: Env> Exchange<'_, E> {
         };
         let route = routes.find(&scratch.request, path, self.client());
         self.record.route = route.map(|route| route.index);
+        if let Some(route) = route
+            && let Some(kind) = self.record.call.filter(|kind| *kind != Kind::Grpc)
+            && grpc::web::is_turned(&plan, route)
+            && self.open_web(scratch, kind).is_err()
+        {
+            return respond::fail(self, scratch, Cause::HeadTooLarge).await;
+        }
         let links = routes.filters_of(route);
         if links.is_empty() {
             return self.act(scratch, route, None, None).await;
@@ -110,6 +122,18 @@ impl<E: Env> Exchange<'_, E> {
         let Scratch { request, response, .. } = scratch;
         scratch.chain = filtered.finish(Heads::both_sent(request, response));
         after
+    }
+
+    /// Makes a call of gRPC-Web one of gRPC, before anybody looks at it.
+    fn open_web(&mut self, scratch: &mut Scratch, kind: Kind) -> Result<(), EditError> {
+        self.record.web = Some(grpc::web::open(&mut scratch.request, kind)?);
+        let upload = &mut scratch.upload;
+        upload.web = Some(WebBody::new(kind));
+        if kind == Kind::WebText && !upload.framing().is_empty() {
+            // Text says the same in more bytes.
+            upload.frame_as(Framing::Chunked);
+        }
+        Ok(())
     }
 
     /// Shows the filters the request; does what its route says once they let it go.
@@ -229,7 +253,8 @@ impl<E: Env> Exchange<'_, E> {
             },
             Outcome::Cut(cause, after) => {
                 self.fail(cause);
-                if self.record.call.is_some() {
+                // Behind a message that broke off, nothing can be said in gRPC-Web's body.
+                if self.record.call == Some(Kind::Grpc) {
                     self.down.end_call(grpc::code_of(cause));
                 }
                 after
@@ -279,4 +304,11 @@ impl<E: Env> Exchange<'_, E> {
         let requests_max = self.listener.config.limits.connection_requests_max;
         scratch.request.keep_alive() && !self.down.is_at_its_end(self.worker, requests_max)
     }
+}
+
+/// Whether a browser asks if it may make a call: the fetch standard's CORS preflight, which a route
+/// or a filter answers.
+fn is_preflight(request: &RequestHead) -> bool {
+    let asks = || request.fields().value_of(b"access-control-request-method").is_some();
+    request.method() == Method::Options && asks()
 }

@@ -37,6 +37,8 @@ pub(crate) struct Record {
     pub(crate) bytes_out: u64,
     /// The kind of gRPC call that the request is, if it is one.
     pub(crate) call: Option<Kind>,
+    /// The form that the answer takes, of a call that came as gRPC-Web and became gRPC.
+    pub(crate) web: Option<Kind>,
     /// How the call ended.
     pub(crate) code: Option<Code>,
 }
@@ -62,6 +64,7 @@ impl Record {
             filters: Duration::ZERO,
             bytes_out: 0,
             call: None,
+            web: None,
             code: None,
         }
     }

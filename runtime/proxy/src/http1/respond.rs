@@ -5,7 +5,7 @@ use std::rc::Rc;
 
 use penstock_config::{FixedResponse, Redirect, TemplatePart};
 use penstock_env::{Env, SendBuf, Timer, TimerExt};
-use penstock_wire::grpc::Code;
+use penstock_wire::grpc::{Code, Kind};
 use penstock_wire::http1::{
     EditError, Framing, Known, KnownSet, Method, RequestHead, ResponseOutbound, Version, date,
     reason,
@@ -191,13 +191,13 @@ struct Answer<'a> {
 
 impl Answer<'_> {
     /// What a gRPC caller gets in its place; `None` for what went well.
-    fn to_caller(&self, request: &RequestHead) -> Option<TrailersOnly> {
+    fn to_caller(&self, request: &RequestHead, web: Option<Kind>) -> Option<TrailersOnly> {
         let failed = || !(200..300).contains(&self.status);
         let code = self.code.or_else(|| failed().then(|| Code::of_http_status(self.status)))?;
         let text = String::from_utf8_lossy(&self.body[..self.body.len().min(MESSAGE_BYTES_MAX)]);
         Some(match text.trim_end() {
-            "" => TrailersOnly::new(request, code, reason(self.status)),
-            text => TrailersOnly::new(request, code, text),
+            "" => TrailersOnly::new(request, web, code, reason(self.status)),
+            text => TrailersOnly::new(request, web, code, text),
         })
     }
 }
@@ -212,7 +212,8 @@ async fn send<E: Env>(
     answer: &Answer<'_>,
     closes: bool,
 ) -> After {
-    let told = exchange.record.call.and_then(|_| answer.to_caller(&scratch.request));
+    let (call, web) = (exchange.record.call, exchange.record.web);
+    let told = call.and_then(|_| answer.to_caller(&scratch.request, web));
     let (call_fields, call_answer);
     let answer = match &told {
         Some(told) => {

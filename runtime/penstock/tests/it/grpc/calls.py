@@ -4,10 +4,14 @@
     calls.py ask ADDRESS [CA NAME]  makes every call of `CALLS`, over TLS where a CA is given;
                                     a line for each that went right, exit code 1 if one did not
     calls.py hold ADDRESS           opens a stream, and ends it well after its input has ended
+    calls.py web ADDRESS            calls by gRPC-Web over HTTP/1.1, in both of its forms
 
 Bytes are messages: no protocol buffers are needed to carry them.
 """
 
+import base64
+import http.client
+import struct
 import sys
 import threading
 import time
@@ -262,5 +266,58 @@ def hold(address):
     print("ok", flush=True)
 
 
+def frames(body):
+    """The frames of a body of gRPC-Web: messages, and the trailers."""
+    messages, trailers = [], None
+    while body:
+        flags, length = struct.unpack(">BI", body[:5])
+        content, body = body[5:5 + length], body[5 + length:]
+        assert len(content) == length and trailers is None, (flags, length)
+        if flags == 0x80:
+            lines = content.decode().splitlines()
+            trailers = dict(line.split(": ", 1) for line in lines)
+        else:
+            messages.append(content)
+    return messages, trailers
+
+
+def padded(text):
+    """Base64 that is padded wherever its sender flushed."""
+    groups = [text[at:at + 4] for at in range(0, len(text), 4)]
+    return b"".join(base64.b64decode(group) for group in groups)
+
+
+def web(address):
+    connection = http.client.HTTPConnection(address, timeout=20)
+
+    def ask(method, message, text, **fields):
+        kind = "application/grpc-web-text" if text else "application/grpc-web"
+        body = struct.pack(">BI", 0, len(message)) + message
+        body = base64.b64encode(body) if text else body
+        fields |= {"content-type": kind + "+proto", "accept": kind, "x-grpc-web": "1"}
+        connection.request("POST", path(method), body, fields)
+        answer = connection.getresponse()
+        assert (answer.status, answer.headers["content-type"]) == (200, kind), answer.headers
+        content = answer.read()
+        return answer.headers, frames(padded(content) if text else content)
+
+    for text in [False, True]:
+        # Once more on the same connection, each time.
+        for size in [0, 1, 70_000]:
+            message = bytes(range(256)) * (size // 256) + b"x" * (size % 256)
+            _, (messages, trailers) = ask("Unary", message, text)
+            assert messages == [message] and trailers["grpc-status"] == "0", trailers
+        _, (messages, trailers) = ask("Down", b"300 2000", text)
+        assert [int(message[:8]) for message in messages] == list(range(300))
+        assert trailers["grpc-status"] == "0", trailers
+        fields = {"x-code": "9", "x-details": "not yet"}
+        head, (messages, trailers) = ask("Unary", b"m", text, **fields)
+        said = trailers or head
+        assert (said["grpc-status"], said["grpc-message"]) == ("9", "not yet"), said
+        head, _ = ask("Nothing", b"m", text)
+        assert head["grpc-status"] == str(grpc.StatusCode.UNIMPLEMENTED.value[0]), head
+    print("ok", flush=True)
+
+
 if __name__ == "__main__":
-    {"serve": serve, "ask": ask, "hold": hold}[sys.argv[1]](*sys.argv[2:])
+    {"serve": serve, "ask": ask, "hold": hold, "web": web}[sys.argv[1]](*sys.argv[2:])

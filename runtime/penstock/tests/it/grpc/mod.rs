@@ -112,6 +112,18 @@ fn calls_of_grpcio_go_through_tls() {
 }
 
 #[test]
+fn calls_of_grpc_web_reach_a_server_of_grpcio() {
+    let (Some(serving), Some(mut client)) = (python(), python()) else { return };
+    let server = Server::start(serving);
+    let penstock = Penstock::start(&config(&server, ""));
+    let address = penstock.address("web").to_string();
+    let output = client.arg(script()).args(["web", &address]).output().expect("Python runs");
+    let (said, errors) = (&output.stdout, String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{errors}\n{}", penstock.errors());
+    assert_eq!(said, b"ok\n");
+}
+
+#[test]
 fn a_drain_lets_calls_end_and_a_client_of_grpcio_is_told() {
     let (Some(serving), Some(mut client)) = (python(), python()) else { return };
     let server = Server::start(serving);
