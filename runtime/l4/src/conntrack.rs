@@ -240,4 +240,4 @@ pub(crate) fn promote<T: Tables>(tables: &T, key: &FlowKey, flow: &Cell<Flow>) {
 
 /// How often the other half of a pair is looked at: about once in a second of traffic. It has to
 /// be well below the shortest timeout (5 s for DNS), as one half's packets keep both alive.
-const PAIR_TICKS: u32 = 954;
+pub(crate) const PAIR_TICKS: u32 = 954;

@@ -62,14 +62,8 @@ pub(crate) fn send<P: Packet, T: Tables>(
     vip: &Vip,
     backend: &Backend,
 ) -> Verdict {
-    let outer_v4 = backend.address.is_v4();
-    let shim = match vip.encap {
-        encap::GRE => 4,
-        encap::GUE => 12,
-        _ => 0,
-    };
-    let overhead = shim + if outer_v4 { 20 } else { 40 };
-    let room = (vip.mtu as usize).saturating_sub(overhead);
+    let outer = Outer { encap: vip.encap, is_v4: backend.address.is_v4() };
+    let room = outer.room(vip);
     if view.length > room {
         return icmp::too_big(packet, view, room);
     }
@@ -79,28 +73,69 @@ pub(crate) fn send<P: Packet, T: Tables>(
         return Verdict::Drop(cause);
     }
     mss::clamp(packet, view, room);
-    let way = link::or_back(packet, &backend.link);
-    if !packet.grow_head(overhead) {
-        return Verdict::Drop(Cause::Headroom);
+    outer.put(packet, tables, view, backend)
+}
+
+/// What a packet is put into.
+#[derive(Clone, Copy)]
+pub(crate) struct Outer {
+    /// One of [`encap`].
+    pub(crate) encap: u8,
+    /// Whether the backend is reached over IPv4.
+    pub(crate) is_v4: bool,
+}
+
+impl Outer {
+    /// Bytes of its headers.
+    #[inline(always)]
+    fn overhead(self) -> usize {
+        let shim = match self.encap {
+            encap::GRE => 4,
+            encap::GUE => 12,
+            _ => 0,
+        };
+        shim + if self.is_v4 { 20 } else { 40 }
     }
-    let settings = tables.settings();
-    let carried = if view.is_v4 { protocol::IPIP } else { protocol::IPV6 };
-    let next = match vip.encap {
-        encap::GRE => protocol::GRE,
-        encap::GUE => protocol::UDP,
-        _ => carried,
-    };
-    let written = if outer_v4 {
-        put_v4(packet, view, next, overhead, &settings.tunnel_v4, &backend.address)
-            && put_shim(packet, P::LINK_BYTES + 20, view, vip.encap, carried)
-    } else {
-        put_v6(packet, view, next, overhead, &settings.tunnel_v6, &backend.address)
-            && put_shim(packet, P::LINK_BYTES + 40, view, vip.encap, carried)
-    };
-    if !written {
-        return Verdict::Drop(Cause::HeaderTruncated);
+
+    /// The largest packet that fits the way to the backend.
+    #[inline(always)]
+    pub(crate) fn room(self, vip: &Vip) -> usize {
+        (vip.mtu as usize).saturating_sub(self.overhead())
     }
-    link::address(packet, &way, if outer_v4 { ETHERTYPE_V4 } else { ETHERTYPE_V6 })
+
+    /// Puts its headers in front of a packet that fits, and addresses it.
+    #[inline(always)]
+    pub(crate) fn put<P: Packet, T: Tables>(
+        self,
+        packet: &mut P,
+        tables: &T,
+        view: &View,
+        backend: &Backend,
+    ) -> Verdict {
+        let overhead = self.overhead();
+        let way = link::or_back(packet, &backend.link);
+        if !packet.grow_head(overhead) {
+            return Verdict::Drop(Cause::Headroom);
+        }
+        let settings = tables.settings();
+        let carried = if view.is_v4 { protocol::IPIP } else { protocol::IPV6 };
+        let next = match self.encap {
+            encap::GRE => protocol::GRE,
+            encap::GUE => protocol::UDP,
+            _ => carried,
+        };
+        let written = if self.is_v4 {
+            put_v4(packet, view, next, overhead, &settings.tunnel_v4, &backend.address)
+                && put_shim(packet, P::LINK_BYTES + 20, view, self.encap, carried)
+        } else {
+            put_v6(packet, view, next, overhead, &settings.tunnel_v6, &backend.address)
+                && put_shim(packet, P::LINK_BYTES + 40, view, self.encap, carried)
+        };
+        if !written {
+            return Verdict::Drop(Cause::HeaderTruncated);
+        }
+        link::address(packet, &way, if self.is_v4 { ETHERTYPE_V4 } else { ETHERTYPE_V6 })
+    }
 }
 
 /// The outer IPv4 header. Not to be fragmented, so that its identification means nothing and is 0

@@ -7,20 +7,23 @@ use crate::packet::Packet;
 use crate::parse::{Kind, View, parse};
 use crate::tables::{Count, Subject, Tables, Tenure};
 use crate::value::{Backend, Flow, Vip, VipKey, mode, role};
-use crate::{Cause, Verdict, dsr, icmp, nat, place, sources};
+use crate::{Cause, Verdict, dsr, icmp, nat, place, sources, steady};
 
 /// Decides over a packet, and changes it to what is to be sent.
 #[inline(always)]
 pub fn handle<P: Packet, T: Tables>(packet: &mut P, tables: &T, now: Tick) -> Verdict {
     let bytes = packet.length() as u64;
-    let mut account = Account { vip: 0, backend: NO_BACKEND, role: role::FORWARD };
-    let verdict = decide(packet, tables, now, &mut account);
+    let mut account = Account::NOBODY;
+    let verdict = match steady::pass(packet, tables, now, bytes, &mut account) {
+        Some(verdict) => verdict,
+        None => decide(packet, tables, now, &mut account),
+    };
     account.settle(tables, verdict, bytes);
     verdict
 }
 
 #[inline(always)]
-fn decide<P: Packet, T: Tables>(
+pub(crate) fn decide<P: Packet, T: Tables>(
     packet: &mut P,
     tables: &T,
     now: Tick,
@@ -182,19 +185,22 @@ fn fragment<T: Tables>(tables: &T, view: &View, account: &mut Account) -> Verdic
 }
 
 /// Whose counters a packet moves.
-struct Account {
-    vip: u16,
-    backend: u32,
-    role: u8,
+pub(crate) struct Account {
+    pub(crate) vip: u16,
+    pub(crate) backend: u32,
+    pub(crate) role: u8,
 }
 
 /// No backend has this index.
 const NO_BACKEND: u32 = u32::MAX;
 
 impl Account {
+    /// Those of what belongs to no VIP.
+    pub(crate) const NOBODY: Account = Account { vip: 0, backend: NO_BACKEND, role: role::FORWARD };
+
     /// Counts it: once for the VIP, and once for the backend if there is one.
     #[inline(always)]
-    fn settle<T: Tables>(&self, tables: &T, verdict: Verdict, bytes: u64) {
+    pub(crate) fn settle<T: Tables>(&self, tables: &T, verdict: Verdict, bytes: u64) {
         let count = match verdict {
             Verdict::Pass(cause) | Verdict::Drop(cause) | Verdict::Answer(cause) => {
                 Count::Cause(cause)

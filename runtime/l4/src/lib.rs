@@ -31,6 +31,7 @@ mod packet;
 mod parse;
 mod place;
 mod sources;
+mod steady;
 mod tables;
 #[cfg(any(feature = "testing", test))]
 pub mod testing;

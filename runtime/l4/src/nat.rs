@@ -250,17 +250,29 @@ pub(crate) fn send<P: Packet>(
     backend: &Backend,
 ) -> Verdict {
     let partial = transport::is_partial(packet, view);
-    if let Err(cause) = rewrite_ip(packet, view, flow, field!(flow, addresses_delta)) {
-        return Verdict::Drop(cause);
-    }
-    rewrite_transport(packet, view, flow);
-    if partial {
+    let verdict = translate(packet, view, flow, backend);
+    if partial && matches!(verdict, Verdict::Send { .. }) {
         let mut now = *view;
         (now.key.source, now.key.destination) = (field!(flow, source), field!(flow, destination));
         if let Err(cause) = transport::complete(packet, &now) {
             return Verdict::Drop(cause);
         }
     }
+    verdict
+}
+
+/// Writes what the entry says into a packet, and addresses it.
+#[inline(always)]
+pub(crate) fn translate<P: Packet>(
+    packet: &mut P,
+    view: &View,
+    flow: &Cell<Flow>,
+    backend: &Backend,
+) -> Verdict {
+    if let Err(cause) = rewrite_ip(packet, view, flow, field!(flow, addresses_delta)) {
+        return Verdict::Drop(cause);
+    }
+    rewrite_transport(packet, view, flow);
     send_on(packet, view, flow, backend)
 }
 

@@ -117,7 +117,7 @@ pub(crate) fn parse<P: Packet>(packet: &P, now: Tick) -> Result<View, Verdict> {
 
 /// Which kind of packet the link header announces.
 #[inline(always)]
-fn is_v4<P: Packet>(packet: &P) -> Result<bool, Verdict> {
+pub(crate) fn is_v4<P: Packet>(packet: &P) -> Result<bool, Verdict> {
     if P::LINK_BYTES == 0 {
         return match packet.bytes::<1>(0).map(|first| first[0] >> 4) {
             Some(4) => Ok(true),

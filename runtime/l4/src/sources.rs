@@ -21,6 +21,12 @@ pub(crate) fn is_denied(rule: Option<&SourceRule>) -> bool {
     matches!(rule, Some(rule) if rule.action == action::DENY)
 }
 
+/// Whether not everything is taken from the source.
+#[inline(always)]
+pub(crate) fn is_limited(rule: Option<&SourceRule>) -> bool {
+    matches!(rule, Some(rule) if rule.action != action::ALLOW)
+}
+
 /// Takes a token for one packet. False when none is left.
 ///
 /// Two processors that take one at the same time may pay with one: a source's rate may be

@@ -3,6 +3,7 @@
 mod dsr;
 mod nat;
 mod rules;
+mod steady;
 
 use crate::testing::{
     Dice, ETHERNET_BYTES, Generator, World, check_bytes, check_sequence, verify, world,
