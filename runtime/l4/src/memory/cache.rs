@@ -63,9 +63,15 @@ impl<V: Copy> Cache<V> {
         }
     }
 
-    /// All entries.
-    pub(super) fn entries(&self) -> impl Iterator<Item = (FlowKey, V)> {
-        self.ways.iter().filter_map(|way| Some((way.key.get()?, way.value.get())))
+    /// The entries in `count` places from `first` on.
+    pub(super) fn entries(&self, first: usize, count: usize) -> impl Iterator<Item = (FlowKey, V)> {
+        let ways = self.ways.iter().skip(first).take(count);
+        ways.filter_map(|way| Some((way.key.get()?, way.value.get())))
+    }
+
+    /// How many places there are.
+    pub(super) fn places(&self) -> usize {
+        self.ways.len()
     }
 
     fn set(&self, key: &FlowKey) -> &[Way<V>] {

@@ -4,18 +4,23 @@
 //! them, one thread.
 
 mod cache;
+mod counts;
+mod home;
 mod prefixes;
 
-use core::cell::{Cell, RefCell};
+use core::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::value::{
     Address, Backend, Bucket, Counters, Flow, FlowKey, Settings, SourceRule, Vip, VipKey,
 };
-use crate::{CAUSE_COUNT, Count, MAGLEV_SLOTS, Subject, Tables, Tenure};
+use crate::{Count, MAGLEV_SLOTS, Subject, Tables, Tenure};
 use cache::Cache;
 use prefixes::Prefixes;
+
+pub use counts::Counts;
+pub use home::{Home, home};
 
 /// How many entries each table holds at most.
 #[derive(Clone, Copy, Debug)]
@@ -43,15 +48,13 @@ pub struct MemoryTables {
     proven_flows: Cache<Flow>,
     buckets: Cache<Bucket>,
     prefixes: Prefixes,
-    vip_counters: Box<[RefCell<Counters>]>,
-    backend_counters: Box<[RefCell<Counters>]>,
+    counts: Arc<Counts>,
     lane: u32,
 }
 
 impl MemoryTables {
     /// Empty tables for one lane.
     pub fn new(settings: Settings, limits: &Limits, lane: u32) -> Self {
-        let none = || RefCell::new(NO_COUNTS);
         let flow_cache = |entries_max| Cache::new(settings.hash_key, entries_max, NO_FLOW);
         MemoryTables {
             settings,
@@ -67,8 +70,7 @@ impl MemoryTables {
                 Bucket { tokens: 0, filled: 0 },
             ),
             prefixes: Prefixes::default(),
-            vip_counters: (0..=limits.vips_max).map(|_| none()).collect(),
-            backend_counters: (0..limits.backends_max).map(|_| none()).collect(),
+            counts: Arc::new(Counts::new(limits)),
             lane,
         }
     }
@@ -130,25 +132,35 @@ impl MemoryTables {
 
     /// The counts so far; nothing when there is no such VIP or backend.
     pub fn counters(&self, subject: Subject) -> Option<Counters> {
-        Some(*self.counter(subject)?.borrow())
+        self.counts.of(subject)
+    }
+
+    /// The counts, for other threads to read.
+    pub fn counts(&self) -> Arc<Counts> {
+        self.counts.clone()
     }
 
     /// The flows of a table, each direction on its own.
     pub fn flows(&self, tenure: Tenure) -> impl Iterator<Item = (FlowKey, Flow)> {
-        self.cache(tenure).entries()
+        self.cache(tenure).entries(0, usize::MAX)
+    }
+
+    /// Of the places that a table's entries stand in, `count` from `first` on: those that are
+    /// taken, and whether there are more behind them. For who lists a large table in parts.
+    pub fn flows_in(
+        &self,
+        tenure: Tenure,
+        first: usize,
+        count: usize,
+    ) -> (impl Iterator<Item = (FlowKey, Flow)>, bool) {
+        let cache = self.cache(tenure);
+        (cache.entries(first, count), first.saturating_add(count) < cache.places())
     }
 
     fn cache(&self, tenure: Tenure) -> &Cache<Flow> {
         match tenure {
             Tenure::New => &self.new_flows,
             Tenure::Proven => &self.proven_flows,
-        }
-    }
-
-    fn counter(&self, subject: Subject) -> Option<&RefCell<Counters>> {
-        match subject {
-            Subject::Vip(number) => self.vip_counters.get(usize::from(number)),
-            Subject::Backend(index) => self.backend_counters.get(index as usize),
         }
     }
 }
@@ -205,18 +217,13 @@ impl Tables for MemoryTables {
     }
 
     fn count(&self, subject: Subject, count: Count) {
-        if let Some(counters) = self.counter(subject) {
-            counters.borrow_mut().add(count);
-        }
+        self.counts.add(subject, count);
     }
 
     fn lane(&self) -> u32 {
         self.lane
     }
 }
-
-const NO_COUNTS: Counters =
-    Counters { packets: 0, bytes: 0, return_packets: 0, return_bytes: 0, causes: [0; CAUSE_COUNT] };
 
 const NO_FLOW: Flow = Flow {
     source: Address::v6([0; 16]),

@@ -1,6 +1,7 @@
 //! Whole packets through [`handle`](crate::handle), over the world of `testing`.
 
 mod dsr;
+mod home;
 mod nat;
 mod rules;
 mod steady;
