@@ -5,7 +5,7 @@
 use penstock_l4::value::{Address, Backend, Counters, Flow, FlowKey, Vip, VipKey};
 use penstock_l4::{Subject, Tenure};
 
-use crate::{Fill, Interface, Kernel, Options, Start, XdpError};
+use crate::{Fill, Interface, Kernel, Options, Start, Userland, XdpError, detach};
 
 /// Which datapath is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -14,12 +14,16 @@ pub enum Choice {
     Auto,
     /// The program in the kernel, or none.
     Xdp,
+    /// Lanes over a TUN device, or none.
+    Tun,
 }
 
 /// What forwards packets of VIPs.
 pub enum Datapath {
     /// The XDP program.
-    Kernel(Kernel),
+    Kernel(Box<Kernel>),
+    /// Lanes over a TUN device.
+    Tun(Box<Userland>),
 }
 
 /// What tables say, as an earlier process left them.
@@ -42,25 +46,79 @@ impl Datapath {
     /// # Errors
     /// A missing capability, interface or native XDP, or what `fill` says; then everything is as
     /// it was, but what `fill` has written into adopted tables.
-    pub fn start(
+    pub fn start<E: From<XdpError>>(
         choice: Choice,
         options: &Options,
         interfaces: &[Interface],
-        fill: &mut dyn FnMut(&mut Datapath) -> Result<(), XdpError>,
-    ) -> Result<Self, XdpError> {
-        let mut datapath = match choice {
-            Choice::Auto | Choice::Xdp => Datapath::Kernel(Kernel::load(options)?),
+        fill: &mut dyn FnMut(&mut Datapath) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        if choice != Choice::Tun {
+            match Datapath::start_kernel(options, interfaces, fill)? {
+                Ok(datapath) => return Ok(datapath),
+                Err(error) if choice == Choice::Xdp => return Err(error.into()),
+                Err(XdpError::NoInterface(name)) => return Err(XdpError::NoInterface(name).into()),
+                Err(xdp) => {
+                    let tun = Datapath::start_userland(options, interfaces, Some(&xdp), fill)?;
+                    return tun.map_err(|tun| {
+                        let (xdp, tun) = (Box::new(xdp), Box::new(tun));
+                        XdpError::Neither { xdp, tun }.into()
+                    });
+                }
+            }
+        }
+        // A program that is still there would take the packets away.
+        detach(&options.root, &options.instance)?;
+        Datapath::start_userland(options, interfaces, None, fill)?.map_err(E::from)
+    }
+
+    /// What `fill` says, or else what the kernel does.
+    fn start_kernel<E>(
+        options: &Options,
+        interfaces: &[Interface],
+        fill: &mut dyn FnMut(&mut Datapath) -> Result<(), E>,
+    ) -> Result<Result<Self, XdpError>, E> {
+        let mut datapath = match Kernel::load(options) {
+            Ok(kernel) => Datapath::Kernel(Box::new(kernel)),
+            Err(error) => return Ok(Err(error)),
         };
         fill(&mut datapath)?;
-        datapath.attach(interfaces)?;
-        datapath.release_others(interfaces)?;
-        Ok(datapath)
+        let attached = datapath.attach(interfaces);
+        Ok(attached.and_then(|()| datapath.release_others(interfaces)).map(|()| datapath))
+    }
+
+    /// As above, `instead` of the program for that reason.
+    fn start_userland<E>(
+        options: &Options,
+        interfaces: &[Interface],
+        instead: Option<&XdpError>,
+        fill: &mut dyn FnMut(&mut Datapath) -> Result<(), E>,
+    ) -> Result<Result<Self, XdpError>, E> {
+        let mut datapath = match Userland::start(options, instead.map(ToString::to_string)) {
+            Ok(userland) => Datapath::Tun(Box::new(userland)),
+            Err(error) => return Ok(Err(error)),
+        };
+        if instead.is_some() {
+            // On some of the interfaces the program may run, from now or from before. Where that
+            // can't be undone, it is for want of a capability, and what was there goes on.
+            let _ = detach(&options.root, &options.instance);
+        }
+        fill(&mut datapath)?;
+        Ok(datapath.attach(interfaces).map(|()| datapath))
+    }
+
+    /// Why it is not the better one, if that was tried.
+    pub fn fallback_reason(&self) -> Option<&str> {
+        match self {
+            Datapath::Kernel(_) => None,
+            Datapath::Tun(userland) => userland.instead(),
+        }
     }
 
     /// Its name, as in the config.
     pub fn name(&self) -> &'static str {
         match self {
             Datapath::Kernel(_) => "xdp",
+            Datapath::Tun(_) => "tun",
         }
     }
 
@@ -68,6 +126,7 @@ impl Datapath {
     pub fn found(&self) -> Start {
         match self {
             Datapath::Kernel(kernel) => kernel.found(),
+            Datapath::Tun(_) => Start::Fresh,
         }
     }
 
@@ -75,6 +134,7 @@ impl Datapath {
     pub fn lanes(&self) -> u32 {
         match self {
             Datapath::Kernel(kernel) => kernel.lanes(),
+            Datapath::Tun(userland) => userland.lanes(),
         }
     }
 
@@ -82,6 +142,7 @@ impl Datapath {
     pub fn fill(&mut self) -> &mut dyn Fill {
         match self {
             Datapath::Kernel(kernel) => kernel.tables(),
+            Datapath::Tun(userland) => &mut **userland,
         }
     }
 
@@ -92,6 +153,8 @@ impl Datapath {
     pub fn kept(&self) -> Result<Kept, XdpError> {
         match self {
             Datapath::Kernel(kernel) => kernel.read().kept(),
+            // Its tables end with their process.
+            Datapath::Tun(_) => Ok(Kept::default()),
         }
     }
 
@@ -102,6 +165,7 @@ impl Datapath {
     pub fn counters(&self, subject: Subject) -> Result<Option<Counters>, XdpError> {
         match self {
             Datapath::Kernel(kernel) => kernel.read().counters(subject),
+            Datapath::Tun(userland) => Ok(userland.counters(subject)),
         }
     }
 
@@ -110,6 +174,7 @@ impl Datapath {
     pub fn flows(&self, tenure: Tenure) -> Box<dyn Iterator<Item = (FlowKey, Flow)> + '_> {
         match self {
             Datapath::Kernel(kernel) => Box::new(kernel.read().flows(tenure)),
+            Datapath::Tun(userland) => Box::new(userland.flows(tenure)),
         }
     }
 
@@ -120,6 +185,7 @@ impl Datapath {
     pub fn attach(&mut self, interfaces: &[Interface]) -> Result<(), XdpError> {
         match self {
             Datapath::Kernel(kernel) => kernel.attach(interfaces),
+            Datapath::Tun(userland) => userland.attach(interfaces),
         }
     }
 
@@ -130,6 +196,10 @@ impl Datapath {
     pub fn release_others(&mut self, interfaces: &[Interface]) -> Result<(), XdpError> {
         match self {
             Datapath::Kernel(kernel) => kernel.release_others(interfaces),
+            Datapath::Tun(userland) => {
+                userland.release_others(interfaces);
+                Ok(())
+            }
         }
     }
 
@@ -140,6 +210,10 @@ impl Datapath {
     pub fn end(self) -> Result<(), XdpError> {
         match self {
             Datapath::Kernel(kernel) => kernel.end(),
+            Datapath::Tun(userland) => {
+                drop(userland);
+                Ok(())
+            }
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What can go wrong between us and the kernel, each as one sentence with what to do.
 
 use std::io;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use crate::Capability;
@@ -14,6 +15,44 @@ pub enum XdpError {
     /// A capability is missing for taking packets out of their encapsulation.
     #[error("{0} is missing: decapsulation needs CAP_NET_ADMIN and CAP_NET_RAW")]
     DecapCapability(Capability),
+    /// A capability is missing for the datapath in userland.
+    #[error("{0} is missing: the TUN datapath needs CAP_NET_ADMIN")]
+    TunCapability(Capability),
+    /// Neither datapath could be started.
+    #[error("{xdp}; and in its place: {tun}")]
+    Neither {
+        /// Why not in the kernel.
+        xdp: Box<XdpError>,
+        /// Why not in userland.
+        tun: Box<XdpError>,
+    },
+    /// A system parameter does not let packets through, and can't be set.
+    #[error(
+        "{name} has to be {value} for the TUN datapath, and could not be set ({error}): set it \
+         before the start, for a device that does not exist yet as `default`"
+    )]
+    Parameter {
+        /// As sysctl(8) has it.
+        name: String,
+        /// What it has to be.
+        value: &'static str,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The machine has an address itself that should be routed into the TUN device.
+    #[error(
+        "{0} is an address of this machine, so its packets never reach the TUN datapath: take it \
+         off its interface and route it here"
+    )]
+    LocalAddress(IpAddr),
+    /// A route into the TUN device was not made or not removed.
+    #[error("the route of {address} into the TUN device: {error}")]
+    Route {
+        /// To what.
+        address: IpAddr,
+        /// What the system says.
+        error: io::Error,
+    },
     /// What comes out of the TUN device would be dropped.
     #[error(
         "net.ipv4.conf.all.rp_filter is 1: the kernel drops packets that come by another way than \

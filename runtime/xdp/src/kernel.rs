@@ -21,6 +21,9 @@ pub struct Options {
     pub instance: String,
     /// Sizes of the maps.
     pub sizes: Sizes,
+    /// In userland: a lane for each of these, on that processor or on any; without any, as many
+    /// as there are processors.
+    pub processors: Vec<Option<u32>>,
 }
 
 /// What a start found.

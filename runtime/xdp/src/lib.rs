@@ -1,5 +1,5 @@
-//! Layer 4 in the kernel: loads the XDP program, keeps its maps, detaches it without a trace. And
-//! the backend's side of it.
+//! Layer 4: the XDP program in the kernel, or the same packet logic over a TUN device where that
+//! can't be; loaded, filled, and taken away without a trace. And the backend's side of it.
 //!
 //! What happens to a packet is `penstock-l4`'s, compiled into the program (`ebpf/`, a workspace
 //! of its own; the object is committed). What the maps say is decided by who fills them: this
@@ -20,6 +20,7 @@ mod object;
 mod pins;
 mod tables;
 mod tun;
+mod userland;
 
 pub use capability::Capability;
 pub use clock::now;
@@ -31,3 +32,4 @@ pub use interface::Interface;
 pub use kernel::{Kernel, Options, Start, detach};
 pub use object::Sizes;
 pub use tables::KernelTables;
+pub use userland::{Handed, Userland};

@@ -6,6 +6,8 @@ use penstock_l4::value::{
     Address, Backend, Bucket, Counters, Flow, FlowKey, Settings, SourceRule, Vip, VipKey,
 };
 
+use crate::XdpError;
+
 /// The program and its maps, as `cargo xtask ebpf` made them.
 pub(crate) static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/penstock.bpf.o"));
@@ -52,6 +54,38 @@ impl Default for Sizes {
             source_rules_max: 16_384,
             buckets_max: 65_536,
         }
+    }
+}
+
+impl Sizes {
+    /// Whether there is a VIP of that number.
+    pub(crate) fn hold_vip(&self, number: u16) -> Result<(), XdpError> {
+        fits(number != 0 && number <= self.vips_max, "VIP", number, self.vips_max)
+    }
+
+    /// Whether there is a Maglev table of that number, and whether these are slots for one.
+    pub(crate) fn hold_ring(&self, ring: u32, slots: &[u32]) -> Result<(), XdpError> {
+        let count = slots.len() as u32;
+        fits(count == MAGLEV_SLOTS, "Maglev table of slots", count, MAGLEV_SLOTS)?;
+        fits(ring < self.rings_max, "Maglev table", ring, self.rings_max)
+    }
+
+    /// Whether there is a backend of that index.
+    pub(crate) fn hold_backend(&self, index: u32) -> Result<(), XdpError> {
+        fits(index < self.backends_max, "backend", index, self.backends_max)
+    }
+}
+
+/// An error unless it fits.
+pub(crate) fn fits(
+    fits: bool,
+    what: &'static str,
+    number: impl Into<u64>,
+    max: impl Into<u64>,
+) -> Result<(), XdpError> {
+    match fits {
+        true => Ok(()),
+        false => Err(XdpError::OutOfBounds { what, number: number.into(), max: max.into() }),
     }
 }
 

@@ -124,23 +124,13 @@ impl Fill for KernelTables {
     }
 
     fn set_vip(&mut self, number: u16, vip: &Vip) -> Result<(), XdpError> {
-        let max = self.sizes.vips_max;
-        if number == 0 || number > max {
-            return Err(out_of_bounds("VIP", u64::from(number), u64::from(max)));
-        }
+        self.sizes.hold_vip(number)?;
         let done = self.vips.set(u32::from(number), Bytes(*vip), 0);
         done.map_err(|error| failed("VIPS", &error))
     }
 
     fn set_ring(&mut self, ring: u32, slots: &[u32]) -> Result<(), XdpError> {
-        if slots.len() != MAGLEV_SLOTS as usize {
-            let (number, max) = (slots.len() as u64, u64::from(MAGLEV_SLOTS));
-            return Err(out_of_bounds("Maglev table of slots", number, max));
-        }
-        if ring >= self.sizes.rings_max {
-            let max = u64::from(self.sizes.rings_max);
-            return Err(out_of_bounds("Maglev table", u64::from(ring), max));
-        }
+        self.sizes.hold_ring(ring, slots)?;
         let first = ring * MAGLEV_SLOTS;
         for (slot, backend) in (first..).zip(slots) {
             self.slots.set(slot, backend, 0).map_err(|error| failed("SLOTS", &error))?;
@@ -149,10 +139,7 @@ impl Fill for KernelTables {
     }
 
     fn set_backend(&mut self, index: u32, backend: Option<&Backend>) -> Result<(), XdpError> {
-        let max = self.sizes.backends_max;
-        if index >= max {
-            return Err(out_of_bounds("backend", u64::from(index), u64::from(max)));
-        }
+        self.sizes.hold_backend(index)?;
         let backend = backend.copied().unwrap_or(NO_BACKEND);
         let done = self.backends.set(index, Bytes(backend), 0);
         done.map_err(|error| failed("BACKENDS", &error))
@@ -204,11 +191,8 @@ fn failed(map: &'static str, error: &MapError) -> XdpError {
     XdpError::Map { map, reason }
 }
 
-fn out_of_bounds(what: &'static str, number: u64, max: u64) -> XdpError {
-    XdpError::OutOfBounds { what, number, max }
-}
-
-fn summed(mut sum: Counters, more: Counters) -> Counters {
+/// Both together.
+pub(crate) fn summed(mut sum: Counters, more: Counters) -> Counters {
     sum.packets += more.packets;
     sum.bytes += more.bytes;
     sum.return_packets += more.return_packets;

@@ -3,6 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, Write};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 
 use crate::XdpError;
 use crate::decap::Open;
@@ -23,9 +24,8 @@ impl Tun {
         request.ifr_ifru.ifru_flags =
             (libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR) as libc::c_short;
         control(&file, TUNSETIFF, &mut request).map_err(failed)?;
-        let tun = Tun { file, name: name.to_owned() };
-        tun.raise().map_err(failed)?;
-        Ok(tun)
+        raise(name).map_err(failed)?;
+        Ok(Tun { file, name: name.to_owned() })
     }
 
     /// Hands a packet to the kernel, with what is open of its checksum.
@@ -44,16 +44,49 @@ impl Tun {
     pub(crate) fn name(&self) -> &str {
         &self.name
     }
+}
 
-    /// Like `ip link set up`.
-    fn raise(&self) -> io::Result<()> {
-        let socket = socket()?;
-        let mut request = request(&self.name)?;
-        control(&socket, libc::SIOCGIFFLAGS, &mut request)?;
-        // SAFETY: the call has filled in flags.
-        unsafe { request.ifr_ifru.ifru_flags |= libc::IFF_UP as libc::c_short };
-        control(&socket, libc::SIOCSIFFLAGS, &mut request)
+/// Makes a device with that many queues, down. It is gone when all of them are closed; a read or
+/// a write is one packet, and waits for nothing.
+pub(crate) fn queues(name: &str, count: usize) -> Result<Vec<File>, XdpError> {
+    let failed = |error| XdpError::Tun { name: name.to_owned(), error };
+    let mut queues = Vec::new();
+    for number in 0..count {
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).custom_flags(libc::O_NONBLOCK);
+        let file = options.open("/dev/net/tun").map_err(failed)?;
+        let mut request = request(name).map_err(failed)?;
+        // The first makes it: a device that is there already is somebody else's.
+        let first = if number == 0 { libc::IFF_TUN_EXCL } else { 0 };
+        let flags = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_MULTI_QUEUE | first;
+        request.ifr_ifru.ifru_flags = flags as libc::c_short;
+        control(&file, TUNSETIFF, &mut request).map_err(failed)?;
+        queues.push(file);
     }
+    Ok(queues)
+}
+
+/// Sets a device of queues up, for packets as large as they come and with room for a burst.
+pub(crate) fn open_wide(name: &str) -> Result<(), XdpError> {
+    let failed = |error| XdpError::Tun { name: name.to_owned(), error };
+    let socket = socket().map_err(failed)?;
+    let mut sized = request(name).map_err(failed)?;
+    sized.ifr_ifru.ifru_mtu = MTU_MAX;
+    control(&socket, libc::SIOCSIFMTU, &mut sized).map_err(failed)?;
+    let mut longer = request(name).map_err(failed)?;
+    longer.ifr_ifru.ifru_metric = QUEUE_PACKETS;
+    control(&socket, libc::SIOCSIFTXQLEN, &mut longer).map_err(failed)?;
+    raise(name).map_err(failed)
+}
+
+/// Like `ip link set up`.
+fn raise(name: &str) -> io::Result<()> {
+    let socket = socket()?;
+    let mut request = request(name)?;
+    control(&socket, libc::SIOCGIFFLAGS, &mut request)?;
+    // SAFETY: the call has filled in flags.
+    unsafe { request.ifr_ifru.ifru_flags |= libc::IFF_UP as libc::c_short };
+    control(&socket, libc::SIOCSIFFLAGS, &mut request)
 }
 
 /// The MTU of the interface of that name.
@@ -107,3 +140,7 @@ const TUNSETIFF: libc::c_ulong = 0x4004_54ca;
 /// checksum begins and where it stands.
 const HEADER_BYTES: usize = 10;
 const NEEDS_CHECKSUM: u8 = 1;
+/// What an interface has taken must fit: the longest IP packet.
+const MTU_MAX: libc::c_int = 65_535;
+/// Packets that wait in each queue; the kernel's own number is 500.
+const QUEUE_PACKETS: libc::c_int = 1_024;

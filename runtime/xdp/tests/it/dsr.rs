@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use penstock_l4::value::{encap, mode};
 use penstock_l4::{Cause, Subject, Tenure};
-use penstock_xdp::{Decap, Kernel};
+use penstock_xdp::{Datapath, Decap, Sizes};
 use rustix::net::{AddressFamily, SocketType, ipproto, socket};
 
 use crate::harness::peers::{PATIENCE, answer, ask, datagrams, echo, get, payload, put};
-use crate::harness::site::{BACKENDS, TUNNELS, VIPS, network, serve, tunnel};
-use crate::harness::{BpfFolder, Net, can_wire, counted};
+use crate::harness::site::{BACKENDS, TUNNELS, VIPS, Way, network, serve};
+use crate::harness::{BpfFolder, Net, can_tunnel, can_wire, counted, sizes};
 
 /// Servers on the VIPs' own addresses, behind what takes packets out of their encapsulation. No
 /// help with the MSS.
@@ -30,21 +30,31 @@ fn backends(net: &Net) {
     }
 }
 
-fn counts(kernel: &Kernel, subject: Subject) -> penstock_l4::value::Counters {
-    let counters = kernel.read().counters(subject).unwrap_or_else(|error| panic!("{error}"));
+fn counts(datapath: &Datapath, subject: Subject) -> penstock_l4::value::Counters {
+    let counters = datapath.counters(subject).unwrap_or_else(|error| panic!("{error}"));
     counters.expect("there is one")
 }
 
 #[test]
 fn large_downloads_and_uploads_pass_in_both_families() {
-    if !can_wire() {
-        return;
+    if can_wire() {
+        large_transfers(Way::Xdp(&BpfFolder::new().options()));
     }
-    let (net, folder) = (network(), BpfFolder::new());
+}
+
+#[test]
+fn large_downloads_and_uploads_pass_in_both_families_without_bpf() {
+    if can_tunnel() {
+        large_transfers(Way::Tun(&sizes()));
+    }
+}
+
+fn large_transfers(way: Way<'_>) {
+    let net = network();
     backends(&net);
-    let kernel = serve(&net, &folder.options(), mode::DSR);
+    let datapath = serve(&net, way, mode::DSR, encap::GRE);
     for (number, vip) in (1..).zip(VIPS) {
-        let told = |error| -> bool { panic!("{vip}: {error}; {}", counted(&kernel)) };
+        let told = |error| -> bool { panic!("{vip}: {error}; {}", counted(&datapath)) };
         let small = net.inside("client", move || (0..20).map(|_| get(vip, 900)).collect());
         let small: Vec<_> = small;
         for whole in small {
@@ -53,35 +63,45 @@ fn large_downloads_and_uploads_pass_in_both_families() {
         let whole = net.inside("client", move || get(vip, 20_000_000));
         assert!(whole.unwrap_or_else(told), "{vip}");
         let peer = net.inside("client", move || put(vip, 3_000_000));
-        let peer = peer.unwrap_or_else(|e| panic!("{vip}: {e}; {}", counted(&kernel)));
+        let peer = peer.unwrap_or_else(|e| panic!("{vip}: {e}; {}", counted(&datapath)));
         // Nothing is translated.
         let client = if number == 1 { "10.1.0.2" } else { "fd00:1::2" };
         assert_eq!(peer.as_deref(), Some(client), "{vip}");
         let echoes = net.inside("client", move || {
             (0..20).filter(|_| echo(&datagrams(vip), b"a question")).count()
         });
-        assert_eq!(echoes, 20, "{vip}: {}", counted(&kernel));
+        assert_eq!(echoes, 20, "{vip}: {}", counted(&datapath));
         // The upload began with segments that fill a frame: it went on because it was told so.
-        let vip = counts(&kernel, Subject::Vip(number));
-        assert!(vip.causes[Cause::TooBig as usize] > 0, "{}", counted(&kernel));
+        let vip = counts(&datapath, Subject::Vip(number));
+        assert!(vip.causes[Cause::TooBig as usize] > 0, "{}", counted(&datapath));
         assert_eq!(vip.return_packets, 0);
     }
     for index in 0..4 {
-        assert!(counts(&kernel, Subject::Backend(index)).packets > 20, "{}", counted(&kernel));
+        assert!(counts(&datapath, Subject::Backend(index)).packets > 20, "{}", counted(&datapath));
     }
 }
 
 #[test]
 fn ip_in_ip_and_gue_come_out_as_whole_as_gre() {
-    if !can_wire() {
-        return;
+    if can_wire() {
+        other_encapsulations(Way::Xdp(&BpfFolder::new().options()));
     }
+}
+
+#[test]
+fn ip_in_ip_and_gue_come_out_as_whole_as_gre_without_bpf() {
+    if can_tunnel() {
+        other_encapsulations(Way::Tun(&sizes()));
+    }
+}
+
+fn other_encapsulations(way: Way<'_>) {
     for (name, encap) in [("IP in IP", encap::IPIP), ("GUE", encap::GUE)] {
-        let (net, folder) = (network(), BpfFolder::new());
+        let net = network();
         backends(&net);
-        let kernel = tunnel(&net, &folder.options(), encap);
+        let datapath = serve(&net, way, mode::DSR, encap);
         for vip in VIPS {
-            let told = |error| -> bool { panic!("{name}, {vip}: {error}; {}", counted(&kernel)) };
+            let told = |error| -> bool { panic!("{name}, {vip}: {error}; {}", counted(&datapath)) };
             let whole = net.inside("client", move || get(vip, 300_000));
             assert!(whole.unwrap_or_else(told), "{name}, {vip}");
             let whole = net.inside("client", move || put(vip, 300_000).map(|peer| peer.is_some()));
@@ -89,21 +109,32 @@ fn ip_in_ip_and_gue_come_out_as_whole_as_gre() {
             let echoes = net.inside("client", move || {
                 (0..20).filter(|_| echo(&datagrams(vip), b"a question")).count()
             });
-            assert_eq!(echoes, 20, "{name}, {vip}: {}", counted(&kernel));
+            assert_eq!(echoes, 20, "{name}, {vip}: {}", counted(&datapath));
         }
     }
 }
 
 #[test]
 fn a_syn_flood_ends_no_download_and_fills_no_more_than_its_table() {
-    if !can_wire() {
-        return;
+    if can_wire() {
+        let folder = BpfFolder::new();
+        let mut options = folder.options();
+        options.sizes.new_flows_max = NEW_FLOWS_MAX;
+        syn_flood(Way::Xdp(&options));
     }
-    let (net, folder) = (network(), BpfFolder::new());
+}
+
+#[test]
+fn a_syn_flood_ends_no_download_and_fills_no_more_than_its_table_without_bpf() {
+    if can_tunnel() {
+        syn_flood(Way::Tun(&Sizes { new_flows_max: NEW_FLOWS_MAX, ..sizes() }));
+    }
+}
+
+fn syn_flood(way: Way<'_>) {
+    let net = network();
     backends(&net);
-    let mut options = folder.options();
-    options.sizes.new_flows_max = 16_384;
-    let kernel = serve(&net, &options, mode::DSR);
+    let datapath = serve(&net, way, mode::DSR, encap::GRE);
     let (begun, ended) = (Arc::new(Barrier::new(21)), Arc::new(AtomicBool::new(false)));
     let downloads: Vec<_> = (0..20)
         .map(|number| {
@@ -112,11 +143,11 @@ fn a_syn_flood_ends_no_download_and_fills_no_more_than_its_table() {
         })
         .collect();
     begun.wait();
-    let before = counts(&kernel, Subject::Vip(1)).packets;
+    let before = counts(&datapath, Subject::Vip(1)).packets;
     let mut seed = 1;
     let arrived = loop {
         seed = net.inside("client", move || flood(seed, 5_000));
-        let arrived = counts(&kernel, Subject::Vip(1)).packets - before;
+        let arrived = counts(&datapath, Subject::Vip(1)).packets - before;
         if arrived >= 200_000 {
             break arrived;
         }
@@ -124,19 +155,23 @@ fn a_syn_flood_ends_no_download_and_fills_no_more_than_its_table() {
     ended.store(true, Ordering::Relaxed);
     for download in downloads {
         let whole = download.join().expect("it does not panic");
-        assert!(whole.unwrap_or_else(|e| panic!("{e}; {}", counted(&kernel))));
+        assert!(whole.unwrap_or_else(|e| panic!("{e}; {}", counted(&datapath))));
     }
-    let new = kernel.read().flows(Tenure::New).count();
-    assert!(new <= 16_384, "{new} entries");
-    let proven = kernel.read().flows(Tenure::Proven).count();
+    let new = datapath.flows(Tenure::New).count();
+    // Three lanes have a third each, rounded up to a power of two of sets.
+    let most = if matches!(way, Way::Tun(_)) { 3 * 8_192 } else { NEW_FLOWS_MAX as usize };
+    assert!(new <= most, "{new} entries");
+    let proven = datapath.flows(Tenure::Proven).count();
     assert!((20..=1_000).contains(&proven), "{proven} entries");
     // And who comes now is served.
     let whole = net.inside("client", || get(VIPS[0], 100_000));
-    assert!(whole.unwrap_or_else(|error| panic!("{error}; {}", counted(&kernel))));
+    assert!(whole.unwrap_or_else(|error| panic!("{error}; {}", counted(&datapath))));
     println!(
         "{arrived} packets to the VIP during 20 downloads: {new} new entries, {proven} proven"
     );
 }
+
+const NEW_FLOWS_MAX: u32 = 16_384;
 
 /// Downloads slowly, and the second half only when the flood has ended.
 fn download(vip: &str, begun: &Barrier, ended: &AtomicBool) -> std::io::Result<bool> {

@@ -1,6 +1,6 @@
-//! The XDP datapath on the real kernel: the committed object, namespaces, veth pairs.
+//! Both datapaths on the real kernel: the committed object, TUN devices, namespaces, veth pairs.
 //!
-//! They need root and a kernel with BPF: elsewhere each prints that it is skipped, and with
+//! They need root, and a kernel with BPF or TUN: elsewhere each prints that it is skipped, and with
 //! `PENSTOCK_TEST_ALL=1` fails.
 
 #![allow(clippy::disallowed_methods, reason = "real kernels live in real time")]
@@ -10,3 +10,4 @@ mod dsr;
 mod harness;
 mod lifecycle;
 mod nat;
+mod userland;

@@ -4,13 +4,13 @@ mod net;
 pub mod peers;
 pub mod site;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use penstock_l4::testing::World;
 use penstock_l4::{Cause, Subject};
-use penstock_xdp::{Fill, Kernel, Options, Sizes, XdpError};
+use penstock_xdp::{Datapath, Fill, Options, Sizes, XdpError};
 
 pub use net::Net;
 
@@ -21,6 +21,17 @@ pub fn kernel_is_there() -> bool {
     if !there {
         assert!(std::env::var_os("PENSTOCK_TEST_ALL").is_none(), "no root, no ip or no BPF here");
         println!("skipped: needs root, iproute2 and a kernel with BPF");
+    }
+    there
+}
+
+/// Whether there can be TUN devices in namespaces joined by veth pairs, whatever BPF can.
+pub fn can_tunnel() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    let there = root && has("ip") && has("ethtool") && Path::new("/dev/net/tun").exists();
+    if !there {
+        assert!(std::env::var_os("PENSTOCK_TEST_ALL").is_none(), "no root, no ip or no TUN here");
+        println!("skipped: needs root, iproute2, ethtool and TUN devices");
     }
     there
 }
@@ -91,9 +102,13 @@ impl Drop for BpfFolder {
 
 /// Small maps, pinned at `root`.
 pub fn options(root: PathBuf) -> Options {
+    Options { root, instance: "test".into(), sizes: sizes(), processors: Vec::new() }
+}
+
+/// Small tables.
+pub fn sizes() -> Sizes {
     let sizes = Sizes { rings_max: 4, vips_max: 64, backends_max: 64, ..Sizes::default() };
-    let sizes = Sizes { proven_flows_max: 131_072, ..sizes };
-    Options { root, instance: "test".into(), sizes }
+    Sizes { proven_flows_max: 131_072, ..sizes }
 }
 
 /// Writes a world into tables.
@@ -118,11 +133,11 @@ pub fn fill(world: &World, tables: &mut dyn Fill) -> Result<(), XdpError> {
 }
 
 /// What became of packets so far, for the message of a test that fails.
-pub fn counted(kernel: &Kernel) -> String {
+pub fn counted(datapath: &Datapath) -> String {
     let mut text = String::new();
     let subjects = (0..8).map(Subject::Vip).chain((0..8).map(Subject::Backend));
     for subject in subjects {
-        let Ok(Some(counters)) = kernel.read().counters(subject) else { continue };
+        let Ok(Some(counters)) = datapath.counters(subject) else { continue };
         let (to, from) = (counters.packets, counters.return_packets);
         let causes = Cause::ALL.iter().zip(counters.causes).filter(|(_, count)| *count > 0);
         let causes: Vec<_> =

@@ -1,11 +1,13 @@
 //! A small site: client, router, appliance, two backends; and what its tables say.
 
+use std::path::PathBuf;
+
 use penstock_l4::testing::World;
 use penstock_l4::value::{
     Address, Backend, Link, Pool, Settings, Timeouts, Vip, VipKey, encap, mode, state,
 };
 use penstock_l4::{MAGLEV_SLOTS, Tick};
-use penstock_xdp::{Interface, Kernel, Options, XdpError};
+use penstock_xdp::{Datapath, Interface, Kernel, Options, Sizes, Userland, XdpError};
 
 use super::{Net, fill};
 
@@ -17,6 +19,9 @@ pub const VIPS: [&str; 2] = ["10.9.0.10", "[fd00:9::a]"];
 pub const POOLS: [&str; 2] = ["10.9.0.1", "fd00:9::1"];
 /// What backends see as the source of encapsulated packets.
 pub const TUNNELS: [&str; 2] = ["10.2.0.2", "fd00:2::2"];
+
+/// The TUN device of lanes.
+pub const DEVICE: &str = "pst-test";
 
 /// Client, router, appliance (`lb`) and backends; the router knows the way to VIPs and pools.
 pub fn network() -> Net {
@@ -50,19 +55,44 @@ pub fn start(net: &Net, options: &Options) -> Kernel {
     started.unwrap_or_else(|error: XdpError| panic!("{error}"))
 }
 
-/// Starts the datapath in `lb`, with the VIPs in this mode.
-pub fn serve(net: &Net, options: &Options, mode: u8) -> Kernel {
-    let mut kernel = start(net, options);
-    fill(&world(mode), kernel.tables()).unwrap_or_else(|error| panic!("{error}"));
-    kernel
+/// Which datapath a test runs over.
+#[derive(Clone, Copy)]
+pub enum Way<'a> {
+    /// The XDP program, started like this.
+    Xdp(&'a Options),
+    /// Lanes over a TUN device, with tables of these sizes.
+    Tun(&'a Sizes),
 }
 
-/// Starts the datapath in `lb`, with the VIPs in mode `dsr` and packets put into this.
-pub fn tunnel(net: &Net, options: &Options, encap: u8) -> Kernel {
-    let (mut kernel, mut world) = (start(net, options), world(mode::DSR));
+/// Starts a datapath in `lb`, with the VIPs in this mode and, for `dsr`, packets put into this.
+pub fn serve(net: &Net, way: Way<'_>, mode: u8, encap: u8) -> Datapath {
+    let mut datapath = match way {
+        Way::Xdp(options) => Datapath::Kernel(Box::new(start(net, options))),
+        Way::Tun(sizes) => Datapath::Tun(Box::new(start_lanes(net, sizes))),
+    };
+    let mut world = world(mode);
     world.vips.iter_mut().for_each(|(_, vip)| vip.encap = encap);
-    fill(&world, kernel.tables()).unwrap_or_else(|error| panic!("{error}"));
-    kernel
+    fill(&world, datapath.fill()).unwrap_or_else(|error| panic!("{error}"));
+    datapath
+}
+
+/// Starts lanes over a TUN device in `lb`.
+pub fn start_lanes(net: &Net, sizes: &Sizes) -> Userland {
+    // As an operator has to: it is everybody's.
+    net.set("lb", "net/ipv4/conf/all/rp_filter", "0");
+    let options = lane_options(*sizes);
+    let started = net.inside("lb", move || {
+        let mut userland = Userland::start(&options, None)?;
+        userland.attach(&[Interface::named("eth0")?])?;
+        Ok(userland)
+    });
+    started.unwrap_or_else(|error: XdpError| panic!("{error}"))
+}
+
+/// Three lanes, and nothing pinned.
+pub fn lane_options(sizes: Sizes) -> Options {
+    let processors = vec![None, Some(0), Some(1)];
+    Options { root: PathBuf::from("/nowhere"), instance: "test".into(), sizes, processors }
 }
 
 /// Two VIPs, TCP 80 (in `nat` on the backends: 8080) and UDP 53, one for each family.

@@ -1,0 +1,334 @@
+//! The packet logic in userland, for machines where no XDP program can be loaded.
+//!
+//! The VIPs are routed into a TUN device with a queue for each lane; a lane is a thread that reads
+//! its queue, decides, and writes what is to be sent back into the device, for the kernel to route
+//! it on. Lanes share no table. The kernel gives a queue always the same flows, but the answers of
+//! `nat` may come to another one than their flow: such packets are handed over (`lane`).
+//!
+//! Not for what the tables say, which is the control side's, as with the kernel's maps.
+
+mod lane;
+mod parameter;
+mod post;
+mod routes;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::thread::JoinHandle;
+
+use penstock_l4::memory::{Counts, Limits};
+use penstock_l4::value::{
+    Address, Backend, Counters, Flow, FlowKey, Pool, Settings, SourceRule, Vip, VipKey,
+};
+use penstock_l4::{MemoryTables, Subject, Tenure};
+
+use crate::object::fits;
+use crate::tables::summed;
+use crate::userland::lane::Lane;
+use crate::userland::parameter::Parameters;
+use crate::userland::post::{Order, Post, mailboxes};
+use crate::userland::routes::Routes;
+use crate::{Capability, Fill, Interface, Options, Sizes, XdpError, tun};
+
+/// The datapath in userland. When this is dropped its lanes end, the device and its routes are
+/// gone, and what was set of the system is as it was.
+pub struct Userland {
+    lanes: Vec<Remote>,
+    instead: Option<String>,
+    routes: Routes,
+    services: BTreeMap<VipKey, u16>,
+    sources: BTreeSet<(Address, u8)>,
+    sizes: Sizes,
+    /// Interfaces that packets come by, with what was set of them.
+    interfaces: Vec<(Interface, Parameters)>,
+    /// What was set of the device and of all.
+    _parameters: Parameters,
+}
+
+/// A lane as seen from here.
+struct Remote {
+    post: Post,
+    counts: Arc<Counts>,
+    tally: Arc<Tally>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What a lane counts of packets between lanes.
+#[derive(Default)]
+pub(crate) struct Tally {
+    handed: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// Packets that came to another lane than that of their flow.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Handed {
+    /// Handed over.
+    pub over: u64,
+    /// Not taken, because too many were waiting there already: dropped, by some cause.
+    pub refused: u64,
+}
+
+impl Userland {
+    /// Makes the device, sets what the kernel needs to forward its packets, and starts the lanes:
+    /// all in the network namespace of the thread that calls. `instead` is why it is not the
+    /// program in the kernel.
+    ///
+    /// # Errors
+    /// A missing capability; a device of that name; a system parameter that can't be set.
+    pub fn start(options: &Options, instead: Option<String>) -> Result<Self, XdpError> {
+        if let Some(missing) = Capability::missing(&[Capability::NetAdmin]) {
+            return Err(XdpError::TunCapability(missing));
+        }
+        if fs::read_to_string(parameter::RP_FILTER_ALL).is_ok_and(|value| value.trim() == "1") {
+            return Err(XdpError::ReversePathFilter);
+        }
+        let device = device(&options.instance);
+        let processors = processors(options);
+        let queues = tun::queues(&device, processors.len())?;
+        let interface = Interface::named(&device)?;
+        let mut userland = Userland {
+            lanes: Vec::new(),
+            instead,
+            routes: Routes::open(interface.index())?,
+            services: BTreeMap::new(),
+            sources: BTreeSet::new(),
+            sizes: options.sizes,
+            interfaces: Vec::new(),
+            _parameters: Parameters::of_device(&device)?,
+        };
+        tun::open_wide(&device)?;
+        let failed = |error| XdpError::Tun { name: device.clone(), error };
+        let (posts, boxes) = mailboxes(processors.len()).map_err(failed)?;
+        let limits = limits(&options.sizes, processors.len());
+        for ((queue, mailbox), processor) in queues.into_iter().zip(boxes).zip(processors) {
+            let number = userland.lanes.len() as u32;
+            let tables = MemoryTables::new(NO_SETTINGS, &limits, number);
+            let (counts, tally) = (tables.counts(), Arc::new(Tally::default()));
+            let (others, index, shared) = (posts.clone(), interface.index(), tally.clone());
+            let lane = move || {
+                Lane::new(number, queue, index, tables, mailbox, others, shared).run(processor);
+            };
+            let thread = std::thread::Builder::new().name(format!("lane-{number}"));
+            let thread = Some(thread.spawn(lane).map_err(failed)?);
+            let post = posts[number as usize].clone();
+            userland.lanes.push(Remote { post, counts, tally, thread });
+        }
+        Ok(userland)
+    }
+
+    /// Sees to it that packets that come by these interfaces too are forwarded.
+    ///
+    /// # Errors
+    /// A system parameter can't be set; then nothing was.
+    pub fn attach(&mut self, interfaces: &[Interface]) -> Result<(), XdpError> {
+        let is_new = |one: &&Interface| !self.interfaces.iter().any(|(known, _)| known == *one);
+        let set = interfaces
+            .iter()
+            .filter(is_new)
+            .map(|interface| Ok((interface.clone(), Parameters::of_interface(interface.name())?)));
+        let set: Result<Vec<_>, XdpError> = set.collect();
+        self.interfaces.extend(set?);
+        Ok(())
+    }
+
+    /// Sets back what was set for all interfaces but these.
+    pub fn release_others(&mut self, interfaces: &[Interface]) {
+        self.interfaces.retain(|(interface, _)| interfaces.contains(interface));
+    }
+
+    /// Why it is not the program in the kernel, where that was tried.
+    pub fn instead(&self) -> Option<&str> {
+        self.instead.as_deref()
+    }
+
+    /// How many lanes there are: the ports of a NAT pool are split between them.
+    pub fn lanes(&self) -> u32 {
+        self.lanes.len() as u32
+    }
+
+    /// Whether every lane still reads its queue. They end when somebody removes the device.
+    pub fn is_running(&self) -> bool {
+        self.lanes.iter().all(|lane| lane.thread.as_ref().is_some_and(|one| !one.is_finished()))
+    }
+
+    /// The counts so far, over all lanes; nothing when there is no such VIP or backend.
+    pub fn counters(&self, subject: Subject) -> Option<Counters> {
+        self.lanes.iter().filter_map(|lane| lane.counts.of(subject)).reduce(summed)
+    }
+
+    /// Packets that came to another lane than that of their flow.
+    pub fn handed(&self) -> Handed {
+        let mut all = Handed::default();
+        for lane in &self.lanes {
+            all.over += lane.tally.handed.load(Ordering::Relaxed);
+            all.refused += lane.tally.refused.load(Ordering::Relaxed);
+        }
+        all
+    }
+
+    /// The flows of a table, each direction on its own. The lanes are asked for a part at a time:
+    /// what comes or goes meanwhile may be missing, or be there twice.
+    pub fn flows(&self, tenure: Tenure) -> impl Iterator<Item = (FlowKey, Flow)> {
+        self.lanes.iter().flat_map(move |lane| {
+            let mut next = Some(0);
+            std::iter::from_fn(move || {
+                let first = next?;
+                let (answer, parts) = sync_channel(1);
+                lane.post.order(Order::Flows { tenure, first, count: PLACES, answer });
+                // A lane that has ended has no flows.
+                let (flows, more) = parts.recv().ok()?;
+                next = more.then_some(first + PLACES);
+                Some(flows)
+            })
+            .flatten()
+        })
+    }
+
+    fn tell(&self, order: impl Fn() -> Order) {
+        for lane in &self.lanes {
+            lane.post.order(order());
+        }
+    }
+
+    /// Routes what is for an address into the device, or no more.
+    fn set_route(&mut self, key: &VipKey, number: Option<u16>) -> Result<(), XdpError> {
+        let known = self.services.contains_key(key);
+        match (number, known) {
+            _ if *key != VipKey::address(key.address) => Ok(()),
+            (Some(_), false) => self.routes.add(&key.address),
+            (None, true) => self.routes.remove(&key.address),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Drop for Userland {
+    fn drop(&mut self) {
+        self.tell(|| Order::Stop);
+        for lane in &mut self.lanes {
+            if let Some(thread) = lane.thread.take() {
+                // One that has panicked has ended, too.
+                let _ = thread.join();
+            }
+        }
+    }
+}
+
+/// A change is told to every lane, and each sees it between two packets.
+impl Fill for Userland {
+    fn set_settings(&mut self, settings: &Settings) -> Result<(), XdpError> {
+        let settings = *settings;
+        self.tell(|| Order::Settings(settings));
+        Ok(())
+    }
+
+    fn set_service(&mut self, key: &VipKey, number: Option<u16>) -> Result<(), XdpError> {
+        let new = number.is_some() && !self.services.contains_key(key);
+        room(new, "service", self.services.len(), self.sizes.services_max)?;
+        // A lane has to know what it is sent: so the route comes last, and goes first.
+        if number.is_none() {
+            self.set_route(key, number)?;
+        }
+        self.tell(|| Order::Service(*key, number));
+        if number.is_some() {
+            self.set_route(key, number)?;
+        }
+        match number {
+            Some(number) => self.services.insert(*key, number),
+            None => self.services.remove(key),
+        };
+        Ok(())
+    }
+
+    fn set_vip(&mut self, number: u16, vip: &Vip) -> Result<(), XdpError> {
+        self.sizes.hold_vip(number)?;
+        let vip = *vip;
+        self.tell(|| Order::Vip(number, vip));
+        Ok(())
+    }
+
+    fn set_ring(&mut self, ring: u32, slots: &[u32]) -> Result<(), XdpError> {
+        self.sizes.hold_ring(ring, slots)?;
+        let slots: Arc<[u32]> = slots.into();
+        self.tell(|| Order::Ring(ring, slots.clone()));
+        Ok(())
+    }
+
+    fn set_backend(&mut self, index: u32, backend: Option<&Backend>) -> Result<(), XdpError> {
+        self.sizes.hold_backend(index)?;
+        let backend = backend.copied();
+        self.tell(|| Order::Backend(index, backend));
+        Ok(())
+    }
+
+    fn set_source(
+        &mut self,
+        address: &Address,
+        bits: u8,
+        rule: Option<&SourceRule>,
+    ) -> Result<(), XdpError> {
+        let (prefix, rule) = ((*address, bits), rule.copied());
+        let new = rule.is_some() && !self.sources.contains(&prefix);
+        room(new, "source rule", self.sources.len(), self.sizes.source_rules_max)?;
+        match rule {
+            Some(_) => self.sources.insert(prefix),
+            None => self.sources.remove(&prefix),
+        };
+        self.tell(|| Order::Source(prefix.0, bits, rule));
+        Ok(())
+    }
+}
+
+/// The name of the device: it is no longer than the kernel takes, whatever that of the instance.
+fn device(instance: &str) -> String {
+    let name: String = instance.chars().filter(char::is_ascii_alphanumeric).collect();
+    format!("pst-{}", &name[..name.len().min(DEVICE_BYTES_MAX - 4)])
+}
+
+/// Where lanes run, one each.
+fn processors(options: &Options) -> Vec<Option<u32>> {
+    let count = std::thread::available_parallelism().map_or(1, usize::from);
+    match options.processors.len() {
+        0 => vec![None; count],
+        _ => options.processors.clone(),
+    }
+}
+
+/// Each lane has its share of the flows, and all of everything else.
+fn limits(sizes: &Sizes, lanes: usize) -> Limits {
+    let share = |max: u32| (max as usize).div_ceil(lanes);
+    Limits {
+        new_flows_max: share(sizes.new_flows_max),
+        proven_flows_max: share(sizes.proven_flows_max),
+        buckets_max: share(sizes.buckets_max),
+        vips_max: sizes.vips_max,
+        backends_max: sizes.backends_max,
+    }
+}
+
+/// Whether one more fits.
+fn room(new: bool, what: &'static str, count: usize, max: u32) -> Result<(), XdpError> {
+    fits(!new || count < max as usize, what, count as u64 + 1, max)
+}
+
+/// `IFNAMSIZ` of `linux/if.h`, less the end.
+const DEVICE_BYTES_MAX: usize = 15;
+/// Places of a table that a lane looks through at a time: about 100 us of its time.
+const PLACES: usize = 8_192;
+
+/// Before there are any, nothing is ours.
+const NO_SETTINGS: Settings = Settings {
+    hash_key: [0; 2],
+    pool_v4: NO_POOL,
+    pool_v6: NO_POOL,
+    tunnel_v4: Address::v6([0; 16]),
+    tunnel_v6: Address::v6([0; 16]),
+    sources: 0,
+    nat: 0,
+};
+const NO_POOL: Pool =
+    Pool { address: Address::v6([0; 16]), port_first: 0, lane_ports: 0, zero: [0; 4] };
