@@ -39,14 +39,8 @@ pub enum XdpError {
         /// What the system says.
         error: io::Error,
     },
-    /// The machine has an address itself that should be routed into the TUN device.
-    #[error(
-        "{0} is an address of this machine, so its packets never reach the TUN datapath: take it \
-         off its interface and route it here"
-    )]
-    LocalAddress(IpAddr),
-    /// A route into the TUN device was not made or not removed.
-    #[error("the route of {address} into the TUN device: {error}")]
+    /// A route or rule into the TUN device was not made or not removed.
+    #[error("the way of {address} into the TUN device: {error}")]
     Route {
         /// To what.
         address: IpAddr,

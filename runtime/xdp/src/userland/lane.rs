@@ -12,7 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use penstock_l4::memory::{Home, home};
-use penstock_l4::{Buffer, MemoryTables, Tick, Verdict, handle};
+use penstock_l4::value::Address;
+use penstock_l4::{Buffer, MemoryTables, Packet, Tick, Verdict, handle};
 
 use crate::now;
 use crate::userland::Tally;
@@ -28,6 +29,8 @@ pub(super) struct Lane<Q> {
     mailbox: Mailbox,
     /// Of all lanes, this one included.
     lanes: Vec<Post>,
+    /// Addresses that the machine has itself: what of theirs is not ours is for it.
+    own: Arc<[Address]>,
     tally: Arc<Tally>,
 }
 
@@ -89,7 +92,7 @@ impl<Q: Read + Write> Lane<Q> {
         tally: Arc<Tally>,
     ) -> Self {
         let packet = Buffer::new(&[], interface);
-        Lane { number, queue, packet, tables, mailbox, lanes, tally }
+        Lane { number, queue, packet, tables, mailbox, lanes, own: Arc::new([]), tally }
     }
 
     /// Packets until there are none, but not so many that mail has to wait.
@@ -143,13 +146,30 @@ impl<Q: Read + Write> Lane<Q> {
             self.tally.refused.fetch_add(1, Ordering::Relaxed);
         }
         match handle(&mut self.packet, &self.tables, now) {
-            Verdict::Send { .. } | Verdict::Answer(_) => {
-                // What the kernel has no memory for is lost like on any other way.
-                let _ = self.queue.write(self.packet.as_slice());
-            }
+            Verdict::Send { .. } | Verdict::Answer(_) => self.send(),
+            Verdict::Pass(_) if self.is_for_the_machine() => self.send(),
             // What is handed to the kernel would come back: its route leads here.
             Verdict::Pass(_) | Verdict::Drop(_) => {}
         }
+    }
+
+    /// Hands the packet to the kernel. What it has no memory for is lost like on any other way.
+    fn send(&mut self) {
+        let _ = self.queue.write(self.packet.as_slice());
+    }
+
+    /// Whether the packet is for an address of the machine: the rules that lead here are not for
+    /// what comes from us.
+    fn is_for_the_machine(&self) -> bool {
+        let is_to = |address: &Address| match self.packet.bytes::<1>(0) {
+            Some([first]) if first >> 4 == 4 => {
+                address.is_v4()
+                    && self.packet.bytes::<4>(16).map(|word| u32::from_ne_bytes(*word))
+                        == Some(address.v4_word())
+            }
+            _ => self.packet.bytes::<16>(24) == Some(&address.octets()),
+        };
+        self.own.iter().any(is_to)
     }
 
     /// The lane that has the packet's flow, if that is another one.
@@ -181,10 +201,14 @@ impl<Q: Read + Write> Lane<Q> {
                 tables.set_backend(index, backend);
             }
             Order::Source(address, bits, rule) => tables.set_source(address, bits, rule),
+            Order::Own(addresses) => self.own = addresses,
             Order::Flows { tenure, first, count, answer } => {
                 let (flows, more) = tables.flows_in(tenure, first, count);
                 // Who asked may have lost patience.
                 let _ = answer.try_send((flows.collect(), more));
+            }
+            Order::Settle(answer) => {
+                let _ = answer.try_send(());
             }
             // Whoever opens the mail has ended.
             Order::Stop => {}

@@ -1,6 +1,7 @@
 //! The packet logic in userland, for machines where no XDP program can be loaded.
 //!
-//! The VIPs are routed into a TUN device with a queue for each lane; a lane is a thread that reads
+//! What is for VIPs is led into a TUN device with a queue for each lane (`routes`, or `rules`
+//! where the machine has the address itself); a lane is a thread that reads
 //! its queue, decides, and writes what is to be sent back into the device, for the kernel to route
 //! it on. Lanes share no table. The kernel gives a queue always the same flows, but the answers of
 //! `nat` may come to another one than their flow: such packets are handed over (`lane`).
@@ -8,9 +9,11 @@
 //! Not for what the tables say, which is the control side's, as with the kernel's maps.
 
 mod lane;
+mod netlink;
 mod parameter;
 mod post;
 mod routes;
+mod rules;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -31,6 +34,7 @@ use crate::userland::lane::Lane;
 use crate::userland::parameter::Parameters;
 use crate::userland::post::{Order, Post, mailboxes};
 use crate::userland::routes::Routes;
+use crate::userland::rules::{Rules, Selector};
 use crate::{Capability, Fill, Interface, Options, Sizes, XdpError, tun};
 
 /// The datapath in userland. When this is dropped its lanes end, the device and its routes are
@@ -39,13 +43,27 @@ pub struct Userland {
     lanes: Vec<Remote>,
     instead: Option<String>,
     routes: Routes,
-    services: BTreeMap<VipKey, u16>,
+    rules: Rules,
+    services: BTreeMap<VipKey, Way>,
+    /// Rules for the ports of NAT pools that are addresses of the machine.
+    pools: Vec<Selector>,
     sources: BTreeSet<(Address, u8)>,
     sizes: Sizes,
     /// Interfaces that packets come by, with what was set of them.
     interfaces: Vec<(Interface, Parameters)>,
     /// What was set of the device and of all.
     _parameters: Parameters,
+}
+
+/// How packets of a service come into the device.
+#[derive(Clone, Copy, PartialEq, Debug)]
+enum Way {
+    /// By a route to its address.
+    Route,
+    /// By a rule, ahead of the machine's own addresses.
+    Rule(Selector),
+    /// By what was made for its address, or not at all.
+    Nothing,
 }
 
 /// A lane as seen from here.
@@ -94,6 +112,8 @@ impl Userland {
             lanes: Vec::new(),
             instead,
             routes: Routes::open(interface.index())?,
+            rules: Rules::open(&device, interface.index())?,
+            pools: Vec::new(),
             services: BTreeMap::new(),
             sources: BTreeSet::new(),
             sizes: options.sizes,
@@ -120,23 +140,29 @@ impl Userland {
         Ok(userland)
     }
 
-    /// Sees to it that packets that come by these interfaces too are forwarded.
+    /// Takes packets that come by these interfaces, too, and sees to it that they are forwarded.
     ///
     /// # Errors
-    /// A system parameter can't be set; then nothing was.
+    /// A system parameter can't be set, or a rule not be made.
     pub fn attach(&mut self, interfaces: &[Interface]) -> Result<(), XdpError> {
-        let is_new = |one: &&Interface| !self.interfaces.iter().any(|(known, _)| known == *one);
-        let set = interfaces
-            .iter()
-            .filter(is_new)
-            .map(|interface| Ok((interface.clone(), Parameters::of_interface(interface.name())?)));
-        let set: Result<Vec<_>, XdpError> = set.collect();
-        self.interfaces.extend(set?);
+        for interface in interfaces {
+            if self.interfaces.iter().any(|(known, _)| known == interface) {
+                continue;
+            }
+            let parameters = Parameters::of_interface(interface.name())?;
+            self.rules.attach(interface.name())?;
+            self.interfaces.push((interface.clone(), parameters));
+        }
         Ok(())
     }
 
-    /// Sets back what was set for all interfaces but these.
+    /// Takes packets of no other interfaces, and sets back what was set for them.
     pub fn release_others(&mut self, interfaces: &[Interface]) {
+        for (interface, _) in &self.interfaces {
+            if !interfaces.contains(interface) {
+                self.rules.release(interface.name());
+            }
+        }
         self.interfaces.retain(|(interface, _)| interfaces.contains(interface));
     }
 
@@ -194,15 +220,88 @@ impl Userland {
         }
     }
 
-    /// Routes what is for an address into the device, or no more.
-    fn set_route(&mut self, key: &VipKey, number: Option<u16>) -> Result<(), XdpError> {
-        let known = self.services.contains_key(key);
-        match (number, known) {
-            _ if *key != VipKey::address(key.address) => Ok(()),
-            (Some(_), false) => self.routes.add(&key.address),
-            (None, true) => self.routes.remove(&key.address),
-            _ => Ok(()),
+    /// Waits until every lane has done what it was told so far.
+    fn settle(&self) {
+        let (answer, done) = sync_channel(self.lanes.len());
+        self.tell(|| Order::Settle(answer.clone()));
+        drop(answer);
+        // They answer, or have ended.
+        while done.recv().is_ok() {}
+    }
+
+    /// Leads packets of a new service into the device.
+    fn lead(&mut self, key: &VipKey) -> Result<Way, XdpError> {
+        let (address, is_address) = (key.address, *key == VipKey::address(key.address));
+        if !self.routes.is_local(&address)? {
+            if is_address {
+                self.routes.add(&address)?;
+                return Ok(Way::Route);
+            }
+            return Ok(Way::Nothing);
         }
+        let port = u16::from_be(key.port);
+        let (protocol, ports) = match key.protocol {
+            TCP | UDP => (key.protocol, Some((port, port))),
+            // Echoes and errors. Those of IPv6 stay the machine's: neighbours ask by the same
+            // protocol.
+            _ if is_address && address.is_v4() => (ICMP, None),
+            _ => return Ok(Way::Nothing),
+        };
+        let selector = Selector { address, protocol, ports };
+        self.rules.add(selector)?;
+        Ok(Way::Rule(selector))
+    }
+
+    /// Leads packets of a service there no more.
+    fn let_go(&mut self, key: &VipKey) -> Result<(), XdpError> {
+        match self.services.get(key) {
+            Some(Way::Route) => self.routes.remove(&key.address),
+            Some(Way::Rule(selector)) => {
+                self.rules.remove(selector);
+                Ok(())
+            }
+            Some(Way::Nothing) | None => Ok(()),
+        }
+    }
+
+    /// Leads what comes back to pools into the device, where the machine has their address.
+    fn lead_pools(&mut self, settings: &Settings) -> Result<(), XdpError> {
+        let mut wanted = Vec::new();
+        for pool in [settings.pool_v4, settings.pool_v6] {
+            let count = u32::from(pool.lane_ports) * self.lanes();
+            let last = (u32::from(pool.port_first) + count).saturating_sub(1);
+            let last = u16::try_from(last).unwrap_or(u16::MAX);
+            let has_ports = settings.nat != 0 && !pool.address.is_unspecified() && count > 0;
+            if has_ports && self.routes.is_local(&pool.address)? {
+                let ports = Some((pool.port_first, last));
+                let of = |protocol| Selector { address: pool.address, protocol, ports };
+                wanted.extend([of(TCP), of(UDP)]);
+            }
+        }
+        let gone: Vec<_> = self.pools.iter().filter(|one| !wanted.contains(one)).copied().collect();
+        for selector in gone {
+            self.rules.remove(&selector);
+            self.pools.retain(|one| *one != selector);
+        }
+        for selector in wanted {
+            if !self.pools.contains(&selector) {
+                self.rules.add(selector)?;
+                self.pools.push(selector);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells lanes which addresses the machine has itself: what they pass on of their packets is
+    /// for it.
+    fn tell_own(&self) {
+        let rules = self.services.values().filter_map(|way| match way {
+            Way::Rule(selector) => Some(selector.address),
+            Way::Route | Way::Nothing => None,
+        });
+        let own: BTreeSet<_> = rules.chain(self.pools.iter().map(|pool| pool.address)).collect();
+        let own: Arc<[Address]> = own.into_iter().collect();
+        self.tell(|| Order::Own(own.clone()));
     }
 }
 
@@ -218,29 +317,34 @@ impl Drop for Userland {
     }
 }
 
-/// A change is told to every lane, and each sees it between two packets.
+/// A change is told to every lane, and each sees it between two packets: soon, or where packets
+/// would else come too early, before they do.
 impl Fill for Userland {
     fn set_settings(&mut self, settings: &Settings) -> Result<(), XdpError> {
         let settings = *settings;
         self.tell(|| Order::Settings(settings));
+        self.lead_pools(&settings)?;
+        self.tell_own();
         Ok(())
     }
 
     fn set_service(&mut self, key: &VipKey, number: Option<u16>) -> Result<(), XdpError> {
         let new = number.is_some() && !self.services.contains_key(key);
         room(new, "service", self.services.len(), self.sizes.services_max)?;
-        // A lane has to know what it is sent: so the route comes last, and goes first.
+        // A lane has to know what it is sent: so the way there comes last, and goes first.
         if number.is_none() {
-            self.set_route(key, number)?;
+            self.let_go(key)?;
+            self.services.remove(key);
         }
         self.tell(|| Order::Service(*key, number));
-        if number.is_some() {
-            self.set_route(key, number)?;
+        if new {
+            self.settle();
+            let way = self.lead(key)?;
+            self.services.insert(*key, way);
+            if let Way::Rule(_) = way {
+                self.tell_own();
+            }
         }
-        match number {
-            Some(number) => self.services.insert(*key, number),
-            None => self.services.remove(key),
-        };
         Ok(())
     }
 
@@ -317,6 +421,10 @@ fn room(new: bool, what: &'static str, count: usize, max: u32) -> Result<(), Xdp
 
 /// `IFNAMSIZ` of `linux/if.h`, less the end.
 const DEVICE_BYTES_MAX: usize = 15;
+/// Protocols by number (IANA).
+const ICMP: u8 = 1;
+const TCP: u8 = 6;
+const UDP: u8 = 17;
 /// Places of a table that a lane looks through at a time: about 100 us of its time.
 const PLACES: usize = 8_192;
 

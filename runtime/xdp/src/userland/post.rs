@@ -18,6 +18,8 @@ pub(super) enum Order {
     Ring(u32, Arc<[u32]>),
     Backend(u32, Option<Backend>),
     Source(Address, u8, Option<SourceRule>),
+    /// Addresses that the machine has itself, of those whose packets come here.
+    Own(Arc<[Address]>),
     /// Which flows there are in `count` places from `first` on.
     Flows {
         tenure: Tenure,
@@ -25,6 +27,8 @@ pub(super) enum Order {
         count: usize,
         answer: SyncSender<Part>,
     },
+    /// Say when everything before is done.
+    Settle(SyncSender<()>),
     /// End.
     Stop,
 }

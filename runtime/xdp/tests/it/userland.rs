@@ -1,15 +1,17 @@
 //! The datapath in userland: what it sets, what it leaves, what it refuses.
 
 use std::fs;
+use std::net::{SocketAddr, UdpSocket};
 use std::process::Command;
 use std::time::Instant;
 
 use penstock_l4::testing::World;
 use penstock_l4::value::{Address, VipKey, mode};
-use penstock_l4::{Subject, Tenure};
+use penstock_l4::{Cause, Subject, Tenure};
 use penstock_xdp::{Choice, Datapath, Fill, Interface, Sizes, Userland, XdpError};
+use rustix::net::{AddressFamily, SocketType, ipproto, socket};
 
-use crate::harness::peers::{PATIENCE, answer, datagrams, echo};
+use crate::harness::peers::{PATIENCE, answer, datagrams, echo, put, put_to};
 use crate::harness::site::{
     BACKENDS, DEVICE, VIPS, Way, lane_options, network, serve, start_lanes, world,
 };
@@ -111,24 +113,128 @@ fn a_start_that_can_not_be_says_why_and_leaves_nothing() {
 }
 
 #[test]
-fn an_address_of_the_machine_is_refused_by_name() {
+fn addresses_of_the_machine_serve_and_the_rest_of_their_traffic_stays_its_own() {
+    if !can_tunnel() {
+        return;
+    }
+    let net = network();
+    for name in BACKENDS {
+        answer(&net, name, 8_080, &["[::]:8080"]);
+    }
+    // The VIPs are on its loopback, and the pools are what its interface has.
+    net.ip("lb", "address add 10.9.0.10/32 dev lo");
+    net.ip("lb", "address add fd00:9::a/128 dev lo nodad");
+    answer(&net, "lb", 8_081, &[]);
+    let rules = ["ip rule", "ip -6 rule"];
+    let before = rules.map(|words| printed(&net, words));
+    let mut world = world(mode::NAT);
+    let own = [Address::v4([10, 2, 0, 2]), address_v6(2, 2)];
+    for (pool, own) in
+        [&mut world.settings.pool_v4, &mut world.settings.pool_v6].into_iter().zip(own)
+    {
+        for (key, _) in world.services.iter_mut().filter(|(key, _)| key.address == pool.address) {
+            key.address = own;
+        }
+        pool.address = own;
+    }
+    let mut userland = start_lanes(&net, &sizes());
+    fill(&world, &mut userland).unwrap_or_else(|error| panic!("{error}"));
+    let datapath = Datapath::Tun(Box::new(userland));
+    for (vip, pool) in VIPS.into_iter().zip(["10.2.0.2", "fd00:2::2"]) {
+        let peer = net.inside("client", move || put(vip, 300_000));
+        let peer = peer.unwrap_or_else(|error| panic!("{vip}: {error}; {}", counted(&datapath)));
+        assert_eq!(peer.as_deref(), Some(pool), "{vip}");
+        let echoes = net.inside("client", move || {
+            (0..20).filter(|_| echo(&datagrams(vip), b"a question")).count()
+        });
+        assert_eq!(echoes, 20, "{vip}: {}", counted(&datapath));
+        // Another port of the VIP, and of the pool's address.
+        for address in [vip.trim_matches(['[', ']']), pool] {
+            let address = format!("{}:8081", bracketed(address));
+            let own = net.inside("client", move || put_to(&address, 1_000));
+            assert!(own.is_ok_and(|peer| peer.is_some()), "{vip}");
+        }
+    }
+    // Its echoes it answers itself, though they come by a lane.
+    assert!(net.inside("client", || ping([10, 9, 0, 10])));
+    let not_ours = datapath.counters(Subject::Vip(0)).ok().flatten().expect("there is one");
+    assert!(not_ours.causes[Cause::NotOurs as usize] > 0, "{}", counted(&datapath));
+    assert_ne!(rules.map(|words| printed(&net, words)), before);
+    drop(datapath);
+    assert_eq!(rules.map(|words| printed(&net, words)), before);
+}
+
+fn address_v6(net: u8, host: u8) -> Address {
+    let mut octets = [0; 16];
+    (octets[0], octets[3], octets[15]) = (0xfd, net, host);
+    Address::v6(octets)
+}
+
+fn bracketed(address: &str) -> String {
+    if address.contains(':') { format!("[{address}]") } else { address.to_owned() }
+}
+
+/// Whether an echo is answered (RFC 792).
+fn ping(to: [u8; 4]) -> bool {
+    let socket = socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::ICMP));
+    // Not UDP's, but sending and receiving are the same.
+    let socket = UdpSocket::from(socket.expect("root may have a raw socket"));
+    socket.set_read_timeout(Some(PATIENCE)).expect("it is not zero");
+    socket.connect(SocketAddr::from((to, 0))).expect("there is a way");
+    // Type 8, identifier 0x1234, sequence 1: the sum of all words is 0xffff.
+    socket.send(&[8, 0, 0xe5, 0xca, 0x12, 0x34, 0, 1]).expect("it is sent");
+    let mut answer = [0; 64];
+    loop {
+        let Ok(length) = socket.recv(&mut answer) else { return false };
+        if length >= 28 && answer[20] == 0 && answer[24..28] == [0x12, 0x34, 0, 1] {
+            return true;
+        }
+    }
+}
+
+#[test]
+fn what_a_killed_process_has_left_is_cleared_by_the_next() {
+    if !can_tunnel() {
+        return;
+    }
+    let net = wired();
+    let rules = ["ip rule", "ip -6 rule"];
+    let before = rules.map(|words| printed(&net, words));
+    let keys = [Address::v4([10, 2, 0, 2]), address_v6(2, 2)].map(|one| VipKey::new(one, 80, 6));
+    let start = || {
+        let mut userland = start_lanes(&net, &sizes());
+        for key in &keys {
+            userland.set_service(key, Some(1)).unwrap_or_else(|error| panic!("{error}"));
+        }
+        userland
+    };
+    // Nobody ends it, as if it were killed; but the device goes, as it does with its process.
+    let first = std::mem::ManuallyDrop::new(start());
+    net.ip("lb", &format!("link delete {DEVICE}"));
+    let began = Instant::now();
+    while first.is_running() {
+        assert!(began.elapsed() < PATIENCE, "its lanes still run");
+        std::thread::yield_now();
+    }
+    let left = rules.map(|words| printed(&net, words));
+    assert!(left.iter().all(|rules| rules.contains("iif eth0")), "{left:?}");
+    let second = start();
+    assert_eq!(rules.map(|words| printed(&net, words)), left, "not twice");
+    drop(second);
+    assert_eq!(rules.map(|words| printed(&net, words)), before);
+}
+
+#[test]
+fn somebody_elses_route_to_an_address_is_not_taken_over() {
     if !can_tunnel() {
         return;
     }
     let net = wired();
     let mut userland = start_lanes(&net, &sizes());
-    let (mut v6, own) = ([0; 16], Address::v4([10, 2, 0, 2]));
-    (v6[0], v6[3], v6[15]) = (0xfd, 2, 2);
-    for (address, text) in [(own, "10.2.0.2"), (Address::v6(v6), "fd00:2::2")] {
-        let error = userland.set_service(&VipKey::address(address), Some(1));
-        let error = error.expect_err("the machine answers itself").to_string();
-        assert!(error.starts_with(&format!("{text} is an address of this machine")), "{error}");
-    }
-    // Somebody else's route to the same address is not taken over.
     net.ip("lb", "route add 10.9.0.10/32 via 10.2.0.1");
     let taken = userland.set_service(&VipKey::address(Address::v4([10, 9, 0, 10])), Some(1));
     let error = taken.expect_err("there is a route").to_string();
-    assert!(error.starts_with("the route of 10.9.0.10 into the TUN device: "), "{error}");
+    assert!(error.starts_with("the way of 10.9.0.10 into the TUN device: "), "{error}");
 }
 
 #[test]

@@ -57,7 +57,11 @@ fn serve(stream: TcpStream) -> io::Result<()> {
 
 /// Connects to port 80 of a VIP and asks for something.
 pub fn ask(vip: &str, request: &[u8]) -> io::Result<TcpStream> {
-    let address: SocketAddr = format!("{vip}:80").parse().expect("it is an address");
+    ask_at(&format!("{vip}:80"), request)
+}
+
+fn ask_at(address: &str, request: &[u8]) -> io::Result<TcpStream> {
+    let address: SocketAddr = address.parse().expect("it is an address");
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
@@ -74,8 +78,13 @@ pub fn get(vip: &str, length: usize) -> io::Result<bool> {
 
 /// Uploads that many bytes, and says whom the backend takes us for, if it has got all of them.
 pub fn put(vip: &str, length: usize) -> io::Result<Option<String>> {
+    put_to(&format!("{vip}:80"), length)
+}
+
+/// The same, with the port.
+pub fn put_to(address: &str, length: usize) -> io::Result<Option<String>> {
     let (head, bytes) = (format!("put {length}\n"), payload(length));
-    let mut stream = ask(vip, &[head.as_bytes(), &bytes].concat())?;
+    let mut stream = ask_at(address, &[head.as_bytes(), &bytes].concat())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     let expected = format!("{length} {} ", digest(&bytes));

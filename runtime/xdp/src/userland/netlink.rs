@@ -1,0 +1,106 @@
+//! Questions to the kernel's routing, one at a time (rtnetlink(7)).
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::FromRawFd;
+
+use penstock_l4::value::Address;
+
+use crate::XdpError;
+
+/// A socket of the namespace that it was opened in.
+pub(super) struct Netlink {
+    socket: File,
+    sequence: u32,
+}
+
+impl Netlink {
+    pub(super) fn open() -> Result<Self, XdpError> {
+        let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
+        // SAFETY: a call on numbers.
+        let fd = unsafe { libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_ROUTE) };
+        if fd < 0 {
+            return Err(XdpError::Socket(io::Error::last_os_error()));
+        }
+        // SAFETY: the kernel has just given it to us, and nobody else knows of it. What is read
+        // and written is its messages, each whole.
+        let socket = unsafe { File::from_raw_fd(fd) };
+        Ok(Netlink { socket, sequence: 0 })
+    }
+
+    /// Sends a message of that kind, and gives the kernel's answer.
+    pub(super) fn ask(
+        &mut self,
+        kind: u16,
+        flags: libc::c_int,
+        body: &Body,
+    ) -> io::Result<Vec<u8>> {
+        self.sequence = self.sequence.wrapping_add(1);
+        self.socket.write_all(&message(kind, flags, self.sequence, body))?;
+        loop {
+            let mut answer = vec![0; ANSWER_BYTES_MAX];
+            let length = self.socket.read(&mut answer)?;
+            answer.truncate(length);
+            let Some((header, rest)) = answer.split_first_chunk::<HEADER_BYTES>() else {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            };
+            let [_, _, _, _, first, second, _, _, a, b, c, d, ..] = *header;
+            if u32::from_ne_bytes([a, b, c, d]) != self.sequence {
+                continue;
+            }
+            if i32::from(u16::from_ne_bytes([first, second])) != libc::NLMSG_ERROR {
+                return Ok(answer);
+            }
+            // Zero says that it is done, all else is an errno below zero.
+            let errno = rest.first_chunk().map_or(libc::EPROTO, |word| -i32::from_ne_bytes(*word));
+            return match errno {
+                0 => Ok(answer),
+                errno => Err(io::Error::from_raw_os_error(errno)),
+            };
+        }
+    }
+}
+
+/// What a message says: a header of its kind, and attributes.
+pub(super) struct Body(Vec<u8>);
+
+impl Body {
+    pub(super) fn new(header: &[u8; 12]) -> Self {
+        Body(header.to_vec())
+    }
+
+    /// With one more attribute.
+    pub(super) fn with(mut self, kind: u16, value: &[u8]) -> Self {
+        self.0.extend((value.len() as u16 + 4).to_ne_bytes());
+        self.0.extend(kind.to_ne_bytes());
+        self.0.extend(value);
+        self.0.resize(self.0.len().next_multiple_of(4), 0);
+        self
+    }
+}
+
+/// `struct nlmsghdr` of `linux/netlink.h`, and what follows.
+fn message(kind: u16, flags: libc::c_int, sequence: u32, body: &Body) -> Vec<u8> {
+    let mut message = Vec::new();
+    message.extend(((HEADER_BYTES + body.0.len()) as u32).to_ne_bytes());
+    message.extend(kind.to_ne_bytes());
+    message.extend(((libc::NLM_F_REQUEST | flags) as u16).to_ne_bytes());
+    message.extend(sequence.to_ne_bytes());
+    message.extend([0; 4]);
+    message.extend(&body.0);
+    message
+}
+
+/// The family of an address, and the address on the wire.
+pub(super) fn wire(address: &Address) -> (u8, Vec<u8>) {
+    let octets = address.octets();
+    match address.is_v4() {
+        true => (libc::AF_INET as u8, octets[12..].to_vec()),
+        false => (libc::AF_INET6 as u8, octets.to_vec()),
+    }
+}
+
+/// Of `struct nlmsghdr`.
+pub(super) const HEADER_BYTES: usize = 16;
+/// A route or rule has a few attributes.
+const ANSWER_BYTES_MAX: usize = 8_192;
