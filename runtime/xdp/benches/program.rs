@@ -9,8 +9,7 @@
 
 #[path = "../tests/it/harness/mod.rs"]
 mod harness;
-
-use std::process::Command;
+mod support;
 
 use aya::EbpfLoader;
 use aya::programs::{TestRun, TestRunOptions, Xdp};
@@ -20,22 +19,17 @@ use penstock_xdp::Kernel;
 
 use harness::site::world;
 use harness::{BpfFolder, fill, kernel_is_there};
+use support::compiled;
 
 fn main() {
     // Cargo runs benches as tests, too: then there is nothing to measure.
     if !std::env::args().any(|argument| argument == "--bench") || !kernel_is_there() {
         return;
     }
-    let object = std::env::temp_dir().join(format!("penstock-plain-{}.o", std::process::id()));
-    let mut clang = Command::new("clang");
-    clang.args(["-O2", "-target", "bpf", "-mcpu=v3", "-c", "-o"]).arg(&object);
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/plain.c");
-    if !clang.arg(source).status().is_ok_and(|status| status.success()) {
+    let Some(bytes) = compiled("plain.c") else {
         println!("skipped: needs clang");
         return;
-    }
-    let bytes = std::fs::read(&object).expect("clang has written it");
-    let _ = std::fs::remove_file(object);
+    };
     let _measuring = enable_stats(Stats::RunTime).expect("root may measure");
     for (name, mode) in [("gre", mode::DSR), ("nat", mode::NAT)] {
         let folder = BpfFolder::new();
