@@ -58,6 +58,14 @@ pub enum BenchError {
         /// All that it printed.
         output: String,
     },
+    /// The other load generator did.
+    #[error("h2load's output has no {field}:\n{output}")]
+    H2loadOutput {
+        /// The figure that was looked for.
+        field: &'static str,
+        /// All that it printed.
+        output: String,
+    },
     /// Load and proxy would share a core, and every figure would be of both.
     #[error("{cores} core(s) here, two are needed: one for the proxy, one for load and origin")]
     TooFewCores {

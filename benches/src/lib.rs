@@ -9,8 +9,10 @@
 #![allow(clippy::disallowed_methods, reason = "it measures; nothing of it is simulated")]
 
 mod error;
+mod h2load;
 mod idle_load;
 pub mod origin;
+pub mod origin_h2;
 mod peers;
 mod process;
 mod report;
@@ -23,4 +25,4 @@ mod wrk;
 pub use error::BenchError;
 pub use peers::{Absent, FilterUnderTest, Peer};
 pub use report::{Figure, Report};
-pub use run::{Bench, Plan};
+pub use run::{Bench, Plan, Spoken};

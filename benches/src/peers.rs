@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::BenchError;
+use crate::{BenchError, Spoken};
 
 /// A proxy in one of its configurations. The files are in `benches/peers`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,8 +55,7 @@ pub(crate) struct Site<'a> {
     pub(crate) origin: SocketAddr,
     pub(crate) folder: &'a Path,
     pub(crate) filter: Option<&'a FilterUnderTest>,
-    pub(crate) tls: bool,
-    pub(crate) tcp: bool,
+    pub(crate) spoken: Spoken,
 }
 
 /// A program and its arguments, ready to start.
@@ -165,10 +164,11 @@ impl Peer {
     }
 
     pub(crate) fn config_text(self, site: &Site<'_>) -> String {
+        let (tcp, tls) = (site.spoken == Spoken::Tcp, site.spoken == Spoken::Tls);
         let (template, filters) = match self {
-            Peer::Penstock if site.tcp => (PENSTOCK_TCP, String::new()),
-            Peer::Haproxy if site.tcp => (HAPROXY_TCP, String::new()),
-            Peer::Nginx if site.tcp => (NGINX_TCP, String::new()),
+            Peer::Penstock if tcp => (PENSTOCK_TCP, String::new()),
+            Peer::Haproxy if tcp => (HAPROXY_TCP, String::new()),
+            Peer::Nginx if tcp => (NGINX_TCP, String::new()),
             Peer::Penstock | Peer::PenstockLog => (PENSTOCK, String::new()),
             Peer::PenstockFilter => (PENSTOCK, "filters = [\"bench\"]".into()),
             Peer::Haproxy => (HAPROXY, String::new()),
@@ -188,12 +188,21 @@ impl Peer {
                 .replace("@WASM@", &filter.wasm.display().to_string())
                 .replace("@WASM_CONFIG@", &quoted(&filter.config));
         }
-        let [penstock, bind, listen, server] = if site.tls { TLS } else { [""; 4] };
+        let [penstock, bind, listen, server] = if tls { TLS } else { [""; 4] };
         text = text
             .replace("@PENSTOCK_TLS@", penstock)
             .replace("@HAPROXY_TLS@", bind)
             .replace("@NGINX_LISTEN_TLS@", listen)
             .replace("@NGINX_TLS@", server);
+        let [penstock, bind] = if site.spoken.is_http2() { HTTP2_DOWN } else { [""; 2] };
+        let origin_speaks = if site.spoken.has_http2_origin() { HTTP2_UP } else { [""; 3] };
+        let [penstock_up, haproxy_up, envoy_up] = origin_speaks;
+        text = text
+            .replace("@PENSTOCK_LIMIT@", penstock)
+            .replace("@HAPROXY_PROTO@", bind)
+            .replace("@PENSTOCK_UP@", penstock_up)
+            .replace("@HAPROXY_UP@", haproxy_up)
+            .replace("@ENVOY_UP@", envoy_up);
         text.replace("@LISTEN@", &site.listen.to_string())
             .replace("@LISTEN_HOST@", &site.listen.ip().to_string())
             .replace("@LISTEN_PORT@", &site.listen.port().to_string())
@@ -249,6 +258,19 @@ const TLS: [&str; 4] = [
     " ssl",
     "ssl_certificate @DIR@/cert.pem; ssl_certificate_key @DIR@/key.pem; \
      ssl_protocols TLSv1.2 TLSv1.3; ssl_session_cache off;",
+];
+
+/// How they are told of HTTP/2 from clients: Penstock finds out itself, and is told not to end a
+/// connection after 10,000 requests; HAProxy's `bind`. nginx takes no part in that scenario.
+const HTTP2_DOWN: [&str; 2] = [", requests_per_connection = 1000000000", " proto h2"];
+/// How they are told of HTTP/2 at the origin: Penstock, HAProxy's `server`, Envoy.
+const HTTP2_UP: [&str; 3] = [
+    "protocol = \"h2\"",
+    " proto h2",
+    "    typed_extension_protocol_options:
+      envoy.extensions.upstreams.http.v3.HttpProtocolOptions:
+        \"@type\": type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions
+        explicit_http_config: { http2_protocol_options: {} }",
 ];
 
 const PENSTOCK: &str = include_str!("../peers/penstock.toml");

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::idle_load::raise_file_limit;
 use crate::peers::{Site, on_path};
 use crate::process::Process;
-use crate::{Absent, BenchError, FilterUnderTest, Peer};
+use crate::{Absent, BenchError, FilterUnderTest, Peer, h2load};
 
 /// What a run needs to know: programs, cores, length.
 #[derive(Clone, Debug)]
@@ -36,14 +36,41 @@ pub struct Plan {
     pub soak_requests: u64,
     /// The module of the filter scenario.
     pub filter: Option<FilterUnderTest>,
-    /// Whether downstreams speak TLS; scenarios set it.
-    pub tls: bool,
-    /// Whether proxies carry TCP and look at nothing; scenarios set it.
-    pub tcp: bool,
+    /// What is spoken on both sides of the proxies; scenarios set it.
+    pub spoken: Spoken,
     /// Bytes of the origin's answer; scenarios set it.
     pub body_bytes: usize,
     /// Header lines that the load generator adds, as `Name: value`.
     pub headers: Vec<String>,
+}
+
+/// What clients and the origin speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spoken {
+    /// HTTP/1.1 on both sides.
+    Http1,
+    /// HTTP/1.1 under TLS to the proxies, without it to the origin.
+    Tls,
+    /// Bytes that proxies carry and don't look at.
+    Tcp,
+    /// HTTP/2 to the proxies, HTTP/1.1 to the origin; both without TLS.
+    Http2ToHttp1,
+    /// HTTP/2 on both sides, without TLS.
+    Http2,
+    /// gRPC on both sides, without TLS.
+    Grpc,
+}
+
+impl Spoken {
+    /// Whether clients speak HTTP/2 to the proxies.
+    pub(crate) fn is_http2(self) -> bool {
+        matches!(self, Spoken::Http2ToHttp1 | Spoken::Http2 | Spoken::Grpc)
+    }
+
+    /// Whether the origin speaks HTTP/2.
+    pub(crate) fn has_http2_origin(self) -> bool {
+        matches!(self, Spoken::Http2 | Spoken::Grpc)
+    }
 }
 
 /// A running scenario: dropping it stops what it started.
@@ -73,26 +100,35 @@ impl Bench {
         if cores < 2 {
             return Err(BenchError::TooFewCores { cores });
         }
-        for (program, hint) in [("wrk", "apt-get install wrk"), ("taskset", "util-linux has it")] {
+        let load = match plan.spoken.is_http2() {
+            true => ("h2load", "apt-get install nghttp2-client"),
+            false => ("wrk", "apt-get install wrk"),
+        };
+        for (program, hint) in [load, ("taskset", "util-linux has it")] {
             on_path(program).ok_or(BenchError::Missing { program, hint })?;
         }
         raise_file_limit()?;
         let folder = plan.folder.clone();
         fs::create_dir_all(&folder).map_err(BenchError::io(folder.display().to_string()))?;
-        if plan.tls {
+        if plan.spoken == Spoken::Tls {
             let hint = "apt-get install openssl";
             on_path("openssl").ok_or(BenchError::Missing { program: "openssl", hint })?;
             make_certificate(&plan.penstock, &folder)?;
         }
         let origin_address = free_address().map_err(BenchError::io("looking for a port"))?;
-        let bench_body = plan.body_bytes.to_string();
+        let protocol = if plan.spoken.has_http2_origin() { "h2" } else { "http/1.1" };
         let mut origin = Process::start(
             plan.load_core,
             &plan.origin,
-            &[origin_address.to_string(), bench_body],
+            &[origin_address.to_string(), plan.body_bytes.to_string(), protocol.to_owned()],
             folder.join("origin.log"),
         )?;
-        wait_until_answering("bench-origin", &mut origin, origin_address, &plan.headers)?;
+        match plan.spoken.has_http2_origin() {
+            true => wait_until_streaming("bench-origin", &mut origin, origin_address, &plan)?,
+            false => {
+                wait_until_answering("bench-origin", &mut origin, origin_address, &plan.headers)?
+            }
+        };
         let mut bench =
             Bench { plan, contestants: Vec::new(), absent: Vec::new(), _origin: origin };
         for &peer in peers {
@@ -119,16 +155,19 @@ impl Bench {
     ) -> Result<Contestant, BenchError> {
         let version = peer.version(&program);
         let listen = free_address().map_err(BenchError::io("looking for a port"))?;
-        let (tls, tcp) = (self.plan.tls, self.plan.tcp);
-        let site = Site { listen, origin, folder, filter: self.plan.filter.as_ref(), tls, tcp };
+        let spoken = self.plan.spoken;
+        let site = Site { listen, origin, folder, filter: self.plan.filter.as_ref(), spoken };
         let invocation = peer.configure(program, &site)?;
         let log = folder.join(format!("{}.log", peer.name().replace([' ', ',', '+'], "-")));
         let mut process =
             Process::start(self.plan.proxy_core, &invocation.program, &invocation.arguments, log)?;
-        let headers = &self.plan.headers;
-        let head = match tls {
-            true => wait_until_shaking(peer.name(), &mut process, listen)?,
-            false => wait_until_answering(peer.name(), &mut process, listen, headers)?,
+        let (name, headers) = (peer.name(), &self.plan.headers);
+        let head = match spoken {
+            Spoken::Tls => wait_until_shaking(name, &mut process, listen)?,
+            Spoken::Http1 | Spoken::Tcp => {
+                wait_until_answering(name, &mut process, listen, headers)?
+            }
+            _ => wait_until_streaming(name, &mut process, listen, &self.plan)?,
         };
         if let Some(filter) = self.plan.filter.as_ref().filter(|_| peer.has_filter())
             && !head.to_ascii_lowercase().contains(&filter.proof)
@@ -165,11 +204,49 @@ fn wait_until_answering(
     address: SocketAddr,
     headers: &[String],
 ) -> Result<String, BenchError> {
+    wait_until(name, process, || {
+        Ok(ask(address, headers).ok().filter(|head| head.starts_with("HTTP/1.1 200")))
+    })
+}
+
+/// Sends one request over HTTP/2 until it is answered; what `h2load` says of it is the head.
+fn wait_until_streaming(
+    name: &str,
+    process: &mut Process,
+    address: SocketAddr,
+    plan: &Plan,
+) -> Result<String, BenchError> {
+    wait_until(name, process, || h2load::probe(plan, address))
+}
+
+/// Shakes hands until it works. What `openssl` says of it stands in for an answer's head.
+fn wait_until_shaking(
+    name: &str,
+    process: &mut Process,
+    address: SocketAddr,
+) -> Result<String, BenchError> {
+    wait_until(name, process, || {
+        let output = Command::new("openssl")
+            .args(["s_client", "-brief", "-connect", &address.to_string()])
+            .stdin(Stdio::null())
+            .output()
+            .map_err(BenchError::io("running openssl"))?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        Ok(output.status.success().then_some(said))
+    })
+}
+
+/// Tries until something comes of it, the process has ended, or it has taken too long.
+fn wait_until<T>(
+    name: &str,
+    process: &mut Process,
+    attempt: impl Fn() -> Result<Option<T>, BenchError>,
+) -> Result<T, BenchError> {
     let deadline = Instant::now() + START_TIME_MAX;
     while Instant::now() < deadline && process.ended().is_none() {
-        match ask(address, headers) {
-            Ok(head) if head.starts_with("HTTP/1.1 200") => return Ok(head),
-            _ => thread::sleep(Duration::from_millis(20)),
+        match attempt()? {
+            Some(done) => return Ok(done),
+            None => thread::sleep(Duration::from_millis(20)),
         }
     }
     Err(BenchError::NotReady {
@@ -196,31 +273,6 @@ fn make_certificate(penstock: &Path, folder: &Path) -> Result<(), BenchError> {
     let [_, cert, key, both] = &paths;
     let text = [fs::read(cert).map_err(what())?, fs::read(key).map_err(what())?].concat();
     fs::write(both, text).map_err(what())
-}
-
-/// Shakes hands until it works. What `openssl` says of it stands in for an answer's head.
-fn wait_until_shaking(
-    name: &str,
-    process: &mut Process,
-    address: SocketAddr,
-) -> Result<String, BenchError> {
-    let deadline = Instant::now() + START_TIME_MAX;
-    while Instant::now() < deadline && process.ended().is_none() {
-        let output = Command::new("openssl")
-            .args(["s_client", "-brief", "-connect", &address.to_string()])
-            .stdin(Stdio::null())
-            .output()
-            .map_err(BenchError::io("running openssl"))?;
-        if output.status.success() {
-            return Ok(String::from_utf8_lossy(&output.stderr).into_owned());
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
-    Err(BenchError::NotReady {
-        name: name.to_owned(),
-        seconds: START_TIME_MAX.as_secs(),
-        output: fs::read_to_string(process.log()).unwrap_or_default(),
-    })
 }
 
 /// The head of the answer to one GET, which fits one buffer.

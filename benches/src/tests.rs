@@ -11,7 +11,7 @@ use crate::peers::{FilterUnderTest, Site, quoted};
 use crate::process::kib_of;
 use crate::report::median;
 use crate::wrk::{Window, parse};
-use crate::{Figure, Peer, Report};
+use crate::{Figure, Peer, Report, Spoken, h2load};
 
 const WRK: &str = "Running 2s test @ http://127.0.0.1:8080/
   1 threads and 64 connections
@@ -37,6 +37,20 @@ fn reads_what_wrk_prints() {
     };
     assert_eq!(parse(WRK).expect("all fields are there"), expected);
     assert!(parse("unable to connect to 127.0.0.1:8080 Connection refused").is_err());
+}
+
+const H2LOAD: &str = "starting benchmark...
+finished in 2.00s, 46663.50 req/s, 23.99MB/s
+requests: 93327 total, 93583 started, 93327 done, 93320 succeeded, 7 failed, 7 errored, 0 timeout
+status codes: 93320 2xx, 0 3xx, 7 4xx, 0 5xx
+";
+
+#[test]
+fn reads_what_h2load_prints() {
+    let expected =
+        Window { requests: 93_327, requests_per_second: 46_663.5, p99: Duration::ZERO, errors: 7 };
+    assert_eq!(h2load::parse(H2LOAD).expect("all fields are there"), expected);
+    assert!(h2load::parse("unable to connect").is_err());
 }
 
 #[test]
@@ -94,10 +108,16 @@ fn no_placeholder_is_left_in_a_configuration() {
     let address = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
     let folder = Path::new("run");
     let (listen, origin) = (address(1), address(2));
-    let site = Site { listen, origin, folder, filter: Some(&filter), tls: true, tcp: false };
+    let site = Site { listen, origin, folder, filter: Some(&filter), spoken: Spoken::Tls };
     for peer in [Peer::Penstock, Peer::Haproxy, Peer::Nginx] {
-        let text = peer.config_text(&Site { tls: false, tcp: true, ..site });
+        let text = peer.config_text(&Site { spoken: Spoken::Tcp, ..site });
         assert!(!text.contains('@'), "{}: {text}", peer.name());
+    }
+    for spoken in [Spoken::Http2ToHttp1, Spoken::Http2, Spoken::Grpc] {
+        for peer in [Peer::Penstock, Peer::Haproxy, Peer::EnvoyDefault, Peer::EnvoyTuned] {
+            let text = peer.config_text(&Site { spoken, ..site }).replace("\"@type\"", "");
+            assert!(!text.contains('@'), "{}: {text}", peer.name());
+        }
     }
     for peer in [
         Peer::Penstock,
@@ -125,13 +145,15 @@ fn our_own_configuration_is_one() {
     let address = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
     let folder = Path::new("/tmp/run");
     let (listen, origin) = (address(1), address(2));
-    for (peer, tcp) in [
-        (Peer::Penstock, false),
-        (Peer::Penstock, true),
-        (Peer::PenstockLog, false),
-        (Peer::PenstockFilter, false),
+    for (peer, spoken) in [
+        (Peer::Penstock, Spoken::Tls),
+        (Peer::Penstock, Spoken::Tcp),
+        (Peer::Penstock, Spoken::Http2ToHttp1),
+        (Peer::Penstock, Spoken::Grpc),
+        (Peer::PenstockLog, Spoken::Tls),
+        (Peer::PenstockFilter, Spoken::Tls),
     ] {
-        let site = Site { listen, origin, folder, filter: Some(&filter), tls: !tcp, tcp };
+        let site = Site { listen, origin, folder, filter: Some(&filter), spoken };
         let text = peer.config_text(&site);
         if let Err(findings) = Config::parse(peer.name(), text.as_bytes(), &UncheckedFiles) {
             panic!("{findings}");

@@ -57,7 +57,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("aya", &["runtime/xdp"]),
     ("wasmtime", &["runtime/filter-host"]),
     // Tests ask with its client.
-    ("h2", &["runtime/proxy", "tests"]),
+    ("h2", &["runtime/proxy", "benches", "tests"]),
     ("httparse", &["runtime/wire"]),
     // One crate decides what is spoken and who is believed.
     ("rustls", &["runtime/tls"]),
@@ -67,7 +67,10 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("toml", &["config", "runtime/penstock", "tests", "packaging/xtask"]),
     ("metrics-exporter-prometheus", &["runtime/telemetry"]),
     // In proxy and shard for its I/O traits only: see TOKIO_TRAITS_ONLY.
-    ("tokio", &["runtime/control", "runtime/admin", "runtime/proxy", "runtime/shard", "tests"]),
+    (
+        "tokio",
+        &["runtime/control", "runtime/admin", "runtime/proxy", "runtime/shard", "benches", "tests"],
+    ),
     ("axum", &["runtime/admin"]),
     ("hyper", &["runtime/control", "runtime/admin"]),
     ("instant-acme", &["runtime/control"]),

@@ -10,14 +10,14 @@ use std::time::{Duration, Instant};
 
 use super::idle;
 use crate::run::REQUEST;
-use crate::{Bench, BenchError, Figure, Peer, Plan, Report};
+use crate::{Bench, BenchError, Figure, Peer, Plan, Report, Spoken};
 
 /// Downloads over some connections; CPU milliseconds per GiB.
 ///
 /// # Errors
 /// See [`Bench::start`].
 pub fn l4_bulk(plan: Plan, peers: &[Peer]) -> Result<Report, BenchError> {
-    let plan = Plan { tcp: true, body_bytes: BODY_BYTES, ..plan };
+    let plan = Plan { spoken: Spoken::Tcp, body_bytes: BODY_BYTES, ..plan };
     let mut bench = Bench::start(plan, peers)?;
     let mut report = Report::new("TCP, bulk", "Downloads of 64 MiB, one after the other.", &bench);
     report.with_unit("CPU ms per GiB");
@@ -59,7 +59,7 @@ pub fn l4_bulk(plan: Plan, peers: &[Peer]) -> Result<Report, BenchError> {
 /// # Errors
 /// See [`Bench::start`].
 pub fn l4_connections(plan: Plan, peers: &[Peer]) -> Result<Report, BenchError> {
-    let mut bench = Bench::start(Plan { tcp: true, ..plan }, peers)?;
+    let mut bench = Bench::start(Plan { spoken: Spoken::Tcp, ..plan }, peers)?;
     let method = "Connect, one byte, our end, the other's end.";
     let mut report = Report::new("TCP, connections", method, &bench);
     report.with_unit("us CPU per connection");
@@ -94,7 +94,7 @@ pub fn l4_connections(plan: Plan, peers: &[Peer]) -> Result<Report, BenchError> 
 /// # Errors
 /// See [`idle`].
 pub fn l4_idle(plan: Plan, peers: &[Peer]) -> Result<Report, BenchError> {
-    idle(Plan { tcp: true, ..plan }, peers)
+    idle(Plan { spoken: Spoken::Tcp, ..plan }, peers)
 }
 
 /// What came of a proxy's turn.

@@ -2,6 +2,7 @@
 
 mod filters;
 mod http1;
+mod http2;
 mod idle;
 mod l4;
 mod soak;
@@ -10,6 +11,7 @@ mod window;
 
 pub use filters::filters;
 pub use http1::http1;
+pub use http2::{grpc, http2, http2_to_http1};
 pub use idle::idle;
 pub use l4::{l4_bulk, l4_connections, l4_idle};
 pub use soak::soak;

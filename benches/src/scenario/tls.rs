@@ -7,14 +7,14 @@ use std::time::Duration;
 use super::http1::method;
 use super::window::window;
 use crate::run::Contestant;
-use crate::{Bench, BenchError, Figure, Peer, Plan, Report};
+use crate::{Bench, BenchError, Figure, Peer, Plan, Report, Spoken};
 
 /// Measures every installed peer in interleaved windows.
 ///
 /// # Errors
 /// See [`Bench::start`]; also where a proxy dies during the run.
 pub fn tls(plan: Plan, peers: &[Peer]) -> Result<Report, BenchError> {
-    let mut bench = Bench::start(Plan { tls: true, ..plan }, peers)?;
+    let mut bench = Bench::start(Plan { spoken: Spoken::Tls, ..plan }, peers)?;
     let title = "TLS 1.3, an ECDSA P-256 certificate, 512-byte answers";
     let mut report = Report::new(title, &method(&bench.plan), &bench);
     super::http1::measure(&mut bench, &mut report, KEPT)?;

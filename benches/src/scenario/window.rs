@@ -1,7 +1,7 @@
 //! One turn of one proxy: the unit of all scenarios under load.
 
 use crate::run::Contestant;
-use crate::{BenchError, Figure, Plan, wrk};
+use crate::{BenchError, Figure, Plan, Spoken, h2load, wrk};
 
 /// One turn: load for `seconds`, and the proxy's CPU time around it.
 pub(super) fn window(
@@ -10,10 +10,14 @@ pub(super) fn window(
     connections: usize,
     seconds: u64,
 ) -> Result<Figure, BenchError> {
-    let scheme = if plan.tls { "https" } else { "http" };
-    let url = format!("{scheme}://{}/", contestant.address);
+    let scheme = if plan.spoken == Spoken::Tls { "https" } else { "http" };
+    let path = if plan.spoken == Spoken::Grpc { h2load::METHOD } else { "/" };
+    let url = format!("{scheme}://{}{path}", contestant.address);
     let before = contestant.process.cpu();
-    let window = wrk::run(plan.load_core, connections, seconds, &url, &plan.headers)?;
+    let window = match plan.spoken.is_http2() {
+        true => h2load::run(plan, connections, seconds, &url)?,
+        false => wrk::run(plan.load_core, connections, seconds, &url, &plan.headers)?,
+    };
     let cpu = contestant.process.cpu().saturating_sub(before);
     contestant.still_there()?;
     Ok(Figure {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use penstock_benches::{BenchError, FilterUnderTest, Peer, Plan, Report, scenario};
+use penstock_benches::{BenchError, FilterUnderTest, Peer, Plan, Report, Spoken, scenario};
 
 use crate::filters::build;
 use crate::workspace::{cargo, succeed, target};
@@ -65,6 +65,9 @@ enum Scenario {
     Filters,
     Soak,
     Tls,
+    H2,
+    H2Upstream,
+    Grpc,
     L4,
     L4Connections,
     L4Idle,
@@ -127,6 +130,10 @@ fn peers(arguments: &Arguments, scenario: Scenario) -> Vec<Peer> {
     match scenario {
         Scenario::Http1 => [&[Peer::Penstock, Peer::PenstockLog], &others[..]].concat(),
         Scenario::Idle => [&[Peer::Penstock], &others[..]].concat(),
+        // nginx speaks no HTTP/2 to its origins.
+        Scenario::H2 | Scenario::H2Upstream | Scenario::Grpc => {
+            vec![Peer::Penstock, Peer::Haproxy, Peer::EnvoyDefault, Peer::EnvoyTuned]
+        }
         // It names its own.
         Scenario::Filters => Vec::new(),
         Scenario::Soak => vec![Peer::Penstock],
@@ -143,6 +150,9 @@ fn measure(scenario: Scenario, plan: &Plan, peers: &[Peer]) -> Result<Report, Be
         Scenario::Filters => scenario::filters(plan.clone()),
         Scenario::Soak => scenario::soak(plan.clone(), peers),
         Scenario::Tls => scenario::tls(plan.clone(), peers),
+        Scenario::H2 => scenario::http2_to_http1(plan.clone(), peers),
+        Scenario::H2Upstream => scenario::http2(plan.clone(), peers),
+        Scenario::Grpc => scenario::grpc(plan.clone(), peers),
         Scenario::L4 => scenario::l4_bulk(plan.clone(), peers),
         Scenario::L4Connections => scenario::l4_connections(plan.clone(), peers),
         Scenario::L4Idle => scenario::l4_idle(plan.clone(), peers),
@@ -184,8 +194,7 @@ fn plan(arguments: &Arguments) -> Result<Plan, String> {
         idle_connections: arguments.idle_connections.into(),
         soak_requests: arguments.soak_requests,
         filter: None,
-        tls: false,
-        tcp: false,
+        spoken: Spoken::Http1,
         body_bytes: 512,
         headers: arguments.header.clone(),
     })
