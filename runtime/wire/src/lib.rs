@@ -10,3 +10,4 @@ pub mod http1;
 pub mod http2;
 pub mod proxy_protocol;
 pub mod tls_hello;
+pub mod websocket;
