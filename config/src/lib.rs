@@ -74,7 +74,9 @@ pub use listener::{
 };
 pub use payload::{Environment, Payload};
 pub use proxy_protocol::{ProxyProtocol, ProxyVersion};
-pub use route::{ClientMatches, HeaderMatches, QueryMatches, Retry, RetryOn, Rewrite, Route};
+pub use route::{
+    ClientMatches, HeaderMatches, QueryMatches, Retry, RetryOn, Rewrite, Route, WebSocket,
+};
 pub use runtime::{AccessLog, Admin, Count, Fleet, LogTarget, Observe, Runtime};
 pub use service::{
     Destinations, Service, ServiceLimits, ServiceMode, ServiceRoute, ServiceTimeouts,

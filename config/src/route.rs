@@ -54,6 +54,21 @@ section! {
         filters: Vec<FilterUse> = Vec::new(), in CHAIN;
         /// Protocols that a connection may be handed over to.
         upgrades as "upgrade": Vec<UpgradeToken> = vec![UpgradeToken::websocket()], in SOME;
+        /// How long a WebSocket may be silent.
+        websocket: WebSocket = WebSocket::default();
+    }
+}
+
+section! {
+    /// How long a WebSocket may be silent.
+    #[derive(Eq)]
+    pub struct WebSocket("websocket") = default {
+        /// Without a frame in either direction, answers to our pings left out, before it is closed;
+        /// the cluster's `timeouts.upgrade_idle` if not set.
+        idle: Option<Duration> = None, in Duration::from_millis(1)..=DAY;
+        /// Silence of a peer after which we send it a ping. It is given up where nothing comes
+        /// within as long again. No pings if not set.
+        ping: Option<Duration> = None, in Duration::from_secs(1)..=DAY;
     }
 }
 
@@ -97,6 +112,7 @@ impl Route {
             retry: Retry::default(),
             filters: Vec::new(),
             upgrades: vec![UpgradeToken::websocket()],
+            websocket: WebSocket::default(),
         }
     }
 }

@@ -47,6 +47,7 @@ timeout = "3s"
 retry = { attempts = 1, on = ["reset"] }
 filters = [{ filter = "jwt", config = "plain text" }]
 upgrade = []
+websocket = { idle = "10m", ping = "30s" }
 
 [[listener.web.route]]
 service = ["shop.v1.Cart", "shop.v1.Order/Place"]

@@ -95,6 +95,22 @@ impl<'a, E: Env> Downstream<'a, E> {
         if self.secure().is_some() { "https" } else { "http" }
     }
 
+    /// Whether the request asks for its stream to be a tunnel (RFC 8441 §4).
+    pub(crate) fn is_tunnel(self) -> bool {
+        match self {
+            Downstream::Http1(_) => false,
+            Downstream::Http2(stream) => stream.is_tunnel(),
+        }
+    }
+
+    /// The status that says that the peer has its tunnel.
+    pub(crate) fn status_of_switch(self) -> u16 {
+        match self {
+            Downstream::Http1(_) => 101,
+            Downstream::Http2(_) => 200,
+        }
+    }
+
     /// What is spoken, as the access log calls it.
     pub(crate) fn protocol(self, request: &RequestHead) -> Protocol {
         match (self, request.version()) {

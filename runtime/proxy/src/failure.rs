@@ -188,6 +188,8 @@ causes! {
     ContinuationFlood = "continuation_flood", Downstream, Close;
     /// The downstream sent too many frames a second that mean nothing.
     FrameFlood = "frame_flood", Downstream, Close;
+    /// The downstream asked, over HTTP/2, for a tunnel that is none of its route's (RFC 8441).
+    TunnelRefused = "tunnel_refused", Downstream, Respond(501);
     /// What came to a listener for gRPC is no call.
     NotGrpc = "not_grpc", Downstream, Respond(415);
     /// No route matches.
@@ -232,10 +234,15 @@ causes! {
     UpstreamStalled = "upstream_stalled", Upstream, Close;
     /// The endpoint's response body is malformed.
     UpstreamInvalidBody = "upstream_invalid_body", Upstream, Close;
-    /// The endpoint switched protocols without being asked, or to another one.
+    /// The endpoint switched protocols without being asked, or to another one, or did not where
+    /// its answer can't be told from one that did.
     UpstreamBadUpgrade = "upstream_bad_upgrade", Upstream, Respond(502);
+    /// The endpoint speaks HTTP/2 and takes no WebSocket over it (RFC 8441 §3).
+    UpstreamNoWebSocket = "upstream_no_websocket", Upstream, Respond(502);
     /// A tunnel carried nothing for too long.
     TunnelIdle = "tunnel_idle", Downstream, Close;
+    /// The downstream did not answer a ping of ours.
+    PingUnanswered = "ping_unanswered", Downstream, Close;
     /// A filter answered.
     FilterResponds = "filter_responds", Filter, Respond(200);
     /// A filter failed, and its policy is to deny.
@@ -244,7 +251,7 @@ causes! {
     FilterStalled = "filter_stalled", Filter, Respond(503);
     /// A filter closed the stream.
     FilterCloses = "filter_closes", Filter, Close;
-    /// The appliance is stopping, and the time to drain is over.
+    /// The appliance is stopping: a WebSocket was told so, or the time to drain is over.
     Drained = "drained", Ours, Close;
     /// A bug of ours.
     Internal = "internal", Ours, RespondAndClose(500);

@@ -356,6 +356,13 @@ impl<E: Env> Worker<E> {
         self.inner.bells.add()
     }
 
+    /// Bytes that nobody foresees.
+    pub(crate) fn nonce(&self) -> [u8; 16] {
+        let mut rng = self.inner.rng.borrow_mut();
+        let (a, b) = (rng.next_u64(), rng.next_u64());
+        (u128::from(a) << 64 | u128::from(b)).to_le_bytes()
+    }
+
     /// A random number below `bound`, for weighted choices.
     pub(crate) fn below(&self, bound: u32) -> u32 {
         self.inner.rng.borrow_mut().below(bound)

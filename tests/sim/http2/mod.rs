@@ -6,7 +6,8 @@
 //! - `grpc_web`: calls of browsers to endpoints of gRPC;
 //! - `raw`: frame by frame, for what a client of `h2` would never send;
 //! - `abuse`: what is refused, and by which name;
-//! - `origin` and `upstream`: the side of endpoints.
+//! - `origin` and `upstream`: the side of endpoints;
+//! - `websocket` and its two `peer`s: tunnels, over both versions of HTTP.
 
 mod abuse;
 mod client;
@@ -14,5 +15,7 @@ mod exchanges;
 mod grpc;
 mod grpc_web;
 mod origin;
+mod peer;
 mod raw;
 mod upstream;
+mod websocket;

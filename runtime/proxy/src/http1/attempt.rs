@@ -12,6 +12,7 @@ use penstock_env::{Env, SendBuf, Stream, Timer};
 use penstock_wire::http1::{
     Connection, Framing, KnownSet, RequestHead, RequestOutbound, write_request,
 };
+use penstock_wire::websocket;
 
 use super::deadlines::{Deadlines, Wait};
 use super::download::{self, Answer};
@@ -19,7 +20,7 @@ use super::exchange::{After, Exchange};
 use super::filtered::Filtered;
 use super::forwarded::Added;
 use super::places::{Found, Picked, enter, pick, wait_for_one, wait_to_connect};
-use super::{Scratch, tunnel, upload};
+use super::{Scratch, upload};
 use crate::admission::Upstream;
 use crate::downstream::{Downstream, GONE};
 use crate::failure::{self, Cause};
@@ -27,6 +28,7 @@ use crate::grpc;
 use crate::http2::{self, Asked};
 use crate::route::Route;
 use crate::secure;
+use crate::tunnel;
 use crate::upstream::Up;
 
 /// What asking goes by.
@@ -264,7 +266,9 @@ async fn ask_http2<E: Env>(
             return End::Failed { cause, again, stale: again && reused };
         }
     };
-    asked.start_send(out, scratch.upload.rest());
+    if !asked.is_tunnel() {
+        asked.start_send(out, scratch.upload.rest());
+    }
     match receive(exchange, scratch, route, sent, Went::Http2(Box::new(asked)), ask).await {
         End::Failed { cause, again, .. } => End::Failed { cause, again, stale: again && reused },
         end => end,
@@ -353,12 +357,15 @@ async fn receive<E: Env>(
     match answer {
         Ok(Answer::Upgraded) => {
             sent.in_flight.finish(env.now().since(sent_at), env.now());
-            // Streams of HTTP/2 are never upgraded: their 101 is malformed.
-            let Went::Http1(up) = sent.went else {
-                return End::Cut(Cause::Internal, After::Close);
-            };
-            let ended = tunnel::run(exchange, up.stream, deadlines, &ready.config.timeouts).await;
-            ended.map_or(End::Answered(After::Gone), |cause| End::Cut(cause, After::Close))
+            deadlines.lift();
+            let sides = (down, sent.went.up());
+            let frames = websocket::is_named_by(scratch.request.upgrade());
+            // Boxed: few exchanges become a tunnel, and none shall carry the room for it.
+            let tunnel = tunnel::run(worker, sides, frames, route, &ready.config.timeouts);
+            let carried = Box::pin(tunnel).await;
+            scratch.upload.received_bytes += carried.up_bytes;
+            exchange.record.bytes_out += carried.down_bytes;
+            carried.cut.map_or(End::Answered(After::Gone), |cause| End::Cut(cause, After::Close))
         }
         Ok(Answer::Complete { reusable, keeps_alive, first_byte }) => {
             let goes_on = scratch.request.keep_alive();
@@ -471,9 +478,7 @@ fn write_head<E: Env>(
     let request = &scratch.request;
     let mut added = Added::new(&mut scratch.values);
     let drop: KnownSet = added.forwarded(exchange, request);
-    let upgrade = request
-        .upgrade()
-        .is_some_and(|token| route.config.upgrades.iter().any(|allowed| allowed.matches(token)));
+    let upgrade = route.upgrade_of(request).is_some();
     let (fields, count) = added.fields();
     let outbound = RequestOutbound {
         framing: scratch.upload.framing(),

@@ -10,6 +10,7 @@ use penstock_wire::http1::{
     Connection, Framing, HeadError, KnownSet, Lenient, Parsed, RequestHead, ResponseError,
     ResponseHead, ResponseOutbound, Version, parse_response,
 };
+use penstock_wire::websocket;
 
 use super::attempt::Progress;
 use super::body::Relay;
@@ -59,6 +60,9 @@ pub(crate) struct Download<'a, E: Env> {
     pub(crate) filtered: Option<&'a Filtered<'a, E>>,
 }
 
+/// The fields of RFC 6455's handshake.
+const KEY: &[u8] = b"sec-websocket-key";
+const ACCEPT: &[u8] = b"sec-websocket-accept";
 /// One send's worth of body.
 const SEND_BYTES_MAX: usize = 32 * 1024;
 
@@ -75,6 +79,10 @@ impl<E: Env> Download<'_, E> {
                 break;
             }
             self.pass_informational().await?;
+        }
+        // RFC 8441 §5: any 2xx says that there is a tunnel now.
+        if self.down.is_tunnel() && (200..300).contains(&self.response.status()) {
+            return Err(Cause::UpstreamBadUpgrade);
         }
         let first_byte = self.now().since(self.record.sent);
         self.record.first_byte = first_byte;
@@ -183,14 +191,11 @@ impl<E: Env> Download<'_, E> {
 
     async fn upgrade(&mut self) -> Result<Answer, Cause> {
         // RFC 9110 §7.8: an upgrade is one of those that were asked for.
-        let asked = self.request.upgrade().filter(|asked| {
-            self.route.config.upgrades.iter().any(|allowed| allowed.matches(asked))
-        });
-        let agreed = match (asked, self.response.upgrade()) {
+        let agreed = match (self.route.upgrade_of(self.request), self.response.upgrade()) {
             (Some(asked), Some(given)) => asked.eq_ignore_ascii_case(given),
             _ => false,
         };
-        if !agreed {
+        if !agreed || !self.shakes_hands()? {
             return Err(Cause::UpstreamBadUpgrade);
         }
         edit::response(self.response, self.route).map_err(|_| Cause::Internal)?;
@@ -206,11 +211,29 @@ impl<E: Env> Download<'_, E> {
         };
         let mut out = self.down.send_buf(self.worker);
         self.down.write_head(self.response, &outbound, &mut out);
-        self.record.status = 101;
+        self.record.status = self.down.status_of_switch();
         self.progress.begun.set(true);
         self.deadlines.suspend_download();
         self.send(out).await?;
         Ok(Answer::Upgraded)
+    }
+
+    /// RFC 8441 §5: where one side speaks HTTP/2, the handshake of RFC 6455 §4 is done by us with
+    /// the other. Whether that went well.
+    fn shakes_hands(&mut self) -> Result<bool, Cause> {
+        let Some(key) = self.request.fields().value_of(KEY) else { return Ok(true) };
+        match (self.down, self.up) {
+            (Downstream::Http2(_), Up::Http1(_)) => {
+                let accept = websocket::accept_of(key);
+                Ok(self.response.fields().value_of(ACCEPT) == Some(accept.as_bytes()))
+            }
+            (Downstream::Http1(_), Up::Http2(_)) => {
+                let accept = websocket::accept_of(key);
+                let set = self.response.fields_mut().set(ACCEPT, accept.as_bytes());
+                set.map(|()| true).map_err(|_| Cause::UpstreamHeadTooLarge)
+            }
+            _ => Ok(true),
+        }
     }
 
     /// Sends head and body; whether the downstream was told that it may go on.

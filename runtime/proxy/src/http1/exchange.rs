@@ -63,7 +63,8 @@ pub(crate) async fn run<E: Env>(
     let _under_way = worker.begin_request();
     let listener = &plan.snapshot.listeners[down.listener()];
     let mut exchange = Exchange { worker, plan, down, listener, record: Record::new(arrival) };
-    exchange.record.call = grpc::kind_of(&scratch.request);
+    // What is said of a call's end has no place in a tunnel.
+    exchange.record.call = grpc::kind_of(&scratch.request).filter(|_| !down.is_tunnel());
     exchange.note_head(scratch);
     let after = exchange.answer(scratch).await;
     exchange.finish(scratch);
@@ -231,6 +232,9 @@ impl<E: Env> Exchange<'_, E> {
         filtered: Option<&Filtered<'_, E>>,
         held: Option<bool>,
     ) -> After {
+        if self.down.is_tunnel() && route.upgrade_of(&scratch.request).is_none() {
+            return respond::fail_filtered(self, scratch, filtered, Cause::TunnelRefused).await;
+        }
         let cluster = self.choose(forward);
         self.record.cluster = Some(cluster);
         if let Some(filtered) = filtered {

@@ -25,7 +25,6 @@ pub(crate) mod respond;
 mod scratch;
 mod session;
 mod target;
-mod tunnel;
 mod upload;
 
 pub(crate) use body::Relay;

@@ -190,6 +190,8 @@ struct Answer<'a> {
 }
 
 impl Answer<'_> {
+    const EMPTY: Answer<'static> = Answer { status: 204, fields: &[], body: b"", code: None };
+
     /// What a gRPC caller gets in its place; `None` for what went well.
     fn to_caller(&self, request: &RequestHead, web: Option<Kind>) -> Option<TrailersOnly> {
         let failed = || !(200..300).contains(&self.status);
@@ -212,6 +214,15 @@ async fn send<E: Env>(
     answer: &Answer<'_>,
     closes: bool,
 ) -> After {
+    // RFC 8441 §5: a 2xx would say that there is a tunnel now.
+    let refusal = Answer { status: 501, body: b"501 Not Implemented\n", ..Answer::EMPTY };
+    let answer = match exchange.down.is_tunnel() && (200..300).contains(&answer.status) {
+        true => {
+            exchange.fail(Cause::TunnelRefused);
+            &refusal
+        }
+        false => answer,
+    };
     let (call, web) = (exchange.record.call, exchange.record.web);
     let told = call.and_then(|_| answer.to_caller(&scratch.request, web));
     let (call_fields, call_answer);

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use h2::server::{self, SendResponse};
 use h2::{Reason, RecvStream};
 use http::Request;
-use penstock_config::Listener;
+use penstock_config::{Listener, Protocol};
 use penstock_env::{Address, CloseKind, Env, Stream, Time, Timer, TimerExt};
 use penstock_tls::Facts;
 
@@ -156,6 +156,10 @@ fn builder(config: &Listener) -> server::Builder {
         .reset_stream_duration(RESET_STREAMS_FOR)
         .max_pending_accept_reset_streams(RESET_UNSEEN_MAX)
         .max_local_error_reset_streams(Some(limits.errors_max as usize));
+    if config.protocol == Protocol::Http {
+        // RFC 8441 §3.
+        builder.enable_connect_protocol();
+    }
     builder
 }
 

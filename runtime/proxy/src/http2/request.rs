@@ -5,29 +5,40 @@
 //! reading, ours. Not for what `h2` refuses before: RFC 9113 §8.2 and §8.3 on names, order and
 //! number of pseudo-fields, fields of the connection, and `TE`.
 
-use http::header::{COOKIE, HOST, HeaderMap};
+use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderMap, SEC_WEBSOCKET_KEY};
 use http::request::Parts;
 use http::{Method, Version};
 use penstock_wire::http1::{Framing, Lenient, Limits, Parsed, RequestHead, host, parse_request};
+use penstock_wire::websocket;
 
 use crate::failure::Cause;
 
-/// Fills `head` from what came on a stream, with `text` as room to write in. `bare` says that the
-/// stream ended with its head. The bytes of the head are the answer.
+/// What a request of HTTP/2 asks for, beside what its head says.
+#[derive(Clone, Copy)]
+pub(super) enum Wish<'a> {
+    /// An answer; the stream ended with the request's head, if that is true.
+    Answer { bare: bool },
+    /// That its stream be a WebSocket (RFC 8441 §5). Behind us it may have to be asked for as in
+    /// HTTP/1.1, with this key (RFC 6455 §4.1).
+    WebSocket { key: &'a str },
+}
+
+/// Fills `head` from what came on a stream, with `text` as room to write in. The bytes of the head
+/// are the answer.
 ///
 /// # Errors
 /// What is wrong with it.
 pub(super) fn read(
     parts: &Parts,
-    bare: bool,
+    wish: Wish<'_>,
     (limits, lenient): (&Limits, Lenient),
     text: &mut Vec<u8>,
     head: &mut RequestHead,
 ) -> Result<usize, Cause> {
     debug_assert_eq!(parts.version, Version::HTTP_2);
     text.clear();
-    write_line(parts, text)?;
-    write_fields(&parts.headers, parts.uri.authority().is_some(), text)?;
+    write_line(parts, wish, text)?;
+    write_fields(&parts.headers, parts.uri.authority().is_some(), wish, text)?;
     text.extend_from_slice(b"\r\n");
     match parse_request(text, limits, lenient, head) {
         Ok(Parsed::Complete { head_bytes }) if head_bytes == text.len() => {}
@@ -35,6 +46,7 @@ pub(super) fn read(
         Ok(Parsed::Complete { .. } | Parsed::Partial) => return Err(Cause::InvalidFieldValue),
         Err(error) => return Err(error.into()),
     }
+    let bare = matches!(wish, Wish::Answer { bare: true });
     if !bare && head.framing() == Framing::None && parts.method != Method::CONNECT {
         head.set_framing(Framing::Chunked);
     }
@@ -42,11 +54,16 @@ pub(super) fn read(
 }
 
 /// The request line, and `Host` behind it.
-fn write_line(parts: &Parts, text: &mut Vec<u8>) -> Result<(), Cause> {
+fn write_line(parts: &Parts, wish: Wish<'_>, text: &mut Vec<u8>) -> Result<(), Cause> {
     let authority = parts.uri.authority().map(http::uri::Authority::as_str);
-    text.extend_from_slice(parts.method.as_str().as_bytes());
+    let method = match wish {
+        Wish::Answer { .. } => &parts.method,
+        // As HTTP/1.1 says it (RFC 6455 §4.1): routes and filters need know nothing of this.
+        Wish::WebSocket { .. } => &Method::GET,
+    };
+    text.extend_from_slice(method.as_str().as_bytes());
     text.push(b' ');
-    if parts.method == Method::CONNECT {
+    if *method == Method::CONNECT {
         // RFC 9113 §8.5: no path, and an authority.
         text.extend_from_slice(authority.unwrap_or_default().as_bytes());
     } else {
@@ -70,7 +87,13 @@ fn write_line(parts: &Parts, text: &mut Vec<u8>) -> Result<(), Cause> {
     Ok(())
 }
 
-fn write_fields(fields: &HeaderMap, has_host: bool, text: &mut Vec<u8>) -> Result<(), Cause> {
+fn write_fields(
+    fields: &HeaderMap,
+    has_host: bool,
+    wish: Wish<'_>,
+    text: &mut Vec<u8>,
+) -> Result<(), Cause> {
+    let asks = matches!(wish, Wish::WebSocket { .. });
     for (name, value) in fields {
         let value = value.as_bytes();
         // RFC 9113 §8.2.1: a value does not begin or end with a blank.
@@ -78,6 +101,10 @@ fn write_fields(fields: &HeaderMap, has_host: bool, text: &mut Vec<u8>) -> Resul
             return Err(Cause::InvalidFieldValue);
         }
         if name == COOKIE || (name == HOST && has_host) {
+            continue;
+        }
+        // RFC 8441 §5: no key is used; RFC 9110 §9.3.6: nor is there a body.
+        if asks && (name == SEC_WEBSOCKET_KEY || name == CONTENT_LENGTH) {
             continue;
         }
         put(text, name.as_str().as_bytes(), value);
@@ -92,6 +119,11 @@ fn write_fields(fields: &HeaderMap, has_host: bool, text: &mut Vec<u8>) -> Resul
             text.extend_from_slice(crumb.as_bytes());
         }
         text.extend_from_slice(b"\r\n");
+    }
+    if let Wish::WebSocket { key } = wish {
+        put(text, b"upgrade", websocket::NAME.as_bytes());
+        put(text, b"connection", b"upgrade");
+        put(text, SEC_WEBSOCKET_KEY.as_str().as_bytes(), key.as_bytes());
     }
     Ok(())
 }

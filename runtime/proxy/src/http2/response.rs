@@ -9,14 +9,20 @@ use penstock_wire::http1::{Fields, Framing, Known, ResponseHead, ResponseOutboun
 /// The head as it goes down. What speaks of the connection stays behind (RFC 9113 §8.2.2).
 pub(super) fn head_of(head: &ResponseHead, outbound: &ResponseOutbound<'_>) -> Response<()> {
     let fields = head.fields();
+    // RFC 8441 §5: what HTTP/1.1 says by 101, this does by 200.
+    let switches = head.status() == 101;
     // The values lie in one buffer: copied once, shared by all of them.
     let bytes = Bytes::copy_from_slice(fields.bytes());
     let mut map = HeaderMap::with_capacity(fields.all().len() + outbound.extra.len() + 1);
     for field in fields.all() {
         // The answer to HEAD, and a 304, say the length of a body that does not follow.
         let is_length = field.known == Known::ContentLength;
-        let stays = !is_length || outbound.framing == Framing::None;
+        let stays = !is_length || (outbound.framing == Framing::None && !switches);
         if !field.is_live() || outbound.drop.contains(field.known) || !stays {
+            continue;
+        }
+        // RFC 8441 §5: the stream's own success says as much.
+        if switches && field.name.of(&bytes).eq_ignore_ascii_case(b"sec-websocket-accept") {
             continue;
         }
         put(
@@ -32,8 +38,8 @@ pub(super) fn head_of(head: &ResponseHead, outbound: &ResponseOutbound<'_>) -> R
         map.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     let mut response = Response::new(());
-    *response.status_mut() =
-        StatusCode::from_u16(head.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    *response.status_mut() = StatusCode::from_u16(if switches { 200 } else { head.status() })
+        .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     *response.headers_mut() = map;
     response
 }

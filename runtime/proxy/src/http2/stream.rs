@@ -6,17 +6,21 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
+use h2::ext::Protocol;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
+use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use penstock_env::{Address, Env, SendBuf, Stream};
 use penstock_tls::Facts;
 use penstock_wire::grpc::Code;
 use penstock_wire::http1::{ResponseHead, ResponseOutbound};
+use penstock_wire::websocket;
 
 use super::connection::Shared;
 use super::outlet::{End, Outlet, broken};
-use super::{request, response};
+use super::request::{self, Wish};
+use super::response;
 use crate::downstream::{Downstream, GONE, Rest};
 use crate::failure::Cause;
 use crate::http1::exchange;
@@ -30,6 +34,8 @@ pub(crate) struct Http2Stream<E: Env> {
     timer: E::Timer,
     recv: RefCell<RecvStream>,
     send: RefCell<Sending>,
+    /// It shall be a tunnel.
+    tunnel: bool,
 }
 
 /// An answer on its way.
@@ -54,18 +60,27 @@ pub(super) async fn serve<E: Env>(
     respond: SendResponse<Bytes>,
 ) {
     let (env, (parts, recv)) = (worker.env(), request.into_parts());
-    let bare = recv.is_end_stream();
+    let (protocol, key) = (parts.extensions.get::<Protocol>(), key_for(&worker, &parts));
+    let wish = match &key {
+        Some(key) => Wish::WebSocket { key },
+        None => Wish::Answer { bare: recv.is_end_stream() },
+    };
     let plan = worker.plan();
     let listener = &plan.snapshot.listeners[connection.listener];
     let stall = listener.config.timeouts.write_stall;
     let now = env.now();
     let mut arrival = Arrival { first: now, unix: env.unix(), complete: now, bytes: 0 };
-    let stream = Http2Stream::new(&worker, connection, recv, respond);
+    let stream = Http2Stream::new(&worker, connection, (recv, respond), protocol.is_some());
     let down = Downstream::Http2(&stream);
     let mut scratch = worker.scratch();
     let room = &mut *scratch;
     let (text, head) = (&mut room.partial, &mut room.request);
-    match request::read(&parts, bare, (&listener.limits, listener.lenient), text, head) {
+    let read = match (protocol, wish) {
+        // RFC 9220 §3: a protocol that is not known is not implemented.
+        (Some(_), Wish::Answer { .. }) => Err(Cause::TunnelRefused),
+        _ => request::read(&parts, wish, (&listener.limits, listener.lenient), text, head),
+    };
+    match read {
         Ok(bytes) => {
             arrival.bytes = bytes;
             exchange::run(&worker, &plan, down, &mut scratch, arrival).await;
@@ -79,12 +94,18 @@ pub(super) async fn serve<E: Env>(
     stream.end();
 }
 
+/// The key of a WebSocket's handshake, where the request asks for one.
+fn key_for<E: Env>(worker: &Worker<E>, parts: &Parts) -> Option<String> {
+    let protocol = parts.extensions.get::<Protocol>()?;
+    websocket::is_named_by(Some(protocol.as_ref())).then(|| websocket::key_of(worker.nonce()))
+}
+
 impl<E: Env> Http2Stream<E> {
     fn new(
         worker: &Worker<E>,
         connection: Rc<Shared<E>>,
-        recv: RecvStream,
-        respond: SendResponse<Bytes>,
+        (recv, respond): (RecvStream, SendResponse<Bytes>),
+        tunnel: bool,
     ) -> Http2Stream<E> {
         let half = Half::Head(respond);
         let sending = Sending { head: None, half, outlet: Outlet::new() };
@@ -93,7 +114,13 @@ impl<E: Env> Http2Stream<E> {
             timer: worker.env().timer(),
             recv: RefCell::new(recv),
             send: RefCell::new(sending),
+            tunnel,
         }
+    }
+
+    /// Whether it was asked to be a tunnel (RFC 8441 §4).
+    pub(crate) fn is_tunnel(&self) -> bool {
+        self.tunnel
     }
 
     pub(crate) fn listener(&self) -> usize {
@@ -126,18 +153,31 @@ impl<E: Env> Http2Stream<E> {
         context: &mut Context<'_>,
         relay: &mut Relay,
     ) -> Poll<Result<Option<Bytes>, Cause>> {
-        let mut recv = self.recv.borrow_mut();
-        if let Some(received) = ready!(recv.poll_data(context)) {
-            let content = received.map_err(|error| cause_of(&error))?;
-            // It goes up before more is asked for: the window is the upstream's.
-            let released = recv.flow_control().release_capacity(content.len());
-            return Poll::Ready(released.map_err(|_| GONE).map(|()| Some(content)));
+        if let Some(content) = ready!(self.poll_content(context))? {
+            return Poll::Ready(Ok(Some(content)));
         }
+        let mut recv = self.recv.borrow_mut();
         let trailers = ready!(recv.poll_trailers(context)).map_err(|error| cause_of(&error))?;
         for (name, value) in trailers.iter().flatten() {
             relay.decoder.put_trailer(name.as_str().as_bytes(), value.as_bytes())?;
         }
         Poll::Ready(Ok(None))
+    }
+
+    /// Content of the stream; `None` behind the last of it.
+    ///
+    /// # Errors
+    /// It is malformed, or the peer gave it up.
+    pub(crate) fn poll_content(
+        &self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Option<Bytes>, Cause>> {
+        let mut recv = self.recv.borrow_mut();
+        let Some(received) = ready!(recv.poll_data(context)) else { return Poll::Ready(Ok(None)) };
+        let content = received.map_err(|error| cause_of(&error))?;
+        // It goes up before more is asked for: the window is the upstream's.
+        let released = recv.flow_control().release_capacity(content.len());
+        Poll::Ready(released.map_err(|_| GONE).map(|()| Some(content)))
     }
 
     /// Ready when the peer gave the stream up. Sends what it has room for meanwhile.
@@ -226,6 +266,8 @@ impl<E: Env> Http2Stream<E> {
             End::Said => return,
             // The peer did not make room for it.
             End::Wanted(_) => Reason::CANCEL,
+            // RFC 8441 §5: what would be a reset of a connection.
+            End::Open if self.tunnel => Reason::CANCEL,
             End::Open => Reason::INTERNAL_ERROR,
         };
         match &mut self.send.borrow_mut().half {

@@ -6,7 +6,8 @@ use penstock_wire::http1::{
     ResponseHead, ResponseOutbound, parse_response, write_request,
 };
 
-use super::{request, response};
+use super::request::{self, Wish};
+use super::response;
 use crate::failure::Cause;
 
 const URI: &str = "http://a.test/x?y";
@@ -20,7 +21,7 @@ fn read(method: &str, uri: &str, fields: &[(&str, &str)], bare: bool) -> Result<
     let (parts, ()) = request.body(()).expect("a request").into_parts();
     let (mut text, mut head) = (Vec::new(), RequestHead::new());
     let limits = (&Limits::default(), Lenient::NONE);
-    request::read(&parts, bare, limits, &mut text, &mut head)?;
+    request::read(&parts, Wish::Answer { bare }, limits, &mut text, &mut head)?;
     let mut out = Vec::new();
     write_request(&head, &RequestOutbound::of(&head), &mut out);
     Ok(String::from_utf8(out).expect("text"))
@@ -87,7 +88,7 @@ fn a_connect_keeps_its_method_for_the_exchange_to_refuse() {
         .into_parts();
     let (mut text, mut head) = (Vec::new(), RequestHead::new());
     let limits = (&Limits::default(), Lenient::NONE);
-    let read = request::read(&parts, false, limits, &mut text, &mut head);
+    let read = request::read(&parts, Wish::Answer { bare: false }, limits, &mut text, &mut head);
     assert!(read.is_ok(), "{read:?}");
     assert_eq!(head.method(), Method::Connect);
 }

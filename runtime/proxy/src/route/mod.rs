@@ -46,6 +46,14 @@ pub struct Route {
     pub metrics: Instance,
 }
 
+impl Route {
+    /// What the request's connection shall be handed over to, if the route allows that.
+    pub(crate) fn upgrade_of<'r>(&self, request: &'r RequestHead) -> Option<&'r [u8]> {
+        let allows = |token: &&[u8]| self.config.upgrades.iter().any(|one| one.matches(token));
+        request.upgrade().filter(allows)
+    }
+}
+
 impl RouteTable {
     /// The table of `listener`'s routes.
     pub fn build(

@@ -73,6 +73,11 @@ impl FrameWalk {
         self.head_bytes == 0 && !self.lost
     }
 
+    /// What the frame is that has begun and not ended; `None` where that is not known.
+    pub fn under_way(&self) -> Option<Opcode> {
+        (self.head_bytes > 0 && !self.lost).then(|| Opcode::of(self.head[0]))
+    }
+
     /// Passes over `input` up to the end of one frame.
     pub fn step(&mut self, input: &[u8]) -> Step {
         if self.lost {

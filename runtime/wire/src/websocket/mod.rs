@@ -17,5 +17,10 @@ pub use handshake::{KEY_BYTES, accept_of, key_of};
 /// The protocol's name, in `Upgrade` and in `:protocol`.
 pub const NAME: &str = "websocket";
 
+/// Whether an `Upgrade` field names it.
+pub fn is_named_by(upgrade: Option<&[u8]>) -> bool {
+    upgrade.is_some_and(|token| token.eq_ignore_ascii_case(NAME.as_bytes()))
+}
+
 /// RFC 6455 §7.4.1: "an endpoint is going away, such as a server going down".
 pub const GOING_AWAY: u16 = 1001;

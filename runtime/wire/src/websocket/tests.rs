@@ -57,6 +57,12 @@ fn frames_end_where_their_lengths_say_however_they_are_cut() {
         assert_eq!(found, expected, "in pieces of {size}");
         assert!(walk.is_between());
     }
+    let mut walk = FrameWalk::new();
+    assert_eq!(walk.under_way(), None);
+    walk.step(&bytes[..1]);
+    assert_eq!(walk.under_way(), Some(Opcode::Text));
+    walk.step(&bytes[1..2]);
+    assert_eq!(walk.under_way(), None);
 }
 
 /// RFC 6455 §5.2: the most significant bit of a length is 0.
@@ -65,7 +71,7 @@ fn behind_a_length_that_is_none_there_is_no_place_between_frames() {
     let mut walk = FrameWalk::new();
     let bytes = [0x82, 127, 0x80, 0, 0, 0, 0, 0, 0, 0, 0x81, 0];
     assert_eq!(walk.step(&bytes), Step { bytes: 12, ended: None });
-    assert!(!walk.is_between());
+    assert!(!walk.is_between() && walk.under_way().is_none());
     assert_eq!(walk.step(&[0x81, 0]), Step { bytes: 2, ended: None });
     let mut walk = FrameWalk::new();
     let largest = [0x82, 0xff, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1];

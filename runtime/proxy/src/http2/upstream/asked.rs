@@ -12,7 +12,7 @@ use http::Response;
 use penstock_env::{Env, SendBuf, Stream};
 use penstock_wire::http1::{Limits, Method, RequestHead, RequestOutbound, ResponseHead};
 
-use super::head;
+use super::head::{self, Kind};
 use super::link::Lease;
 use crate::downstream::Rest;
 use crate::failure::Cause;
@@ -24,6 +24,8 @@ use crate::http2::{response, stream};
 pub(crate) struct Asked<E: Env> {
     up: RefCell<Up>,
     down: RefCell<Down>,
+    /// It asks for its stream to be a WebSocket (RFC 8441 §4).
+    tunnel: bool,
     // Behind the streams: its room is free when they are gone.
     lease: Lease<E>,
 }
@@ -51,8 +53,15 @@ impl<E: Env> Asked<E> {
         scheme: &'static str,
         ends: bool,
     ) -> Result<Asked<E>, Cause> {
-        let request = head::request_of(request, outbound, scheme).ok_or(Cause::InvalidTarget)?;
+        let tunnel = head::asks_for_tunnel(request, outbound);
+        let request =
+            head::request_of(request, outbound, scheme, tunnel).ok_or(Cause::InvalidTarget)?;
         let mut sender = lease.sender();
+        // RFC 8441 §3: only who says that it takes them is asked.
+        if tunnel && !sender.is_extended_connect_protocol_enabled() {
+            return Err(Cause::UpstreamNoWebSocket);
+        }
+        let ends = ends && !tunnel;
         let mut context = Context::from_waker(Waker::noop());
         match sender.poll_ready(&mut context) {
             Poll::Ready(Ok(())) => {}
@@ -68,8 +77,14 @@ impl<E: Env> Asked<E> {
         Ok(Asked {
             up: RefCell::new(Up { stream, outlet }),
             down: RefCell::new(Down::Head(answer)),
+            tunnel,
             lease,
         })
+    }
+
+    /// Whether its stream is a tunnel once the endpoint agrees.
+    pub(crate) fn is_tunnel(&self) -> bool {
+        self.tunnel
     }
 
     /// Begins to send content.
@@ -100,9 +115,9 @@ impl<E: Env> Asked<E> {
         up.outlet.poll(&mut up.stream, context)
     }
 
-    /// Whether nothing is left to be sent.
+    /// Whether nothing is left to be sent of the request.
     pub(crate) fn is_sent(&self) -> bool {
-        matches!(self.up.borrow().outlet.end, End::Said)
+        self.tunnel || matches!(self.up.borrow().outlet.end, End::Said)
     }
 
     /// The next head of the answer, interim ones too, in `head`.
@@ -120,15 +135,18 @@ impl<E: Env> Asked<E> {
         let Down::Head(answer) = &mut *down else { return Poll::Ready(Err(Cause::Internal)) };
         match answer.poll_informational(context) {
             Poll::Ready(Some(Ok(interim))) => {
-                return Poll::Ready(head::read(&interim, false, of, text, head));
+                return Poll::Ready(head::read(&interim, Kind::Interim, of, text, head));
             }
             Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(cause_of(&error))),
             Poll::Ready(None) | Poll::Pending => {}
         }
         let response: Response<RecvStream> =
             ready!(std::pin::Pin::new(answer).poll(context)).map_err(|error| cause_of(&error))?;
-        let bare = response.body().is_end_stream();
-        let read = head::read(&response, bare, of, text, head);
+        let kind = match self.tunnel && response.status().is_success() {
+            true => Kind::Tunnel,
+            false => Kind::Last { bare: response.body().is_end_stream() },
+        };
+        let read = head::read(&response, kind, of, text, head);
         *down = Down::Body(response.into_body());
         Poll::Ready(read)
     }
@@ -142,16 +160,11 @@ impl<E: Env> Asked<E> {
         context: &mut Context<'_>,
         relay: &mut Relay,
     ) -> Poll<Result<Option<Bytes>, Cause>> {
+        if let Some(content) = ready!(self.poll_content(context))? {
+            return Poll::Ready(Ok(Some(content)));
+        }
         let mut down = self.down.borrow_mut();
         let Down::Body(recv) = &mut *down else { return Poll::Ready(Err(Cause::Internal)) };
-        if let Some(received) = ready!(recv.poll_data(context)) {
-            let content = received.map_err(|error| body_cause_of(&error))?;
-            // It goes down before more is asked for: the window is the downstream's.
-            let released = recv.flow_control().release_capacity(content.len());
-            return Poll::Ready(
-                released.map_err(|_| Cause::UpstreamTruncated).map(|()| Some(content)),
-            );
-        }
         let trailers =
             ready!(recv.poll_trailers(context)).map_err(|error| body_cause_of(&error))?;
         for (name, value) in trailers.iter().flatten() {
@@ -159,6 +172,25 @@ impl<E: Env> Asked<E> {
             put.map_err(|_| Cause::UpstreamInvalidBody)?;
         }
         Poll::Ready(Ok(None))
+    }
+}
+
+impl<E: Env> Asked<E> {
+    /// Content of the stream; `None` behind the last of it.
+    ///
+    /// # Errors
+    /// It broke off.
+    pub(crate) fn poll_content(
+        &self,
+        context: &mut Context<'_>,
+    ) -> Poll<Result<Option<Bytes>, Cause>> {
+        let mut down = self.down.borrow_mut();
+        let Down::Body(recv) = &mut *down else { return Poll::Ready(Err(Cause::Internal)) };
+        let Some(received) = ready!(recv.poll_data(context)) else { return Poll::Ready(Ok(None)) };
+        let content = received.map_err(|error| body_cause_of(&error))?;
+        // It goes down before more is asked for: the window is the downstream's.
+        let released = recv.flow_control().release_capacity(content.len());
+        Poll::Ready(released.map_err(|_| Cause::UpstreamTruncated).map(|()| Some(content)))
     }
 }
 

@@ -4,23 +4,36 @@
 //! reading, ours.
 
 use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, HeaderName, HeaderValue, TE};
-use http::uri::{Authority, PathAndQuery, Scheme, Uri};
-use http::{HeaderMap, Request, Response};
-use penstock_wire::http1::{
-    Framing, Known, Lenient, Limits, Method, Parsed, RequestHead, RequestOutbound, ResponseHead,
-    parse_response, reason,
+use h2::ext::Protocol;
+use http::header::{
+    CONNECTION, CONTENT_LENGTH, HeaderName, HeaderValue, SEC_WEBSOCKET_KEY, TE, UPGRADE,
 };
+use http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use http::{HeaderMap, Request, Response, StatusCode};
+use penstock_wire::http1::{
+    Connection, Framing, Known, Lenient, Limits, Method, Parsed, RequestHead, RequestOutbound,
+    ResponseHead, parse_response, reason,
+};
+use penstock_wire::websocket;
 
 use crate::failure::Cause;
 use crate::http2::response::put;
 
-/// The request as it goes up; `None` when HTTP/2 has no way to say it. What speaks of the
+/// Whether a request asks for a WebSocket that its route allows. One with a body is none (RFC 6455
+/// §4.1: a GET without one).
+pub(super) fn asks_for_tunnel(head: &RequestHead, outbound: &RequestOutbound<'_>) -> bool {
+    outbound.connection == Connection::Upgrade
+        && websocket::is_named_by(head.upgrade())
+        && matches!(outbound.framing, Framing::None | Framing::Length(0))
+}
+
+/// The request as it goes up, `tunnel` as an extended CONNECT (RFC 8441 §5); `None` when HTTP/2 has no way to say it. What speaks of the
 /// connection stays behind (RFC 9113 §8.2.2).
 pub(super) fn request_of(
     head: &RequestHead,
     outbound: &RequestOutbound<'_>,
     scheme: &'static str,
+    tunnel: bool,
 ) -> Option<Request<()>> {
     let fields = head.fields();
     let host = fields.value_of_known(Known::Host).or(head.authority()).unwrap_or(outbound.host);
@@ -30,6 +43,10 @@ pub(super) fn request_of(
     uri.path_and_query = Some(PathAndQuery::try_from(head.path_and_query()).ok()?);
     let mut request = Request::new(());
     *request.method_mut() = http::Method::from_bytes(head.method_name()).ok()?;
+    if tunnel {
+        *request.method_mut() = http::Method::CONNECT;
+        request.extensions_mut().insert(Protocol::from_static(websocket::NAME));
+    }
     *request.uri_mut() = Uri::from_parts(uri).ok()?;
     // The values lie in one buffer: copied once, shared by all of them.
     let bytes = Bytes::copy_from_slice(fields.bytes());
@@ -39,13 +56,20 @@ pub(super) fn request_of(
         if !field.is_live() || outbound.drop.contains(field.known) || ours {
             continue;
         }
+        // RFC 8441 §5: no key is used.
+        let name = field.name.of(&bytes);
+        if tunnel && name.eq_ignore_ascii_case(SEC_WEBSOCKET_KEY.as_str().as_bytes()) {
+            continue;
+        }
         let value = HeaderValue::from_maybe_shared(bytes.slice(field.value.range()));
-        put(&mut map, field.name.of(&bytes), value);
+        put(&mut map, name, value);
     }
     for (name, value) in outbound.extra {
         put(&mut map, name, HeaderValue::from_bytes(value));
     }
-    if let Framing::Length(length) = outbound.framing {
+    if let Framing::Length(length) = outbound.framing
+        && !tunnel
+    {
         map.insert(CONTENT_LENGTH, HeaderValue::from(length));
     }
     if head.te_trailers() {
@@ -55,26 +79,46 @@ pub(super) fn request_of(
     Some(request)
 }
 
-/// Fills `head` from what came on a stream, with `text` as room to write in; `bare` says that the
-/// stream ended with it.
+/// What a response's head is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// One before the last.
+    Interim,
+    /// The last; the stream ended with it, if that is true.
+    Last { bare: bool },
+    /// The last, and the stream is a WebSocket from here on.
+    Tunnel,
+}
+
+/// Fills `head` from what came on a stream, with `text` as room to write in.
 ///
 /// # Errors
 /// It is no response that an HTTP/1 endpoint could have given.
 pub(super) fn read<T>(
     response: &Response<T>,
-    bare: bool,
+    kind: Kind,
     (method, limits): (Method, &Limits),
     text: &mut Vec<u8>,
     head: &mut ResponseHead,
 ) -> Result<(), Cause> {
     text.clear();
+    // As HTTP/1.1 says it (RFC 6455 §4.2.2).
+    let switches = kind == Kind::Tunnel;
+    let status = if switches { StatusCode::SWITCHING_PROTOCOLS } else { response.status() };
     text.extend_from_slice(b"HTTP/1.1 ");
-    text.extend_from_slice(response.status().as_str().as_bytes());
+    text.extend_from_slice(status.as_str().as_bytes());
     text.push(b' ');
-    text.extend_from_slice(reason(response.status().as_u16()).as_bytes());
+    text.extend_from_slice(reason(status.as_u16()).as_bytes());
     text.extend_from_slice(b"\r\n");
     for (name, value) in response.headers() {
-        line(text, name, value.as_bytes());
+        // RFC 9110 §9.3.6: a tunnel has no length, whatever is said.
+        if !switches || name != CONTENT_LENGTH {
+            line(text, name, value.as_bytes());
+        }
+    }
+    if switches {
+        line(text, &UPGRADE, websocket::NAME.as_bytes());
+        line(text, &CONNECTION, b"upgrade");
     }
     text.extend_from_slice(b"\r\n");
     head.clear();
@@ -84,10 +128,10 @@ pub(super) fn read<T>(
         Err(error) => return Err(crate::http1::cause_of_response(error)),
     }
     // RFC 9113 §8.6: nothing is switched on a stream.
-    if head.status() == 101 {
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         return Err(Cause::UpstreamMalformed);
     }
-    if bare && head.framing() == Framing::UntilClose {
+    if kind == (Kind::Last { bare: true }) && head.framing() == Framing::UntilClose {
         head.set_framing(Framing::Length(0));
     }
     Ok(())
