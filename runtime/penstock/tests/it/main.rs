@@ -21,3 +21,4 @@ mod services;
 mod strictness;
 mod testssl;
 mod tls;
+mod websocket;

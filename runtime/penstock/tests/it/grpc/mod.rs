@@ -1,71 +1,17 @@
 //! gRPC with the client and the server of grpcio, through the proxy: `calls.py` has the calls.
 
-use std::ffi::OsString;
-use std::io::{BufRead, BufReader, Write};
-use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 
-use crate::harness::{Certificates, Penstock, until};
+use crate::harness::{Certificates, Penstock, PythonServer, python, until};
 
-/// Python with grpcio, which `PENSTOCK_PYTHON` may name the folder of. Where there is none, says
-/// so, or fails if nothing may be skipped.
-fn python() -> Option<Command> {
-    let mut python = Command::new("python3");
-    if let Some(folder) = std::env::var_os("PENSTOCK_PYTHON").filter(|path| !path.is_empty()) {
-        python.env("PYTHONPATH", folder);
-    }
-    let probe = Command::new("python3")
-        .args(["-c", "import grpc"])
-        .envs(python.get_envs().filter_map(|(key, value)| Some((key, value?))))
-        .stderr(Stdio::null())
-        .status();
-    if probe.is_ok_and(|status| status.success()) {
-        return Some(python);
-    }
-    assert!(std::env::var_os("PENSTOCK_TEST_ALL").is_none(), "Python's grpcio is not installed");
-    let _ = writeln!(std::io::stderr(), "skipped: Python's grpcio is not installed");
-    None
+fn calls() -> Option<Command> {
+    python("grpc", "grpc/calls.py")
 }
 
-fn script() -> OsString {
-    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    folder.join("tests/it/grpc/calls.py").into_os_string()
-}
-
-/// A server of grpcio; it ends with its input.
-struct Server {
-    child: Child,
-    address: SocketAddr,
-}
-
-impl Server {
-    fn start(mut python: Command) -> Server {
-        let mut child = python
-            .arg(script())
-            .arg("serve")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("Python starts");
-        let mut line = String::new();
-        let mut said = BufReader::new(child.stdout.take().expect("it is piped"));
-        said.read_line(&mut line).expect("its port");
-        let port: u16 = line.trim().parse().expect("a port");
-        Server { child, address: SocketAddr::from(([127, 0, 0, 1], port)) }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.child.stdin.take());
-        let _ = self.child.wait();
-    }
-}
-
-fn config(server: &Server, listener: &str) -> String {
+fn config(server: &PythonServer, listener: &str) -> String {
     format!(
         "[listener.web]\naddress = \"127.0.0.1:0\"\nprotocol = \"grpc\"\n{listener}\
          http2.streams = 2000\nlimits.requests_per_connection = 100000\n\
@@ -79,7 +25,7 @@ fn config(server: &Server, listener: &str) -> String {
 #[track_caller]
 fn check_calls(mut python: Command, penstock: &Penstock, more: &[&str]) {
     let address = penstock.address("web").to_string();
-    let run = python.arg(script()).args(["ask", &address]).args(more).output();
+    let run = python.args(["ask", &address]).args(more).output();
     let output = run.expect("Python runs");
     let text = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{text}\n{}", penstock.errors());
@@ -88,8 +34,8 @@ fn check_calls(mut python: Command, penstock: &Penstock, more: &[&str]) {
 
 #[test]
 fn calls_of_grpcio_go_through() {
-    let (Some(serving), Some(client)) = (python(), python()) else { return };
-    let server = Server::start(serving);
+    let (Some(serving), Some(client)) = (calls(), calls()) else { return };
+    let server = PythonServer::start(serving);
     let penstock = Penstock::start(&config(&server, ""));
     check_calls(client, &penstock, &[]);
     let counted = |code: &str| {
@@ -105,19 +51,19 @@ fn calls_of_grpcio_go_through() {
 
 #[test]
 fn calls_of_grpcio_go_through_tls() {
-    let (Some(serving), Some(client)) = (python(), python()) else { return };
-    let (server, files) = (Server::start(serving), Certificates::make(&["localhost"]));
+    let (Some(serving), Some(client)) = (calls(), calls()) else { return };
+    let (server, files) = (PythonServer::start(serving), Certificates::make(&["localhost"]));
     let penstock = Penstock::start(&config(&server, &files.listener(1, "")));
     check_calls(client, &penstock, &[&files.path("ca.pem"), "localhost"]);
 }
 
 #[test]
 fn calls_of_grpc_web_reach_a_server_of_grpcio() {
-    let (Some(serving), Some(mut client)) = (python(), python()) else { return };
-    let server = Server::start(serving);
+    let (Some(serving), Some(mut client)) = (calls(), calls()) else { return };
+    let server = PythonServer::start(serving);
     let penstock = Penstock::start(&config(&server, ""));
     let address = penstock.address("web").to_string();
-    let output = client.arg(script()).args(["web", &address]).output().expect("Python runs");
+    let output = client.args(["web", &address]).output().expect("Python runs");
     let (said, errors) = (&output.stdout, String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{errors}\n{}", penstock.errors());
     assert_eq!(said, b"ok\n");
@@ -125,12 +71,11 @@ fn calls_of_grpc_web_reach_a_server_of_grpcio() {
 
 #[test]
 fn a_drain_lets_calls_end_and_a_client_of_grpcio_is_told() {
-    let (Some(serving), Some(mut client)) = (python(), python()) else { return };
-    let server = Server::start(serving);
+    let (Some(serving), Some(mut client)) = (calls(), calls()) else { return };
+    let server = PythonServer::start(serving);
     let mut penstock = Penstock::start(&config(&server, ""));
     let address = penstock.address("web").to_string();
     let mut child = client
-        .arg(script())
         .args(["hold", &address])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -6,6 +6,7 @@ mod envoy;
 mod origin;
 mod pebble;
 mod process;
+mod python;
 
 pub use certificates::Certificates;
 pub use client::{Client, Reply, talk};
@@ -13,6 +14,7 @@ pub use envoy::{Envoy, Plugin};
 pub use origin::{Origin, config_of};
 pub use pebble::Pebble;
 pub use process::{Folder, Penstock, installed, run, write_config};
+pub use python::{PythonServer, python};
 
 use std::time::{Duration, Instant};
 
