@@ -5,6 +5,7 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -86,7 +87,10 @@ pub(super) async fn try_connect(
     to: &Address,
 ) -> Option<(SendRequest<Bytes>, Rc<Cell<bool>>)> {
     let stream = Wire::connect(env, to).await?;
-    let (sender, connection) = h2::client::handshake(Io(env.clone(), stream)).await.ok()?;
+    let mut builder = h2::client::Builder::new();
+    // `h2` measures this by the real clock: no pause of the machine's shall come into a run.
+    builder.reset_stream_duration(Duration::from_secs(3_600));
+    let (sender, connection) = builder.handshake(Io(env.clone(), stream)).await.ok()?;
     let ended = Rc::new(Cell::new(false));
     let told = ended.clone();
     env.spawn(async move {

@@ -166,7 +166,9 @@ fn builder() -> client::Builder {
         .initial_max_send_streams(0)
         .max_header_list_size(HEAD_BYTES_MAX)
         .header_table_size(HEADER_TABLE_BYTES)
-        .max_send_buffer_size(SEND_BUFFER_BYTES_MAX);
+        .max_send_buffer_size(SEND_BUFFER_BYTES_MAX)
+        .max_concurrent_reset_streams(RESET_STREAMS_KEPT)
+        .reset_stream_duration(RESET_STREAMS_FOR);
     builder
 }
 
@@ -234,5 +236,8 @@ const CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
 /// Where `h2` gives a head up; the listener's own limit is looked at behind it.
 const HEAD_BYTES_MAX: u32 = 128 * 1024;
 const HEADER_TABLE_BYTES: u32 = 4 * 1024;
+/// Streams that were given up are remembered, so that what is under way for them is no error.
+const RESET_STREAMS_KEPT: usize = 100;
+const RESET_STREAMS_FOR: Duration = Duration::from_secs(5);
 /// What one request may have on its way up in `h2`, beside the one send that waits for room.
 const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
