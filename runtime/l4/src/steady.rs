@@ -1,10 +1,10 @@
 //! The short way: packets of a proven flow that have nothing new to say.
 //!
-//! Nearly every packet is one: IPv4 without options, TCP or UDP, no first or last one of its flow; and
-//! where it is encapsulated, GRE over IPv4.
-//! What is decided of it is what [`handle`](crate::handle()) would decide, by the same functions; but
-//! here all headers stand at known places, and nothing of the rest is asked. Whatever is not that
-//! plain is left untouched, and goes the long way.
+//! Nearly every packet is one: IPv4 without options, TCP or UDP, no first or last one of its flow;
+//! and where it is encapsulated, GRE over IPv4. What is decided of it is what
+//! [`handle`](crate::handle()) would decide, by the same functions; but here all headers stand at
+//! known places, and nothing of the rest is asked. Whatever is not that plain is left untouched,
+//! and goes the long way.
 
 use crate::Verdict;
 use crate::checksum::Sum;

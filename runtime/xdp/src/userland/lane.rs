@@ -63,7 +63,7 @@ impl Lane<File> {
                 if mail == Life::Idle {
                     self.wait();
                 }
-                self.mailbox.get_up();
+                self.mailbox.stand_up();
                 if mail == Life::Over {
                     return;
                 }

@@ -106,7 +106,7 @@ impl Mailbox {
     }
 
     /// The lane is awake.
-    pub(super) fn get_up(&self) {
+    pub(super) fn stand_up(&self) {
         if !self.bell.is_asleep.swap(false, Ordering::Relaxed) {
             // Somebody rang, now or soon; what he leaves in the bell costs one round.
             let _ = (&self.bell.file).read(&mut [0; 8]);

@@ -27,8 +27,8 @@ pub(super) fn asks_for_tunnel(head: &RequestHead, outbound: &RequestOutbound<'_>
         && matches!(outbound.framing, Framing::None | Framing::Length(0))
 }
 
-/// The request as it goes up, `tunnel` as an extended CONNECT (RFC 8441 §5); `None` when HTTP/2 has no way to say it. What speaks of the
-/// connection stays behind (RFC 9113 §8.2.2).
+/// The request as it goes up, `tunnel` as an extended CONNECT (RFC 8441 §5); `None` when HTTP/2 has
+/// no way to say it. What speaks of the connection stays behind (RFC 9113 §8.2.2).
 pub(super) fn request_of(
     head: &RequestHead,
     outbound: &RequestOutbound<'_>,
