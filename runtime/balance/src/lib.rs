@@ -14,7 +14,7 @@ mod load;
 mod seed;
 mod sets;
 
-pub use algorithms::ShardState;
+pub use algorithms::{ShardState, maglev_table};
 pub use balancer::{
     Balancer, BalancerError, ENDPOINTS_MAX, Endpoint, EndpointId, EndpointSpec, Pick,
 };

@@ -41,6 +41,11 @@ impl FleetSeed {
         SipHasher13::new_with_keys(self.key[0], self.key[1]).hash(key)
     }
 
+    /// The key of the hash that packets are placed by at layer 4; no other hash has it.
+    pub fn packet_key(&self) -> [u64; 2] {
+        [self.key[0], self.key[1] ^ 3]
+    }
+
     /// Two independent hashes of an endpoint's address.
     pub(crate) fn hash_address(&self, address: &Address) -> [u64; 2] {
         let bytes = address_bytes(address);

@@ -12,11 +12,11 @@
 //! 245 ms in the worst case (10,000 of weight 1 beside one of 65,535), always off the shards.
 
 use penstock_config::Ratio;
-use penstock_env::Rng;
+use penstock_env::{Address, Rng};
 
 use super::SOMEBODY;
 use crate::FleetSeed;
-use crate::balancer::{Candidates, ENDPOINTS_MAX, Endpoint};
+use crate::balancer::{Candidates, ENDPOINTS_MAX, Endpoint, EndpointSpec};
 
 /// Slots of a table: a prime, so that every skip visits all; 100 for each of 655 endpoints.
 const SLOTS: u32 = 65_537;
@@ -44,7 +44,8 @@ pub(crate) struct Maglev {
 impl Maglev {
     pub(super) fn new(endpoints: &[Endpoint], seed: &FleetSeed, load_max: Ratio) -> Self {
         let weight_total = endpoints.iter().map(|one| u64::from(one.weight())).sum();
-        Maglev { slots: populate(endpoints, seed), weight_total, load_max }
+        let weights = endpoints.iter().map(|one| (one.address(), one.weight()));
+        Maglev { slots: populate(weights, seed), weight_total, load_max }
     }
 
     /// The key's endpoint, or the next one in the table.
@@ -106,16 +107,29 @@ struct Walker {
     credit: u64,
 }
 
-fn populate(endpoints: &[Endpoint], seed: &FleetSeed) -> Box<[u16]> {
-    let weighted = endpoints.iter().enumerate().filter(|(_, endpoint)| endpoint.weight() > 0);
+/// The table by itself, for those who look up in it elsewhere: for each slot the place of an
+/// endpoint. Who sorts the endpoints has the same table on every appliance. It is empty when no
+/// endpoint has a weight, or there are more than [`ENDPOINTS_MAX`].
+pub fn maglev_table(endpoints: &[EndpointSpec], seed: &FleetSeed) -> Box<[u16]> {
+    if endpoints.len() > ENDPOINTS_MAX {
+        return Box::default();
+    }
+    populate(endpoints.iter().map(|one| (&one.address, u32::from(one.weight))), seed)
+}
+
+fn populate<'e>(
+    endpoints: impl Iterator<Item = (&'e Address, u32)>,
+    seed: &FleetSeed,
+) -> Box<[u16]> {
+    let weighted = endpoints.enumerate().filter(|(_, (_, weight))| *weight > 0);
     let mut walkers: Vec<Walker> = weighted
-        .map(|(index, endpoint)| {
-            let [offset, skip] = seed.hash_address(endpoint.address());
+        .map(|(index, (address, weight))| {
+            let [offset, skip] = seed.hash_address(address);
             Walker {
                 index: index as u16,
                 at: (offset % u64::from(SLOTS)) as u32,
                 skip: (skip % u64::from(SLOTS - 1)) as u32 + 1,
-                weight: u64::from(endpoint.weight()),
+                weight: u64::from(weight),
                 credit: 0,
             }
         })

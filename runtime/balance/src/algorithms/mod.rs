@@ -16,6 +16,7 @@ use crate::FleetSeed;
 use crate::balancer::{Candidates, Endpoint, EndpointId};
 
 use maglev::Maglev;
+pub use maglev::maglev_table;
 use random::Sampler;
 use weighted_round_robin::Schedule;
 
