@@ -14,6 +14,7 @@ use crate::grammar::reader::{RawFinding, Reader, TableReader};
 use crate::grammar::setting::Setting;
 use crate::grammar::tree::Tree;
 use crate::listener::Listener;
+use crate::passthrough::{check_destinations, passed_to};
 use crate::runtime::{Admin, Fleet, Observe, Runtime};
 use crate::service::Service;
 
@@ -62,9 +63,10 @@ impl Config {
         let root = document.get_ref();
         let names =
             Names { clusters: names_of(root, "cluster"), filters: names_of(root, "filter") };
-        let mut reader = Reader::new(source, names, files);
+        let mut reader = Reader::new(source, names, passed_to(root), files);
         let mut table = TableReader::new(&mut reader, root, 0..0);
         let config = Config::read(&mut table);
+        let config = config.filter(|config| check_destinations(config, &mut table).is_some());
         table.close("config");
         let Reader { findings, left_out, .. } = reader;
         let found = places.join_syntax(errors, findings);

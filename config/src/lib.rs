@@ -38,7 +38,9 @@ mod files;
 mod filter;
 mod findings;
 mod grammar;
+mod layer4;
 mod listener;
+mod passthrough;
 mod payload;
 #[cfg(any(test, feature = "property"))]
 pub mod property;
@@ -68,10 +70,12 @@ pub use findings::{FINDINGS_MAX, Finding, FindingKind, Findings, Position};
 pub use grammar::block::BlockName;
 pub use grammar::names::{ClusterId, FilterId};
 pub use grammar::tree::Tree;
+pub use layer4::{DatapathChoice, Layer4, SourceAction, SourceRule};
 pub use listener::{
     ForwardedFields, Http2, Http2Mode, Lenience, Listener, ListenerLimits, ListenerTimeouts,
     Protocol, Routes,
 };
+pub use passthrough::Encap;
 pub use payload::{Environment, Payload};
 pub use proxy_protocol::{ProxyProtocol, ProxyVersion};
 pub use route::{
@@ -88,6 +92,7 @@ pub use tls::{
 pub use values::address::{Cidr, EndpointAddress, ListenAddress};
 pub use values::grpc::GrpcService;
 pub use values::header::{HeaderName, HeaderValue, Method, UpgradeToken};
+pub use values::link::{InstanceName, InterfaceName, PortRange};
 pub use values::pattern::{HostPattern, PathPattern, PathText, TextMatch};
 pub use values::pin::KeyPin;
 pub use values::server_name::ServerName;

@@ -12,6 +12,7 @@ use crate::grammar::reader::{Node, Reader, TableReader, wrong_type};
 use crate::grammar::section::section;
 use crate::grammar::setting::Setting;
 use crate::grammar::tree::Tree;
+use crate::layer4::{DatapathChoice, Layer4};
 use crate::values::address::ListenAddress;
 use crate::values::text::{BadText, text_settings};
 
@@ -69,6 +70,10 @@ section! {
         /// always served. "auto" is 80 % of the smaller of the descriptors and the memory divided
         /// by 16 KiB.
         connections_max: Count = Count::Auto;
+        /// What forwards packets of services in `nat` and `dsr`.
+        datapath: DatapathChoice = DatapathChoice::Auto;
+        /// What these services share.
+        layer4: Layer4 = Layer4::default();
     }
 }
 

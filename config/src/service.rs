@@ -10,8 +10,10 @@ use crate::grammar::names::ClusterId;
 use crate::grammar::reader::TableReader;
 use crate::grammar::section::{Group, TableSchema, TableWriter, choice, section};
 use crate::grammar::setting::ListOf;
+use crate::passthrough::{Encap, RETRIES, check_mode};
 use crate::proxy_protocol::{ProxyProtocol, ProxyVersion};
 use crate::values::address::ListenAddress;
+use crate::values::link::InterfaceName;
 use crate::values::pattern::HostPattern;
 use crate::values::vip::{ServicePort, Transport, VipAddress};
 
@@ -30,13 +32,17 @@ section! {
         ports: Vec<ServicePort>, in PORTS;
         /// Who answers clients.
         mode: ServiceMode = ServiceMode::Terminate;
+        /// With "dsr": what packets to endpoints are put into; "gre" unless set.
+        encap: Option<Encap> = None;
+        /// With "nat" and "dsr": the interface that packets come in on, or a list of them.
+        interfaces as "interface": Vec<InterfaceName> = Vec::new(), in INTERFACES;
         /// Peers whose connections begin with a header that says who they are from.
         proxy_protocol: Option<ProxyProtocol> = None;
         /// Tells endpoints who a connection is from, in a header of this version, in front of all
         /// else.
         send_proxy_protocol: Option<ProxyVersion> = None;
         /// How many other endpoints are tried where one can't be connected to.
-        retries: u32 = 2, in 0..=10;
+        retries: u32 = RETRIES, in 0..=10;
         /// How long we wait for what.
         timeouts: ServiceTimeouts = ServiceTimeouts::default();
         /// How much is taken.
@@ -49,6 +55,11 @@ choice! {
     pub enum ServiceMode("mode") {
         /// The appliance, which connects to an endpoint and carries bytes both ways.
         Terminate = "terminate",
+        /// The appliance, which passes packets on both ways under an address of its own.
+        Nat = "nat",
+        /// The endpoint itself, which has the VIP on its loopback: packets are passed on to it as
+        /// they came, each put into another.
+        Dsr = "dsr",
     }
 }
 
@@ -59,6 +70,14 @@ section! {
         client_hello: Duration = Duration::from_secs(5), in MS..=HOUR;
         /// Without a byte in either direction, before a connection is closed.
         idle: Duration = Duration::from_secs(600), in MS..=DAY;
+        /// In "nat" and "dsr", of TCP: before there was an answer to an answer.
+        opening: Duration = Duration::from_secs(60), in SECOND..=DAY;
+        /// The same, once one side has said that it is done.
+        closing: Duration = Duration::from_secs(120), in SECOND..=DAY;
+        /// The same, once both have, or one has reset.
+        closed: Duration = Duration::from_secs(10), in SECOND..=DAY;
+        /// In "nat" and "dsr", of datagrams; 30 s unless set, on port 53 5 s.
+        datagram: Option<Duration> = None, in SECOND..=DAY;
     }
 }
 
@@ -128,6 +147,17 @@ impl Group for Destinations {
 }
 
 impl Service {
+    /// What packets to endpoints are put into, in `dsr`.
+    pub fn encap(&self) -> Encap {
+        self.encap.unwrap_or(Encap::Gre)
+    }
+
+    /// How long a flow of datagrams to this port may be silent.
+    pub fn datagram_idle(&self, port: u16) -> Duration {
+        let usual = if port == DNS { 5 } else { 30 };
+        self.timeouts.datagram.unwrap_or(Duration::from_secs(usual))
+    }
+
     /// Every address with every port of this transport.
     pub fn addresses(&self, transport: Transport) -> impl Iterator<Item = ListenAddress> + '_ {
         let ports = self.ports.iter().filter(move |port| port.transport == transport);
@@ -143,16 +173,22 @@ fn check_service(service: &Service, table: &mut TableReader<'_, '_, '_>) -> Opti
     if let Some(pair) = vips.windows(2).find(|pair| pair[0] == pair[1]) {
         return table.contradict("vip", &format!("{} is listed twice", pair[0]));
     }
-    if service.ports.iter().any(|port| port.transport == Transport::Udp) {
-        return table.contradict("ports", "UDP is not in this version");
+    let mut interfaces: Vec<&InterfaceName> = service.interfaces.iter().collect();
+    interfaces.sort();
+    if let Some(pair) = interfaces.windows(2).find(|pair| pair[0] == pair[1]) {
+        return table.contradict("interface", &format!("{} is listed twice", pair[0]));
     }
+    check_mode(service, table)?;
     if let Some(node) = table.peek("ports") {
         let nodes = node.get_ref().as_array();
         for (port, index) in service.ports.iter().zip(0..) {
             let node = nodes.and_then(|nodes| nodes.get(index)).unwrap_or(node);
             for vip in &service.vips {
                 let address = ListenAddress::Ip((vip.ip(), port.number).into());
-                table.reader.below("ports", |reader| reader.claim(node, &address));
+                let is_bound = service.mode == ServiceMode::Terminate;
+                table.reader.below("ports", |reader| {
+                    reader.claim_for(node, &address, port.transport, is_bound);
+                });
             }
         }
     }
@@ -164,5 +200,8 @@ const PORTS: ListOf<()> = ListOf { item: (), count_min: 1, count_max: 64, bare: 
 const NAMES: ListOf<()> = ListOf { item: (), count_min: 1, count_max: 1_000, bare: true };
 const ROUTES: ListOf<()> = ListOf { item: (), count_min: 0, count_max: 10_000, bare: false };
 const HOUR: Duration = Duration::from_secs(3_600);
+const INTERFACES: ListOf<()> = ListOf { item: (), count_min: 0, count_max: 16, bare: true };
+const DNS: u16 = 53;
+const SECOND: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);
 const DAY: Duration = Duration::from_secs(24 * 3_600);

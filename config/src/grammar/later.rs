@@ -36,15 +36,12 @@ pub(crate) const KEYS: &[(&str, &str, &str)] = &[
     ("endpoint", "zone", "zone awareness"),
     ("endpoint", "priority", "priorities"),
     ("filter", "canary", "canary releases of filters"),
-    ("service", "encap", "encapsulation to backends"),
-    ("service", "interface", "packets of an interface"),
     ("service", "transparent", "transparent services"),
 ];
 
 /// Choice, words.
 const WORDS: &[(&str, &[&str])] = &[
     ("protocol", &["http2", "redis", "tcp", "udp", "mongodb", "mysql", "kafka"]),
-    ("mode", &["nat", "dsr"]),
     ("balance", &["peak-ewma", "hrw", "ring-hash"]),
     ("capability", &["grpc-call"]),
     ("retry-on", &["5xx", "502", "503", "504", "gateway-error", "unavailable", "refused-stream"]),

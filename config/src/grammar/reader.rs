@@ -16,6 +16,7 @@ use crate::grammar::names::{ClusterId, FilterId, Names};
 use crate::grammar::setting::Setting;
 use crate::grammar::tree::{key_text, write_text};
 use crate::values::address::ListenAddress;
+use crate::values::vip::Transport;
 
 /// A value and where it is.
 pub(crate) type Node<'a> = &'a Spanned<DeValue<'a>>;
@@ -76,12 +77,40 @@ pub(crate) struct Reader<'a> {
     pub(crate) left_out: usize,
     /// The keys that lead to where we are, written with dots.
     pub(crate) path: String,
-    /// What is listened on so far, and under which key.
-    pub(crate) claims: Vec<(ListenAddress, String)>,
+    /// What is listened on so far.
+    pub(crate) claims: Vec<Claim>,
+    /// Clusters that packets are passed on to, as the text has it.
+    passed_to: Vec<String>,
+}
+
+/// An address that something of the config has.
+pub(crate) struct Claim {
+    address: ListenAddress,
+    transport: Transport,
+    /// Sockets are bound to it, by which it may be taken with others.
+    is_bound: bool,
+    /// The key that claims it.
+    path: String,
+}
+
+impl Claim {
+    fn contradicts(&self, other: &Claim) -> bool {
+        // What is passed on never meets a socket: a VIP beside ":80" is nobody's mistake.
+        let overlap = match self.is_bound && other.is_bound {
+            true => self.address.overlaps(&other.address),
+            false => self.address == other.address,
+        };
+        self.transport == other.transport && overlap
+    }
 }
 
 impl<'a> Reader<'a> {
-    pub(crate) fn new(source: &'a str, names: Names, files: &'a dyn Files) -> Reader<'a> {
+    pub(crate) fn new(
+        source: &'a str,
+        names: Names,
+        passed_to: Vec<String>,
+        files: &'a dyn Files,
+    ) -> Reader<'a> {
         Reader {
             source,
             names,
@@ -90,6 +119,7 @@ impl<'a> Reader<'a> {
             left_out: 0,
             path: String::new(),
             claims: Vec::new(),
+            passed_to,
         }
     }
 
@@ -210,12 +240,31 @@ impl<'a> Reader<'a> {
 
     /// Takes note that the current key listens on `address`; no two may overlap.
     pub(crate) fn claim(&mut self, node: Node<'_>, address: &ListenAddress) {
-        let taken = self.claims.iter().find(|(claimed, _)| claimed.overlaps(address));
-        if let Some((claimed, path)) = taken {
-            let problem = format!("{path} listens on {claimed} already");
+        self.claim_for(node, address, Transport::Tcp, true);
+    }
+
+    /// The same for one transport, and for packets that no socket is bound for.
+    pub(crate) fn claim_for(
+        &mut self,
+        node: Node<'_>,
+        address: &ListenAddress,
+        transport: Transport,
+        is_bound: bool,
+    ) {
+        let path = self.path.clone();
+        let claim = Claim { address: address.clone(), transport, is_bound, path };
+        if let Some(taken) = self.claims.iter().find(|taken| taken.contradicts(&claim)) {
+            let verb = if taken.is_bound { "listens on" } else { "has" };
+            let problem = format!("{} {verb} {} already", taken.path, taken.address);
             self.contradict::<()>(node.span(), problem);
         }
-        self.claims.push((address.clone(), self.path.clone()));
+        self.claims.push(claim);
+    }
+
+    /// Whether what is read is of a cluster that packets are passed on to.
+    pub(crate) fn is_passed_to(&self) -> bool {
+        let name = self.path.strip_prefix("cluster.").and_then(|rest| rest.split('.').next());
+        name.is_some_and(|name| self.passed_to.iter().any(|cluster| cluster == name))
     }
 
     /// The text at `span`, on one line and not too long.

@@ -32,6 +32,11 @@ fn an_appliance_that_is_told_nothing() {
     check(&config, "runtime.receive_buffers", "1024");
     check(&config, "runtime.pipes", "64");
     check(&config, "runtime.connections_max", "auto");
+    check(&config, "runtime.datapath", "auto");
+    check(&config, "runtime.layer4.pins", "/sys/fs/bpf/penstock");
+    check(&config, "runtime.layer4.instance", "main");
+    check(&config, "runtime.layer4.flows", "262144");
+    check(&config, "runtime.layer4.nat_ports", "10240-32767");
     check(&config, "admin.listen", "unix:/run/penstock/admin.sock");
     check(&config, "admin.allow_remote", "false");
     check(&config, "observe.access_log", "off");
@@ -131,6 +136,9 @@ fn a_service_that_is_told_nothing() {
     check("timeouts.idle", "10m");
     check("limits.connections", "1000000");
     check("limits.connections_per_source", "1024");
+    check("timeouts.opening", "1m");
+    check("timeouts.closing", "2m");
+    check("timeouts.closed", "10s");
 }
 
 #[test]

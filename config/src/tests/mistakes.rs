@@ -107,14 +107,6 @@ fn unknown_keys_are_told_with_the_one_that_was_meant() {
 
 #[test]
 fn keys_and_words_of_later_versions_are_known() {
-    check_service(
-        "mode = \"dsr\"\nencap = \"gre\"",
-        &[
-            "2:8 not-in-this-version service.s.mode: not in this version",
-            "3:1 not-in-this-version service.s.encap: encapsulation to backends: \
-             not in this version",
-        ],
-    );
     check_listener(
         "transparent = true",
         &["2:1 not-in-this-version listener.l.transparent: transparent listeners: \
@@ -203,29 +195,6 @@ health = { redis = true }
             "4:12 not-in-this-version listener.redis.protocol: not in this version",
             "10:1 not-in-this-version cluster.cache.health: \
              active health checks: not in this version",
-        ],
-    );
-    check(
-        r#"
-[service.edge]
-vip = "203.0.113.10"
-ports = ["tcp/80", "tcp/443"]
-mode = "dsr"
-encap = "gre"
-interface = "eth0"
-to = "edges"
-
-[cluster.edges]
-endpoints = ["10.0.0.21"]
-"#,
-        &[
-            "5:8 not-in-this-version service.edge.mode: not in this version",
-            "6:1 not-in-this-version service.edge.encap: encapsulation to backends: \
-             not in this version",
-            "7:1 not-in-this-version service.edge.interface: packets of an interface: \
-             not in this version",
-            "11:14 value cluster.edges.endpoints[0]: \
-         the port is missing, as in \"10.0.0.1:80\" or \"[::1]:80\"",
         ],
     );
 }

@@ -6,6 +6,7 @@ mod documents;
 mod findings;
 mod matching;
 mod mistakes;
+mod passthrough;
 mod round_trip;
 mod schema;
 mod services;

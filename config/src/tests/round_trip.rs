@@ -12,6 +12,21 @@ shards = 4
 pin = false
 drain = "5s"
 
+datapath = "xdp"
+
+[runtime.layer4]
+pins = "/sys/fs/bpf/other"
+instance = "b"
+flows = 65536
+nat = ["10.0.0.2", "fd00::2"]
+nat_ports = "20000-29999"
+tunnel = "10.0.0.2"
+sources = [
+  { from = ["192.0.2.0/24", "2001:db8:bad::/48"], action = "deny" },
+  { from = "192.0.2.7", action = "allow" },
+  { from = "0.0.0.0/0", action = "limit", rate = 1000, burst = 50 },
+]
+
 [admin]
 listen = "127.0.0.1:9901"
 token_file = "/etc/penstock/token"
@@ -87,6 +102,25 @@ to = "api"
 [[service.tls.route]]
 server_name = "example.org"
 to = "api-v2"
+
+[service.dns]
+vip = "203.0.113.13"
+ports = ["udp/53", "tcp/53"]
+mode = "nat"
+interface = ["eth0", "eth1"]
+timeouts = { closed = "1s", datagram = "5s" }
+to = "packets"
+
+[service.edge]
+vip = ["203.0.113.14", "2001:db8::14"]
+ports = "tcp/443"
+mode = "dsr"
+encap = "ipip"
+interface = "eth0"
+to = "packets"
+
+[cluster.packets]
+endpoints = ["10.0.0.21", { address = "10.0.0.22", weight = 3 }, "2001:db8::21"]
 
 [cluster.api]
 endpoints = ["10.0.0.1:80", { address = "10.0.0.2:80", weight = 3 }, "unix:/run/app.sock"]

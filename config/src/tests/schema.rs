@@ -37,6 +37,8 @@ fn schema_and_reader_know_the_same_keys() {
     };
     check("", "zzz = 1");
     check("runtime", "[runtime]\nzzz = 1");
+    check("runtime/layer4", "[runtime.layer4]\nzzz = 1");
+    check("runtime/layer4/sources/#", "[runtime.layer4]\nsources = [{ zzz = 1 }]");
     check("admin", "[admin]\nzzz = 1");
     check("observe", "[observe]\nzzz = 1");
     check("fleet", "[fleet]\nzzz = 1");

@@ -7,6 +7,12 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use serde_json::{Value, json};
+
+use crate::grammar::names::Names;
+use crate::grammar::reader::{Node, Reader};
+use crate::grammar::setting::Setting;
+use crate::grammar::tree::Tree;
 use crate::values::text::{BadText, text_settings};
 
 /// An address that a listener binds.
@@ -85,15 +91,24 @@ impl FromStr for ListenAddress {
 /// An address that we connect to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum EndpointAddress {
-    /// `"10.0.0.11:8080"` or `"[2001:db8::1]:8080"`.
+    /// `"10.0.0.11:8080"` or `"[2001:db8::1]:8080"`. Of clusters that packets are passed on to
+    /// also `"10.0.0.11"`: the port is then 0, and stands for the one that the client sent to.
     Ip(SocketAddr),
     /// `"unix:/run/app.sock"`: an absolute path.
     Unix(PathBuf),
 }
 
+impl EndpointAddress {
+    /// Whether it is a host alone.
+    pub fn is_portless(&self) -> bool {
+        matches!(self, EndpointAddress::Ip(address) if address.port() == 0)
+    }
+}
+
 impl fmt::Display for EndpointAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            EndpointAddress::Ip(address) if address.port() == 0 => address.ip().fmt(f),
             EndpointAddress::Ip(address) => address.fmt(f),
             EndpointAddress::Unix(path) => write!(f, "unix:{}", path.display()),
         }
@@ -117,6 +132,37 @@ impl FromStr for EndpointAddress {
         Ok(EndpointAddress::Ip(address))
     }
 }
+
+/// Read where it stands: who takes packets as they were sent needs no port.
+impl Setting for EndpointAddress {
+    type Allowed = ();
+    const ANY: () = ();
+
+    fn read(node: Node<'_>, _allowed: &(), reader: &mut Reader<'_>) -> Option<EndpointAddress> {
+        let text = reader.text(node, ENDPOINT)?;
+        if let (true, Ok(ip)) = (reader.is_passed_to(), text.parse::<IpAddr>()) {
+            if ip.is_unspecified() || ip.is_multicast() || ip != ip.to_canonical() {
+                return reader.refuse(node, "an endpoint is one host, written in its own family");
+            }
+            return Some(EndpointAddress::Ip((ip, 0).into()));
+        }
+        match text.parse() {
+            Ok(address) => Some(address),
+            Err(BadText(problem)) => reader.refuse(node, problem),
+        }
+    }
+
+    fn write(&self, _names: &Names) -> Tree {
+        Tree::text(self)
+    }
+
+    fn schema(_allowed: &()) -> Value {
+        json!({ "type": "string", "description": ENDPOINT })
+    }
+}
+
+const ENDPOINT: &str = "an endpoint: \"10.0.0.1:80\", \"[::1]:80\" or \"unix:/PATH\"; for services \
+    in `nat` and `dsr` also without a port";
 
 /// A network: every address whose first `prefix_bits` equal the network's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -236,7 +282,6 @@ fn ip_and_port(text: &str) -> Result<SocketAddr, BadText> {
 text_settings! {
     ListenAddress: "an address to listen on: \":443\", \"127.0.0.1:80\", \"[::1]:80\" \
         or \"unix:/PATH\"";
-    EndpointAddress: "an endpoint: \"10.0.0.1:80\", \"[::1]:80\" or \"unix:/PATH\"";
     Cidr: "a network such as \"10.0.0.0/8\", or one address";
 }
 

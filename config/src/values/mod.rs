@@ -5,6 +5,7 @@
 pub(crate) mod address;
 pub(crate) mod grpc;
 pub(crate) mod header;
+pub(crate) mod link;
 pub(crate) mod pattern;
 pub(crate) mod pin;
 pub(crate) mod server_name;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use penstock_control::{
-    Boot, Control, ControlThread, Ended, Listening, LogCounts, ShardCounts, Shards, ShardsError,
-    Source,
+    Boot, Control, ControlThread, Ended, Listening, LogCounts, NoDatapaths, ShardCounts, Shards,
+    ShardsError, Source,
 };
 use penstock_proxy::{Capacity, Snapshot};
 
@@ -83,8 +83,9 @@ impl Api {
         let server = Server::bind(&boot.config().admin, &boot.files()).expect("bound");
         let again = Server::bind(&boot.config().admin, &boot.files());
         assert!(matches!(again, Err(AdminError::Taken { .. })), "one process for one socket");
-        let control =
-            boot.start(Capacity::new(1_000, 7), |_, _, _| Ok(NoShards(false))).expect("started");
+        let control = boot
+            .start(Capacity::new(1_000, 7), Box::new(NoDatapaths), |_, _, _| Ok(NoShards(false)));
+        let control = control.expect("started");
         let companion: penstock_control::Companion =
             Box::new(|handle| Box::pin(server.serve(handle, Arc::new(FixedLevel))));
         let thread = ControlThread::start(control, vec![companion]).expect("a thread");

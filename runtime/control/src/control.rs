@@ -18,10 +18,11 @@ use crate::certs::Watch;
 use crate::clock::Clock;
 use crate::ending::Ending;
 use crate::filters::Loader;
+use crate::layer4::Layer4;
 use crate::pulse::Pulse;
 use crate::reload::Reloads;
 use crate::tls::TlsLoader;
-use crate::{Alarm, BadFilter, BadTls, DiskFiles, Shards, ShardsError, Source};
+use crate::{Alarm, BadFilter, BadPlan, BadTls, Datapaths, DiskFiles, Shards, ShardsError, Source};
 
 /// How often metrics that nobody uses any more are looked for.
 pub(crate) const SWEEP_EVERY: Duration = Duration::from_secs(30);
@@ -56,6 +57,9 @@ pub enum BootError {
     /// The shards did not start.
     #[error("{0}")]
     Shards(#[from] ShardsError),
+    /// Packets can't be passed on.
+    #[error("{0}")]
+    Layer4(#[from] BadPlan),
 }
 
 /// The config in force, what was made of it, and who serves from it.
@@ -71,6 +75,7 @@ pub struct Control {
     pub(crate) tls: TlsLoader,
     pub(crate) watch: Watch,
     pub(crate) acme: Acme,
+    pub(crate) layer4: Layer4,
     pub(crate) shards: Box<dyn Shards>,
     pub(crate) alarm: Alarm,
     pub(crate) reloads: Reloads,
@@ -128,14 +133,15 @@ impl Boot {
         }
     }
 
-    /// Builds the first Snapshot and has `start` run shards on it. `capacity` is what the machine
-    /// has room for.
+    /// Builds the first Snapshot and has `start` run shards on it, then has one of `datapaths`
+    /// pass packets on where services ask for it. `capacity` is what the machine has room for.
     ///
     /// # Errors
-    /// The config asks for what can't be, or the shards did not start.
+    /// The config asks for what can't be, or the shards or the datapath did not start.
     pub fn start<S: Shards + 'static>(
         self,
         capacity: Arc<Capacity>,
+        datapaths: Box<dyn Datapaths>,
         start: impl FnOnce(&Arc<Snapshot>, &Arc<Schemas>, &Alarm) -> Result<S, ShardsError>,
     ) -> Result<Control, BootError> {
         let (count, Boot { source, config }) = (self.shard_count(), self);
@@ -162,6 +168,9 @@ impl Boot {
         )?;
         let snapshot = Arc::new(snapshot);
         let shards = Box::new(start(&snapshot, &schemas, &alarm)?);
+        let mut layer4 = Layer4::new(datapaths);
+        layer4.apply(&config, &snapshot.seed)?;
+        layer4.settle();
         let place = Place { running: true, restarts: 0, started: clock.now() };
         Ok(Control {
             files: source.files(),
@@ -175,6 +184,7 @@ impl Boot {
             tls,
             watch,
             acme: Acme::new(clock.started().us),
+            layer4,
             shards,
             alarm,
             reloads: Reloads::new(config),
@@ -222,6 +232,7 @@ impl Control {
         let now = self.clock.now();
         if now >= self.next_sweep {
             self.registry.sweep(now);
+            self.layer4.tend(now);
             self.next_sweep = now + SWEEP_EVERY;
         }
         if now >= self.watch.next_look {

@@ -15,6 +15,7 @@ mod ending;
 mod files;
 mod filters;
 mod handle;
+mod layer4;
 mod process;
 mod pulse;
 mod reload;
@@ -33,6 +34,10 @@ pub use ending::{Ending, Outcome};
 pub use files::{DiskFiles, Source};
 pub use filters::BadFilter;
 pub use handle::{Gone, Handle};
+pub use layer4::{
+    BackendView, BadPlan, Change, Datapath, DatapathError, DatapathOptions, Datapaths, FlowView,
+    FlowsView, InterfaceFacts, Kept, NoDatapaths, PacketsView, Tables, VipView,
+};
 pub use pulse::Traffic;
 pub use reload::{Applied, Origin, Refused};
 pub use shards::{Alarm, Ended, Listening, LogCounts, ShardCounts, Shards, ShardsError};

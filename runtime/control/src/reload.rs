@@ -10,7 +10,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::tls::Loaded;
-use crate::{BadFilter, BadTls, Control, ShardsError};
+use crate::{BadFilter, BadPlan, BadTls, Control, ShardsError};
 
 /// Keys that only a start reads. A reload that changes them says so and goes on with the rest.
 const READ_AT_START: &[&str] = &[
@@ -18,6 +18,10 @@ const READ_AT_START: &[&str] = &[
     "runtime.pin",
     "runtime.receive_buffers",
     "runtime.pipes",
+    "runtime.datapath",
+    "runtime.layer4.pins",
+    "runtime.layer4.instance",
+    "runtime.layer4.flows",
     "admin.",
     "observe.series_max",
 ];
@@ -67,6 +71,9 @@ pub enum Refused {
     /// It asks for what can't be.
     #[error("{0}")]
     Snapshot(#[from] SnapshotError),
+    /// Packets can't be passed on as it asks for.
+    #[error("{0}")]
+    Layer4(#[from] BadPlan),
     /// The shards can't serve it.
     #[error("{0}")]
     Shards(#[from] ShardsError),
@@ -192,7 +199,12 @@ impl Control {
             &self.capacity,
         )?;
         let next = Arc::new(next);
-        self.shards.apply(&next)?;
+        let before = self.layer4.apply(&next.config, &next.seed)?;
+        if let Err(error) = self.shards.apply(&next) {
+            self.layer4.restore(before);
+            return Err(error.into());
+        }
+        self.layer4.settle();
         self.tls.keep(tls);
         self.snapshot = next;
         self.acme.look();

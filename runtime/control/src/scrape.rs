@@ -19,6 +19,9 @@ impl Control {
         self.scrape_acme(&mut scrape);
         self.scrape_filters(&mut scrape);
         self.scrape_log(&mut scrape);
+        if let Some(running) = &self.layer4.running {
+            running.scrape(&self.snapshot.seed, &mut scrape);
+        }
         scrape.render()
     }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 use penstock_proxy::{Capacity, Snapshot};
 
 use crate::{
-    Boot, Control, ControlThread, Ended, Listening, LogCounts, Refused, ShardCounts, Shards,
-    ShardsError, Source,
+    Boot, Control, ControlThread, Ended, Listening, LogCounts, NoDatapaths, Refused, ShardCounts,
+    Shards, ShardsError, Source,
 };
 
 /// Shards that only remember.
@@ -77,7 +77,8 @@ fn control(name: &str, refuse: bool) -> (PathBuf, Control) {
     std::fs::write(&path, CONFIG).expect("a config");
     let boot = Boot::read(Source::new(&path)).expect("a right config");
     let shards = Pretended { refuse, ..Pretended::default() };
-    let control = boot.start(Capacity::new(1_000, 7), |_, _, _| Ok(shards)).expect("started");
+    let (capacity, datapaths) = (Capacity::new(1_000, 7), Box::new(NoDatapaths));
+    let control = boot.start(capacity, datapaths, |_, _, _| Ok(shards)).expect("started");
     (path, control)
 }
 

@@ -1,11 +1,14 @@
 //! The state of the appliance, as it is shown.
 
+use std::net::IpAddr;
+
+use penstock_config::ServiceMode;
 use penstock_filter_host::metrics::{FilterState, Histogram, ShardStats};
 use penstock_filter_host::{Filter, TrapCause, hex};
 use penstock_proxy::{Cause, Entrance, snapshot};
 use serde::Serialize;
 
-use crate::{Control, Origin, Traffic, process};
+use crate::{Control, FlowsView, Origin, PacketsView, Traffic, process};
 
 /// Everything at a glance.
 #[derive(Clone, Debug, Serialize)]
@@ -120,6 +123,9 @@ pub struct ServiceView {
     pub bytes_in: u64,
     /// Bytes from endpoints to clients.
     pub bytes_out: u64,
+    /// What there is to see where packets are passed on.
+    #[serde(flatten)]
+    pub packets: Option<PacketsView>,
 }
 
 /// One route.
@@ -224,7 +230,7 @@ impl Control {
             failures: self.failures(),
             shards: self.shard_views(),
             listeners: self.listener_views(),
-            services: self.service_views(),
+            services: self.service_views(false),
             clusters: self.cluster_views(),
             filters: self.filter_views(),
         }
@@ -247,8 +253,14 @@ impl Control {
         places.map(view).collect()
     }
 
-    /// The services of the config in force.
-    pub fn service_views(&self) -> Vec<ServiceView> {
+    /// The services of the config in force. To count flows takes the time to look at each.
+    pub fn service_views(&self, counts_flows: bool) -> Vec<ServiceView> {
+        let running = self.layer4.running.as_ref();
+        let flows = running.filter(|_| counts_flows).map(|running| running.count_flows());
+        let packets = |service: &penstock_config::Service| {
+            let running = running.filter(|_| service.mode != ServiceMode::Terminate)?;
+            Some(running.packets_view(&service.name, &self.snapshot.seed, flows.as_ref()))
+        };
         let (listening, ids) = (self.shards.listening(), &self.schemas.service);
         let places = self.snapshot.services.iter().enumerate().filter(|(_, one)| !one.removed);
         let name = |cluster| self.snapshot.config.cluster(cluster).name.to_string();
@@ -263,9 +275,16 @@ impl Control {
                 active: service.metrics.gauge(ids.active),
                 bytes_in: service.metrics.counter(ids.bytes_in),
                 bytes_out: service.metrics.counter(ids.bytes_out),
+                packets: packets(&service.config),
             }
         };
         places.map(view).collect()
+    }
+
+    /// The largest flows that are passed on, of one client or of all.
+    pub fn flows_view(&self, client: Option<IpAddr>, limit: usize) -> FlowsView {
+        let running = self.layer4.running.as_ref();
+        running.map_or_else(FlowsView::default, |running| running.flows_view(client, limit))
     }
 
     /// The clusters of the config in force.

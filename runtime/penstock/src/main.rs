@@ -11,6 +11,7 @@ mod cert;
 mod check;
 mod config_show;
 mod cpus;
+mod datapath;
 mod demo;
 mod filter;
 mod l4;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use penstock_admin::{LogLevel, Server};
 use penstock_control::{Boot, BootError, Companion, ControlThread, Outcome, Source};
 
+use crate::datapath::MachineDatapaths;
 use crate::shards::RunningShards;
 use crate::{Failed, arguments, capacity, log, sockets};
 
@@ -39,7 +40,7 @@ pub(crate) fn start(boot: Boot, level: Arc<dyn LogLevel>) -> Result<Running, Fai
     let server = Server::bind(&boot.config().admin, &boot.files())?;
     let admin = server.address().to_owned();
     let control = boot
-        .start(capacity, |snapshot, schemas, alarm| {
+        .start(capacity, Box::new(MachineDatapaths), |snapshot, schemas, alarm| {
             RunningShards::start(snapshot, schemas, alarm, count)
         })
         .map_err(explain)?;

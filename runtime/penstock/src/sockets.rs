@@ -5,9 +5,10 @@
 
 use std::io;
 
-use penstock_config::{ListenAddress, Transport};
+use penstock_config::{ListenAddress, ServiceMode, Transport};
 use penstock_control::{Listening, ShardsError};
 use penstock_env::Address;
+use penstock_proxy::snapshot::Service;
 use penstock_proxy::{Entrance, Snapshot};
 use penstock_shard::Listener;
 
@@ -27,7 +28,9 @@ pub(crate) fn wanted(snapshot: &Snapshot) -> Vec<Wanted> {
         let addresses = one.config.addresses.iter().cloned();
         addresses.map(move |address| Wanted { entrance: Entrance::Listener(place), address })
     });
-    let services = snapshot.services.iter().enumerate().filter(|(_, one)| !one.removed);
+    // Packets that are passed on never meet a socket.
+    let is_ours = |one: &Service| !one.removed && one.config.mode == ServiceMode::Terminate;
+    let services = snapshot.services.iter().enumerate().filter(|(_, one)| is_ours(one));
     let services = services.flat_map(|(place, one)| {
         let addresses = one.config.addresses(Transport::Tcp);
         addresses.map(move |address| Wanted { entrance: Entrance::Service(place), address })

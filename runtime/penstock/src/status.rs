@@ -43,6 +43,24 @@ fn texts(list: &Value) -> Vec<&str> {
     list.as_array().into_iter().flatten().filter_map(Value::as_str).collect()
 }
 
+/// A service whose packets are passed on, in a line.
+fn packets(service: &Value, datapath: &str) -> String {
+    let list = |key: &str| service[key].as_array().cloned().unwrap_or_default();
+    let sum = |key: &str| list("vips").iter().filter_map(|vip| vip[key].as_u64()).sum::<u64>();
+    let vips = list("vips").into_iter().map(|vip| {
+        let text = |key: &str| vip[key].as_str().unwrap_or("?").to_owned();
+        text("address") + "/" + &text("transport")
+    });
+    let up = list("backends").iter().filter(|one| one["state"] == "up").count();
+    format!(
+        "{}  {} by {datapath}  {up} backends  {} packets there  {} back",
+        vips.collect::<Vec<_>>().join(" "),
+        service["mode"].as_str().unwrap_or("?"),
+        sum("packets"),
+        sum("return_packets"),
+    )
+}
+
 /// A page for people.
 fn render(status: &Value) -> String {
     let mut out = String::new();
@@ -80,7 +98,10 @@ fn render(status: &Value) -> String {
     for service in status["services"].as_array().into_iter().flatten() {
         let (name, active) = (service["name"].as_str().unwrap_or("?"), &service["active"]);
         let addresses = texts(&service["addresses"]).join(" ");
-        let _ = writeln!(out, "service {name}  {addresses}  {active} open");
+        let _ = match service["datapath"].as_str() {
+            None => writeln!(out, "service {name}  {addresses}  {active} open"),
+            Some(datapath) => writeln!(out, "service {name}  {}", packets(service, datapath)),
+        };
     }
     for cluster in status["clusters"].as_array().into_iter().flatten() {
         let name = cluster["name"].as_str().unwrap_or("?");

@@ -130,7 +130,7 @@ fn make_known(net: &Net) {
 fn forward(net: &Net, folder: &BpfFolder, mode: u8) -> Kernel {
     let mut kernel = start(net, &folder.options());
     let mut world = world(mode);
-    world.settings.pool_v4.lane_ports = (40_000 / kernel.lanes()) as u16;
+    world.settings.pool_v4.lane_ports = (40_000 / penstock_xdp::lanes()) as u16;
     fill(&world, kernel.tables()).unwrap_or_else(|error| panic!("{error}"));
     kernel
 }

@@ -2,9 +2,13 @@
 //!
 //! The register of datapaths: a variant each, and nobody outside has to know which.
 
+use std::path::Path;
+
+use aya::util::nr_cpus;
 use penstock_l4::value::{Address, Backend, Counters, Flow, FlowKey, Vip, VipKey};
 use penstock_l4::{Subject, Tenure};
 
+use crate::pins;
 use crate::{Fill, Interface, Kernel, Options, Start, Userland, XdpError, detach};
 
 /// Which datapath is asked for.
@@ -37,6 +41,20 @@ pub struct Kept {
     pub backends: Vec<(u32, Backend)>,
     /// Prefixes of sources that have a rule, in bits of IPv6.
     pub sources: Vec<(Address, u8)>,
+}
+
+/// How many lanes packets are handled in at most: one for each processor that there may be.
+pub fn lanes() -> u32 {
+    nr_cpus().map_or(1, |count| count.try_into().unwrap_or(u32::MAX))
+}
+
+/// What of a process is in the way of the XDP program with pins below `root`, as far as that can
+/// be told without starting it.
+pub fn obstacle(root: &Path) -> Option<XdpError> {
+    match Kernel::missing() {
+        Some(missing) => Some(XdpError::Capability(missing)),
+        None => (!pins::can_pin(root)).then(|| XdpError::NoBpfFilesystem(root.to_owned())),
+    }
 }
 
 impl Datapath {
@@ -127,14 +145,6 @@ impl Datapath {
         match self {
             Datapath::Kernel(kernel) => kernel.found(),
             Datapath::Tun(_) => Start::Fresh,
-        }
-    }
-
-    /// How many lanes packets are handled in.
-    pub fn lanes(&self) -> u32 {
-        match self {
-            Datapath::Kernel(kernel) => kernel.lanes(),
-            Datapath::Tun(userland) => userland.lanes(),
         }
     }
 

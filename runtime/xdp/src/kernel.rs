@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::XdpLink;
 use aya::programs::{ProgramError, Xdp, XdpMode};
-use aya::util::nr_cpus;
 use aya::{Ebpf, EbpfError, EbpfLoader};
 
 use crate::object::{OBJECT, PROGRAM, shapes};
@@ -68,8 +67,7 @@ impl Kernel {
     /// # Errors
     /// A missing capability.
     pub fn load(options: &Options) -> Result<Self, XdpError> {
-        let needed = [Capability::Bpf, Capability::Perfmon, Capability::NetAdmin];
-        if let Some(missing) = Capability::missing(&needed) {
+        if let Some(missing) = Kernel::missing() {
             return Err(XdpError::Capability(missing));
         }
         let pins = Pins::open(&options.root, &options.instance)?;
@@ -124,9 +122,9 @@ impl Kernel {
         self.pins.remove()
     }
 
-    /// How many lanes there are: processors that the machine may ever have.
-    pub fn lanes(&self) -> u32 {
-        nr_cpus().map_or(1, |count| count.try_into().unwrap_or(u32::MAX))
+    /// The first capability that this process lacks.
+    pub(crate) fn missing() -> Option<Capability> {
+        Capability::missing(&[Capability::Bpf, Capability::Perfmon, Capability::NetAdmin])
     }
 
     /// What the start found.

@@ -24,7 +24,7 @@ mod userland;
 
 pub use capability::Capability;
 pub use clock::now;
-pub use datapath::{Choice, Datapath, Kept};
+pub use datapath::{Choice, Datapath, Kept, lanes, obstacle};
 pub use decap::Decap;
 pub use error::XdpError;
 pub use fill::Fill;

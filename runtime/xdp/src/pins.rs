@@ -117,6 +117,11 @@ impl Pins {
     }
 }
 
+/// Whether `root`, or where it would be made, is on a BPF file system.
+pub(crate) fn can_pin(root: &Path) -> bool {
+    root.ancestors().find(|folder| folder.is_dir()).is_some_and(is_bpf)
+}
+
 pub(crate) fn create(folder: &Path) -> Result<(), XdpError> {
     fs::create_dir_all(folder).map_err(|error| XdpError::Pin { path: folder.to_owned(), error })
 }

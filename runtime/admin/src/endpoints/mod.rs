@@ -4,6 +4,7 @@ mod certs;
 mod clusters;
 mod config;
 mod filters;
+mod flows;
 mod health;
 mod listeners;
 mod log_level;
@@ -42,6 +43,7 @@ pub(crate) fn router() -> Router<Desk> {
         .route("/v1/clusters/{cluster}", get(clusters::show))
         .route("/v1/listeners", get(listeners::list))
         .route("/v1/services", get(services::list))
+        .route("/v1/flows", get(flows::list))
         .route("/v1/certs", get(certs::list))
         .route("/v1/filters", get(filters::list))
         .route("/v1/reload", post(reload::run))

@@ -23,6 +23,7 @@ impl From<Refused> for Problem {
             | Refused::Tls(_)
             | Refused::Snapshot(_)
             | Refused::Shards(_)
+            | Refused::Layer4(_)
             | Refused::Unreadable { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         };
         let problem = Problem::new(status, refused.to_string());

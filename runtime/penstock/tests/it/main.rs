@@ -15,6 +15,7 @@ mod harness;
 mod http2;
 mod identity;
 mod nginx;
+mod passthrough;
 mod reload;
 mod resilience;
 mod services;

@@ -1,7 +1,7 @@
 //! `dsr` with real sockets: encapsulated to backends, which answer the client directly.
 
 use std::io::Read;
-use std::net::{IpAddr, UdpSocket};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Barrier};
 use std::time::Duration;
@@ -9,9 +9,8 @@ use std::time::Duration;
 use penstock_l4::value::{encap, mode};
 use penstock_l4::{Cause, Subject, Tenure};
 use penstock_xdp::{Datapath, Decap, Sizes};
-use rustix::net::{AddressFamily, SocketType, ipproto, socket};
 
-use crate::harness::peers::{PATIENCE, answer, ask, datagrams, echo, get, payload, put};
+use crate::harness::peers::{answer, ask, datagrams, echo, flood, get, payload, put};
 use crate::harness::site::{BACKENDS, TUNNELS, VIPS, Way, network, serve};
 use crate::harness::{BpfFolder, Net, can_tunnel, can_wire, counted, sizes};
 
@@ -196,40 +195,4 @@ fn download(vip: &str, begun: &Barrier, ended: &AtomicBool) -> std::io::Result<b
         at = end;
     }
     Ok(bytes == payload(length))
-}
-
-/// Sends SYNs to the first VIP from addresses that nobody has; gives the next seed.
-fn flood(seed: u64, packets: usize) -> u64 {
-    let socket = socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::RAW));
-    // Not UDP's, but sending is the same.
-    let socket = UdpSocket::from(socket.expect("root may have a raw socket"));
-    socket.set_write_timeout(Some(PATIENCE)).expect("it is not zero");
-    let mut seed = seed;
-    for _ in 0..packets {
-        // xorshift64 (Marsaglia 2003).
-        seed ^= seed << 13;
-        seed ^= seed >> 7;
-        seed ^= seed << 17;
-        let [first, b, c, d, e, f, g, h] = seed.to_ne_bytes();
-        let mut packet = [0; 40];
-        // The kernel fills in the header's checksum and identification.
-        packet[..10].copy_from_slice(&[0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6]);
-        packet[12..20].copy_from_slice(&[20 + first % 80, b, c, d, 10, 9, 0, 10]);
-        packet[20..26].copy_from_slice(&[e | 4, f, 0, 80, g, h]);
-        packet[32..36].copy_from_slice(&[0x50, 2, 0xff, 0xff]);
-        let sum = tcp_sum(&packet);
-        packet[36..38].copy_from_slice(&sum);
-        // A queue that is full is what a flood meets.
-        let _ = socket.send_to(&packet, "10.9.0.10:0");
-    }
-    seed
-}
-
-/// The checksum of a TCP header behind an IPv4 header (RFC 9293 §3.1).
-fn tcp_sum(packet: &[u8; 40]) -> [u8; 2] {
-    let words =
-        packet[12..].chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
-    let sum = words.sum::<u32>() + 6 + 20;
-    let sum = (sum & 0xffff) + (sum >> 16);
-    (!((sum & 0xffff) + (sum >> 16)) as u16).to_be_bytes()
 }

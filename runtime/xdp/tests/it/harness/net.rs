@@ -41,7 +41,18 @@ impl Net {
     /// Runs a command in a namespace.
     #[track_caller]
     pub fn run(&self, name: &str, words: &str) {
-        run(&format!("ip netns exec {} {words}", self.full(name)));
+        let (program, rest) = words.split_once(' ').unwrap_or((words, ""));
+        let output = self.program(name, program).args(rest.split_whitespace()).output();
+        let output = output.expect("nsenter is there");
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{name}: {words}: {error}");
+    }
+
+    /// A program in a namespace, yet to be given its arguments.
+    pub fn program(&self, name: &str, program: &str) -> Command {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/run/netns/{}", self.full(name))).arg("--").arg(program);
+        command
     }
 
     /// Sets a system parameter by its path below `/proc/sys`.

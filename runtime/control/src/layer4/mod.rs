@@ -1,0 +1,24 @@
+//! Services whose packets are passed on: from the config to what tables of a datapath say.
+//!
+//! A config becomes a [`plan::Plan`], which is the same on every appliance of a fleet but for the
+//! appliance's own addresses. An [`assign::Assignment`] gives its parts the numbers that flows
+//! know them by, over reloads and restarts, and says what has to be written in which order. Not
+//! for what happens to packets: that is the datapath's, behind the seam.
+
+mod assign;
+mod flows;
+mod plan;
+mod running;
+mod seam;
+#[cfg(test)]
+mod tests;
+mod views;
+
+pub use flows::{FlowView, FlowsView};
+pub use plan::BadPlan;
+pub(crate) use running::Layer4;
+pub use seam::{
+    Change, Datapath, DatapathError, DatapathOptions, Datapaths, InterfaceFacts, Kept, NoDatapaths,
+    Tables,
+};
+pub use views::{BackendView, PacketsView, VipView};

@@ -1,0 +1,227 @@
+//! A datapath that is kept in step with the config in force.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use penstock_balance::FleetSeed;
+use penstock_config::Config;
+use penstock_env::Time;
+use penstock_l4::Subject;
+use penstock_l4::value::Counters;
+
+use super::assign::Assignment;
+use super::plan::{BackendKey, BadPlan, Plan};
+use super::{Datapath, DatapathError, DatapathOptions, Datapaths, Tables};
+
+/// The datapath, and what it was told.
+pub(crate) struct Layer4 {
+    datapaths: Box<dyn Datapaths>,
+    pub(crate) running: Option<Running>,
+}
+
+/// A datapath at work.
+pub(crate) struct Running {
+    pub(crate) datapath: Box<dyn Datapath>,
+    pub(crate) plan: Plan,
+    pub(crate) assignment: Assignment,
+    /// No service needs it any more.
+    unwanted: bool,
+    /// What counters said when their numbers were given to who has them now.
+    bases: Bases,
+    /// Backends that drain: since when no packet of theirs has been seen, and the count then.
+    draining: BTreeMap<BackendKey, (Time, u64)>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Bases {
+    vips: BTreeMap<u16, Counters>,
+    backends: BTreeMap<u32, Counters>,
+}
+
+/// What was in force before, to go back to.
+pub(crate) struct Before(Option<Plan>);
+
+impl Layer4 {
+    pub(crate) fn new(datapaths: Box<dyn Datapaths>) -> Layer4 {
+        Layer4 { datapaths, running: None }
+    }
+
+    /// Has the tables say what the config asks for. What is no longer asked for goes on until
+    /// [`Layer4::settle`].
+    ///
+    /// # Errors
+    /// Why not; then everything is as it was.
+    pub(crate) fn apply(&mut self, config: &Config, seed: &FleetSeed) -> Result<Before, BadPlan> {
+        let plan = Plan::of(config, seed, &*self.datapaths)?;
+        let before = Before(self.running.as_ref().map(|running| running.plan.clone()));
+        match (&mut self.running, plan) {
+            (None, None) => {}
+            (Some(running), None) => running.unwanted = true,
+            (Some(running), Some(plan)) => {
+                let attached = running.datapath.attach(&plan.interfaces);
+                let changed = attached.map_err(BadPlan::from).and_then(|()| running.turn_to(plan));
+                if let Err(error) = changed {
+                    self.restore(before);
+                    return Err(error);
+                }
+            }
+            (running @ None, Some(plan)) => {
+                *running = Some(start(&mut *self.datapaths, config, plan)?);
+            }
+        }
+        Ok(before)
+    }
+
+    /// Goes back to what was in force before: as far as that goes, for there is nobody left to
+    /// refuse to.
+    pub(crate) fn restore(&mut self, Before(plan): Before) {
+        let Some(running) = &mut self.running else { return };
+        running.unwanted = plan.is_none();
+        if let Some(plan) = plan
+            && let Err(error) = running.turn_to(plan)
+        {
+            tracing::error!(%error, "the datapath could not go back to the config in force");
+        }
+        self.settle();
+    }
+
+    /// Lets go of what the config in force does not ask for.
+    pub(crate) fn settle(&mut self) {
+        if let Some(running) = self.running.take_if(|running| running.unwanted) {
+            match running.datapath.end() {
+                Ok(()) => tracing::info!("no service passes packets on: the datapath has ended"),
+                Err(error) => tracing::error!(%error, "the datapath could not be ended"),
+            }
+        }
+        if let Some(running) = &mut self.running
+            && let Err(error) = running.datapath.release_others(&running.plan.interfaces)
+        {
+            tracing::error!(%error, "the datapath could not leave an interface");
+        }
+    }
+
+    /// Forgets backends that have drained.
+    pub(crate) fn tend(&mut self, now: Time) {
+        if let Some(running) = &mut self.running {
+            running.tend(now);
+        }
+    }
+}
+
+fn start(datapaths: &mut dyn Datapaths, config: &Config, plan: Plan) -> Result<Running, BadPlan> {
+    let mut refused = None;
+    let mut made = None;
+    let mut fill = |datapath: &mut dyn Tables| {
+        let adopted = Assignment::adopt(datapath.kept()?);
+        match adopted.change(&plan) {
+            Ok((next, changes)) => {
+                let bases = Bases::of(datapath, &adopted, &next);
+                changes.iter().try_for_each(|change| datapath.write(change))?;
+                made = Some((next, bases));
+                Ok(())
+            }
+            Err(error) => {
+                let text = error.to_string();
+                refused = Some(error);
+                Err(DatapathError(text))
+            }
+        }
+    };
+    let started = datapaths.start(&DatapathOptions::of(config), &plan.interfaces, &mut fill);
+    let datapath = started.map_err(|error| refused.unwrap_or(BadPlan::Datapath(error)))?;
+    let Some((assignment, bases)) = made else {
+        return Err(BadPlan::Datapath(DatapathError("the datapath was not filled".to_owned())));
+    };
+    let draining = BTreeMap::new();
+    Ok(Running { datapath, plan, assignment, unwanted: false, bases, draining })
+}
+
+impl Running {
+    /// Writes what differs.
+    fn turn_to(&mut self, plan: Plan) -> Result<(), BadPlan> {
+        let (next, changes) = self.assignment.change(&plan)?;
+        let bases = Bases::of(&*self.datapath, &self.assignment, &next);
+        for (at, change) in changes.iter().enumerate() {
+            if let Err(error) = self.datapath.write(change) {
+                // What was written is what the tables say now: the way back begins there.
+                let written = &changes[..at];
+                written.iter().for_each(|change| self.assignment.follow(change, &next));
+                tracing::error!(%error, done = at, of = changes.len(), "a table is not changed");
+                return Err(error.into());
+            }
+        }
+        self.bases.keep(bases);
+        (self.assignment, self.plan, self.unwanted) = (next, plan, false);
+        Ok(())
+    }
+
+    /// What was counted for a VIP or a backend since it has its number.
+    pub(crate) fn counters(&self, subject: Subject) -> Option<Counters> {
+        let counters = self.datapath.counters(subject)?;
+        let base = match subject {
+            Subject::Vip(number) => self.bases.vips.get(&number),
+            Subject::Backend(index) => self.bases.backends.get(&index),
+        };
+        Some(base.map_or(counters, |base| less(counters, base)))
+    }
+
+    /// A backend that no packet has come to for as long as a flow may be silent has no flow.
+    fn tend(&mut self, now: Time) {
+        let longest = self.plan.vips.iter().map(|vip| {
+            let timeouts = &vip.timeouts;
+            timeouts.established.max(timeouts.closing).max(timeouts.datagram).max(timeouts.opening)
+        });
+        let longest = Duration::from_nanos(u64::from(longest.max().unwrap_or(0)) << 20);
+        let draining = self.assignment.backends.iter().filter(|(_, one)| one.drains);
+        let draining: Vec<_> = draining.map(|(key, one)| (*key, one.index)).collect();
+        self.draining.retain(|key, _| draining.iter().any(|(one, _)| one == key));
+        for (key, index) in draining {
+            let counters = self.datapath.counters(Subject::Backend(index));
+            let seen = counters.map_or(0, |all| all.packets + all.return_packets);
+            let (since, count) = self.draining.entry(key).or_insert((now, seen));
+            if *count != seen {
+                (*since, *count) = (now, seen);
+            } else if now.since(*since) > longest
+                && let Some(change) = self.assignment.forget(key)
+                && let Err(error) = self.datapath.write(&change)
+            {
+                tracing::warn!(%error, "a backend that has drained is still in its table");
+            }
+        }
+    }
+}
+
+impl Bases {
+    /// What counters say of numbers that are about to be given to others.
+    fn of(datapath: &dyn Tables, before: &Assignment, next: &Assignment) -> Bases {
+        let new_vips = next.vips.iter().filter(|(key, _)| !before.vips.contains_key(key));
+        let new_backends =
+            next.backends.iter().filter(|(key, _)| !before.backends.contains_key(key));
+        Bases {
+            vips: new_vips
+                .filter_map(|(_, &number)| Some((number, datapath.counters(Subject::Vip(number))?)))
+                .collect(),
+            backends: new_backends
+                .filter_map(|(_, one)| {
+                    Some((one.index, datapath.counters(Subject::Backend(one.index))?))
+                })
+                .collect(),
+        }
+    }
+
+    fn keep(&mut self, newer: Bases) {
+        self.vips.extend(newer.vips);
+        self.backends.extend(newer.backends);
+    }
+}
+
+fn less(mut counters: Counters, base: &Counters) -> Counters {
+    counters.packets = counters.packets.saturating_sub(base.packets);
+    counters.bytes = counters.bytes.saturating_sub(base.bytes);
+    counters.return_packets = counters.return_packets.saturating_sub(base.return_packets);
+    counters.return_bytes = counters.return_bytes.saturating_sub(base.return_bytes);
+    for (count, base) in counters.causes.iter_mut().zip(base.causes) {
+        *count = count.saturating_sub(base);
+    }
+    counters
+}

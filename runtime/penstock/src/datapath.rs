@@ -1,0 +1,170 @@
+//! The datapaths of `penstock-xdp`, as the control thread sees them.
+
+use std::borrow::BorrowMut;
+
+use penstock_config::DatapathChoice;
+use penstock_control::{
+    Change, Datapath, DatapathError, DatapathOptions, Datapaths, InterfaceFacts, Kept, Tables,
+};
+use penstock_l4::value::{Counters, Flow, FlowKey};
+use penstock_l4::{Subject, Tenure, Tick};
+use penstock_xdp as xdp;
+
+/// Starts datapaths of this machine.
+pub(crate) struct MachineDatapaths;
+
+/// A datapath of ours, or one that is lent.
+struct Adapter<D>(D);
+
+impl Datapaths for MachineDatapaths {
+    fn interface(&self, name: &str) -> Result<InterfaceFacts, DatapathError> {
+        let interface = xdp::Interface::named(name).map_err(told)?;
+        Ok(InterfaceFacts {
+            name: name.to_owned(),
+            mtu: interface.mtu().map_err(told)?,
+            addresses: interface.addresses().map_err(told)?,
+        })
+    }
+
+    fn lanes(&self) -> u32 {
+        xdp::lanes()
+    }
+
+    fn start(
+        &mut self,
+        options: &DatapathOptions,
+        interfaces: &[String],
+        fill: &mut dyn FnMut(&mut dyn Tables) -> Result<(), DatapathError>,
+    ) -> Result<Box<dyn Datapath>, DatapathError> {
+        let choice = match options.choice {
+            DatapathChoice::Auto => xdp::Choice::Auto,
+            DatapathChoice::Xdp => xdp::Choice::Xdp,
+            DatapathChoice::Tun => xdp::Choice::Tun,
+        };
+        let on = named(interfaces)?;
+        let mut lend = |datapath: &mut xdp::Datapath| fill(&mut Adapter(datapath)).map_err(Refused);
+        let started = xdp::Datapath::start(choice, &options_of(options), &on, &mut lend);
+        let datapath = started.map_err(|Refused(error)| error)?;
+        if let Some(reason) = datapath.fallback_reason() {
+            tracing::warn!("packets are passed on by TUN in place of XDP: {reason}");
+        }
+        let flows = match datapath.found() {
+            xdp::Start::Fresh => "none yet",
+            xdp::Start::Adopted => "those of before go on",
+            xdp::Start::Replaced => "placed anew: the tables have other sizes than before",
+        };
+        let (name, on) = (datapath.name(), interfaces.join(" "));
+        tracing::info!(datapath = name, interfaces = on, flows, "packets are passed on");
+        Ok(Box::new(Adapter(datapath)))
+    }
+}
+
+/// Why a datapath did not start, in the control side's terms.
+struct Refused(DatapathError);
+
+impl From<xdp::XdpError> for Refused {
+    fn from(error: xdp::XdpError) -> Refused {
+        Refused(told(error))
+    }
+}
+
+fn options_of(options: &DatapathOptions) -> xdp::Options {
+    let flows_max = options.flows_max;
+    let sizes = xdp::Sizes {
+        new_flows_max: flows_max / 2,
+        // Two entries for each, in `nat`.
+        proven_flows_max: flows_max.saturating_mul(2),
+        ..xdp::Sizes::default()
+    };
+    let (root, instance) = (options.pins.clone(), options.instance.clone());
+    // A lane for each processor, where there are lanes.
+    xdp::Options { root, instance, sizes, processors: Vec::new() }
+}
+
+impl<D: BorrowMut<xdp::Datapath>> Tables for Adapter<D> {
+    fn kept(&self) -> Result<Kept, DatapathError> {
+        let xdp::Kept { services, vips, backends, sources } =
+            self.0.borrow().kept().map_err(told)?;
+        Ok(Kept { services, vips, backends, sources })
+    }
+
+    fn write(&mut self, change: &Change) -> Result<(), DatapathError> {
+        let tables = self.0.borrow_mut().fill();
+        let done = match change {
+            Change::Settings(settings) => tables.set_settings(settings),
+            Change::Service(key, number) => tables.set_service(key, *number),
+            Change::Vip(number, vip) => tables.set_vip(*number, vip),
+            Change::Ring(ring, slots) => tables.set_ring(*ring, slots),
+            Change::Backend(index, backend) => tables.set_backend(*index, Some(backend)),
+            Change::Source(address, bits, rule) => tables.set_source(address, *bits, rule.as_ref()),
+        };
+        done.map_err(told)
+    }
+
+    fn counters(&self, subject: Subject) -> Option<Counters> {
+        // Asked for by those who look: a kernel that does not say shows as no counts.
+        self.0.borrow().counters(subject).ok().flatten()
+    }
+}
+
+impl Datapath for Adapter<xdp::Datapath> {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn flows(&self, tenure: Tenure) -> Box<dyn Iterator<Item = (FlowKey, Flow)> + '_> {
+        self.0.flows(tenure)
+    }
+
+    fn now(&self) -> Tick {
+        xdp::now()
+    }
+
+    fn attach(&mut self, interfaces: &[String]) -> Result<(), DatapathError> {
+        self.0.attach(&named(interfaces)?).map_err(told)
+    }
+
+    fn release_others(&mut self, interfaces: &[String]) -> Result<(), DatapathError> {
+        // One that has gone by itself needs no release.
+        let there = interfaces.iter().filter_map(|name| xdp::Interface::named(name).ok());
+        self.0.release_others(&there.collect::<Vec<_>>()).map_err(told)
+    }
+
+    fn end(self: Box<Self>) -> Result<(), DatapathError> {
+        self.0.end().map_err(told)
+    }
+}
+
+fn named(interfaces: &[String]) -> Result<Vec<xdp::Interface>, DatapathError> {
+    interfaces.iter().map(|name| xdp::Interface::named(name).map_err(told)).collect()
+}
+
+fn told(error: xdp::XdpError) -> DatapathError {
+    DatapathError(error.to_string())
+}
+
+/// What stands in the way of the services of this config on this machine; nothing where there are
+/// none, or all is well as far as that can be told without attaching anything.
+pub(crate) fn obstacles(config: &penstock_config::Config) -> Vec<String> {
+    use penstock_config::ServiceMode::Terminate;
+    let services: Vec<_> = config.services.iter().filter(|one| one.mode != Terminate).collect();
+    let mut found = Vec::new();
+    if services.is_empty() {
+        return found;
+    }
+    for service in &services {
+        for interface in &service.interfaces {
+            if let Err(error) = xdp::Interface::named(interface.as_str()) {
+                found.push(format!("service.{}.interface: {error}", service.name));
+            }
+        }
+    }
+    let (choice, pins) = (config.runtime.datapath, &config.runtime.layer4.pins);
+    let obstacle = xdp::obstacle(pins).map(|error| error.to_string());
+    found.extend(match choice {
+        DatapathChoice::Tun => None,
+        DatapathChoice::Xdp => obstacle,
+        DatapathChoice::Auto => obstacle.map(|error| format!("{error}; TUN takes its place")),
+    });
+    found
+}

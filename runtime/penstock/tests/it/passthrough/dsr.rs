@@ -1,0 +1,132 @@
+//! `dsr`: the backends answer clients directly.
+
+use std::collections::BTreeSet;
+use std::process::Stdio;
+
+use super::ground::peers::flood;
+use super::site::{BACKENDS, LARGE, Site, VIPS, can_be};
+use crate::harness::{Penstock, until};
+
+#[test]
+fn requests_downloads_and_uploads_pass_in_both_families() {
+    if !can_be() {
+        return;
+    }
+    let mut site = Site::new(1);
+    site.decapsulate();
+    let penstock = site.start("lb0", &site.config("lb0", "dsr", &BACKENDS, ""));
+    let upload = penstock.folder.join("upload");
+    std::fs::write(&upload, vec![b'u'; 3_000_000]).expect("written");
+    for (vip, client) in VIPS.into_iter().zip(["10.1.0.2", "fd00:1::2"]) {
+        let url = |path: &str| format!("http://{vip}/{path}");
+        let answers: BTreeSet<String> = (0..40).map(|_| site.curl(&[&url("who")])).collect();
+        // The backends see the client itself.
+        let expected = BACKENDS.map(|name| format!("{name} {client}\n"));
+        assert_eq!(answers, BTreeSet::from(expected), "{vip}");
+        let large = ["-o", "/dev/null", "-w", "%{size_download}", &url("large")];
+        assert_eq!(site.curl(&large), LARGE.to_string(), "{vip}");
+        // Nobody helps with the MSS but the appliance.
+        let upload = upload.display().to_string();
+        assert_eq!(site.curl(&["-T", &upload, &url("up")]), "3000000\n", "{vip}");
+    }
+    let service = &penstock.json("/v1/services")[0];
+    for vip in service["vips"].as_array().expect("a list") {
+        assert_eq!(vip["return_packets"], 0, "{service:#}");
+        let sent = vip["packets"].as_u64() > Some(100);
+        assert_eq!(sent, vip["transport"] == "tcp", "{service:#}");
+    }
+}
+
+/// Downloads that are under way, slowly, each with who serves it.
+fn downloads(site: &Site, count: usize) -> Vec<std::process::Child> {
+    let begin = |number: usize| {
+        let url = format!("http://{}/large", VIPS[number % 2]);
+        let arguments = ["-o", "/dev/null", "-w", "%{size_download}", "--limit-rate", "2M", &url];
+        let mut command = site.curl_command(&arguments);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("curl runs")
+    };
+    (0..count).map(begin).collect()
+}
+
+#[track_caller]
+fn all_whole(downloads: Vec<std::process::Child>) {
+    for (number, download) in downloads.into_iter().enumerate() {
+        let output = download.wait_with_output().expect("curl ends");
+        let (text, errors) = (&output.stdout, String::from_utf8_lossy(&output.stderr));
+        let whole = output.status.success() && text == LARGE.to_string().as_bytes();
+        assert!(whole, "download {number}: {errors}");
+    }
+}
+
+/// Waits until so many flows have proven to have two ends.
+#[track_caller]
+fn until_established(penstock: &Penstock, count: usize) {
+    until("downloads are under way", || {
+        let flows = penstock.json("/v1/flows?client=10.1.0.2&limit=1000");
+        let more = penstock.json("/v1/flows?client=fd00:1::2&limit=1000");
+        let all = [&flows, &more].into_iter().flat_map(|one| one["flows"].as_array());
+        let established = all.flatten().filter(|one| one["state"] == "established");
+        (established.count() >= count).then_some(())
+    });
+}
+
+#[test]
+fn a_backend_that_drains_keeps_its_flows_and_gets_no_new_ones() {
+    if !can_be() {
+        return;
+    }
+    let mut site = Site::new(1);
+    site.decapsulate();
+    let penstock = site.start("lb0", &site.config("lb0", "dsr", &BACKENDS, ""));
+    let under_way = downloads(&site, 12);
+    until_established(&penstock, 12);
+    let flows_of = |penstock: &Penstock, name: &str| {
+        let flows = penstock.json("/v1/flows?limit=1000");
+        let backends = flows["flows"].as_array().expect("a list").clone();
+        backends.iter().filter(|one| one["backend"] == name).count()
+    };
+    let before = flows_of(&penstock, "10.5.0.2");
+    assert!(before > 0, "the first backend has no flow, of 12");
+    // A reload that is refused changes nothing.
+    penstock.write(&site.config("lb0", "dsr", &["b1"], "").replace("eth0", "eth7"));
+    let (status, why) = penstock.reload();
+    assert_eq!(status, 422, "{why}");
+    assert!(why.contains("service.s.interface: there is no interface eth7"), "{why}");
+    assert_eq!(penstock.json("/v1/services")[0]["backends"][0]["state"], "up");
+    penstock.write(&site.config("lb0", "dsr", &["b1", "b2"], ""));
+    assert_eq!(penstock.reload().0, 200);
+    let drained = &penstock.json("/v1/services")[0]["backends"][0];
+    assert_eq!((&drained["address"], &drained["state"]), (&"10.5.0.2".into(), &"draining".into()));
+    for vip in VIPS {
+        let answers = (0..20).map(|_| site.curl(&[&format!("http://{vip}/who")]));
+        assert!(answers.into_iter().all(|answer| !answer.starts_with("b0")), "{vip}");
+    }
+    assert!(flows_of(&penstock, "10.5.0.2") >= before, "its flows stay");
+    all_whole(under_way);
+}
+
+#[test]
+fn a_syn_flood_ends_no_download() {
+    if !can_be() {
+        return;
+    }
+    let mut site = Site::new(1);
+    site.decapsulate();
+    let penstock = site.start("lb0", &site.config("lb0", "dsr", &BACKENDS, ""));
+    let under_way = downloads(&site, 20);
+    until_established(&penstock, 20);
+    let packets = || {
+        let vips = &penstock.json("/v1/services")[0]["vips"];
+        vips.as_array()
+            .expect("a list")
+            .iter()
+            .filter_map(|vip| vip["packets"].as_u64())
+            .sum::<u64>()
+    };
+    let (before, mut seed) = (packets(), 1);
+    while packets() < before + 200_000 {
+        seed = site.net.inside("client", move || flood(seed, 5_000));
+    }
+    all_whole(under_way);
+    assert_eq!(site.curl(&["http://10.9.0.10/who"]).split(' ').nth(1), Some("10.1.0.2\n"));
+}

@@ -1,0 +1,12 @@
+//! Services whose packets are passed on, end to end: `penstock run` in a namespace of its own,
+//! between a router and backends on which nginx serves.
+
+mod dsr;
+mod life;
+mod nat;
+mod site;
+
+/// Namespaces and what is in them, as the datapath's own tests have it.
+#[allow(dead_code, reason = "the harness is shared")]
+#[path = "../../../../xdp/tests/it/harness/mod.rs"]
+mod ground;
