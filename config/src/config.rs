@@ -8,6 +8,7 @@ use crate::files::Files;
 use crate::filter::Filter;
 use crate::findings::place::Places;
 use crate::findings::{FindingKind, Findings};
+use crate::fleet::Fleet;
 use crate::grammar::block::{blocks_schema, names_of, read_blocks};
 use crate::grammar::names::{ClusterId, FilterId, Names};
 use crate::grammar::reader::{RawFinding, Reader, TableReader};
@@ -15,7 +16,7 @@ use crate::grammar::setting::Setting;
 use crate::grammar::tree::Tree;
 use crate::listener::Listener;
 use crate::passthrough::{check_destinations, passed_to};
-use crate::runtime::{Admin, Fleet, Observe, Runtime};
+use crate::runtime::{Admin, Observe, Runtime};
 use crate::service::Service;
 
 /// A checked config: whatever is in it can be done, and every name leads somewhere.

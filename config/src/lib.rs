@@ -37,6 +37,7 @@ mod edits;
 mod files;
 mod filter;
 mod findings;
+mod fleet;
 mod grammar;
 mod layer4;
 mod listener;
@@ -67,6 +68,7 @@ pub use filter::{
     Capability, Deadlines, Filter, Isolation, ModuleDigest, OnError, PauseHeaders, Storm,
 };
 pub use findings::{FINDINGS_MAX, Finding, FindingKind, Findings, Position};
+pub use fleet::{Bgp, Fleet};
 pub use grammar::block::BlockName;
 pub use grammar::names::{ClusterId, FilterId};
 pub use grammar::tree::Tree;
@@ -81,7 +83,7 @@ pub use proxy_protocol::{ProxyProtocol, ProxyVersion};
 pub use route::{
     ClientMatches, HeaderMatches, QueryMatches, Retry, RetryOn, Rewrite, Route, WebSocket,
 };
-pub use runtime::{AccessLog, Admin, Count, Fleet, LogTarget, Observe, Runtime};
+pub use runtime::{AccessLog, Admin, Count, LogTarget, Observe, Runtime};
 pub use service::{
     Destinations, Service, ServiceLimits, ServiceMode, ServiceRoute, ServiceTimeouts,
 };
@@ -90,6 +92,7 @@ pub use tls::{
     VerifyEndpoint,
 };
 pub use values::address::{Cidr, EndpointAddress, ListenAddress};
+pub use values::bgp::{BgpPeer, RouterId};
 pub use values::grpc::GrpcService;
 pub use values::header::{HeaderName, HeaderValue, Method, UpgradeToken};
 pub use values::link::{InstanceName, InterfaceName, PortRange};

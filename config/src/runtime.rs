@@ -1,4 +1,4 @@
-//! `[runtime]`, `[admin]`, `[observe]`, `[fleet]`: what concerns the appliance as a whole.
+//! `[runtime]`, `[admin]`, `[observe]`: what concerns the appliance as a whole.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -210,14 +210,5 @@ section! {
         series_max: u32 = 10_000, in 100..=1_000_000;
         /// Tells the downstream the cause of every answer of our own: `x-penstock-cause`.
         cause_header: bool = false;
-    }
-}
-
-section! {
-    /// The appliances that answer for the same addresses.
-    pub struct Fleet("fleet") = default {
-        /// What hash tables are seeded with. The same on every appliance of a fleet, and kept
-        /// from those who could aim at one endpoint with it.
-        hash_seed: String = "penstock".to_owned(), in 1..=256;
     }
 }

@@ -17,8 +17,6 @@ pub(crate) fn is_word(kind: &str, word: &str) -> bool {
 pub(crate) const KEYS: &[(&str, &str, &str)] = &[
     ("observe", "otlp", "export over OTLP"),
     ("observe", "sample", "sampling of traces"),
-    ("fleet", "members", "fleets"),
-    ("fleet", "bgp", "BGP announcements"),
     ("listener", "transparent", "transparent listeners"),
     ("route", "mirror", "mirroring"),
     ("route", "hedge", "hedging"),

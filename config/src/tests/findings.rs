@@ -52,7 +52,7 @@ penstock.toml:3:1: fleet.seed: unknown key
    |
  3 | seed = 1 # \u{fc}
    | ^^^^
-   = allowed: hash_seed
+   = allowed: hash_seed, members, bgp
    = did you mean `hash_seed`?
 
 1 mistake
@@ -138,7 +138,7 @@ fn editors_get_json() {
             "path": "fleet.hash_sed",
             "found": "",
             "problem": "unknown key",
-            "allowed": "hash_seed",
+            "allowed": "hash_seed, members, bgp",
             "suggestion": "hash_seed",
         }],
         "left_out": 0,

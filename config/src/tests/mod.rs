@@ -4,6 +4,7 @@ mod bad_values;
 mod defaults;
 mod documents;
 mod findings;
+mod fleet;
 mod matching;
 mod mistakes;
 mod passthrough;

@@ -37,6 +37,16 @@ cause_header = true
 
 [fleet]
 hash_seed = "prod-\"2026\""
+members = ["10.0.0.2", "lb2.example.com"]
+
+[fleet.bgp]
+asn = 65010
+router_id = "10.0.0.2"
+peers = ["10.0.0.1", "fd00::1 as 4200000001"]
+announce = ["203.0.113.10/32", "2001:db8:1::/48"]
+bfd = false
+withdraw_wait = "500ms"
+include = "/run/penstock/routes.conf"
 
 [listener.web]
 address = [":8080", "[::1]:8081", "unix:/run/web.sock"]

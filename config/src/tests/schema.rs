@@ -145,7 +145,6 @@ fn no_key_is_both_here_and_later() {
         "endpoint" => "[cluster.x]\nendpoints = [{ ",
         "tls" => "[listener.x.tls]\n",
         "observe" => "[observe]\n",
-        "fleet" => "[fleet]\n",
         other => panic!("{other} needs a row here"),
     };
     for (kind, key, _) in later::KEYS {

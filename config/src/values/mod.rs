@@ -3,6 +3,7 @@
 //! A value knows how it is written, not which key it belongs to.
 
 pub(crate) mod address;
+pub(crate) mod bgp;
 pub(crate) mod grpc;
 pub(crate) mod header;
 pub(crate) mod link;

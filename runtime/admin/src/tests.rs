@@ -150,6 +150,7 @@ fn every_path_answers_and_errors_are_problem_documents() {
     api.check(("GET", "/v1/clusters/app", "", ""), 200, "127.0.0.1:9001");
     api.check(("GET", "/v1/listeners", "", ""), 200, "\"name\":\"web\"");
     api.check(("GET", "/v1/services", "", ""), 200, "[]");
+    api.check(("GET", "/v1/fleet", "", ""), 200, "\"bgp\":null");
     api.check(("GET", "/v1/filters", "", ""), 200, "[]");
     api.check(("GET", "/v1/log-level", "", ""), 200, "info");
     api.check(("GET", "/v1/config", "", ""), 200, "etag: \"");

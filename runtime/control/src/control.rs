@@ -14,6 +14,7 @@ use penstock_telemetry::metrics::{Registry, RegistryLimits};
 use thiserror::Error;
 
 use crate::acme::Acme;
+use crate::bgp::Announcer;
 use crate::certs::Watch;
 use crate::clock::Clock;
 use crate::ending::Ending;
@@ -76,6 +77,7 @@ pub struct Control {
     pub(crate) watch: Watch,
     pub(crate) acme: Acme,
     pub(crate) layer4: Layer4,
+    pub(crate) announcer: Announcer,
     pub(crate) shards: Box<dyn Shards>,
     pub(crate) alarm: Alarm,
     pub(crate) reloads: Reloads,
@@ -185,6 +187,7 @@ impl Boot {
             watch,
             acme: Acme::new(clock.started().us),
             layer4,
+            announcer: Announcer::default(),
             shards,
             alarm,
             reloads: Reloads::new(config),
@@ -222,7 +225,7 @@ impl Control {
     /// When there is next something to do that nobody asks for.
     pub(crate) fn next_time(&self) -> Time {
         let restart = self.restarts.iter().map(|(at, _)| *at).min();
-        let ending = self.ending.deadline();
+        let ending = self.ending.leaves_at().or(self.ending.deadline());
         let next = self.next_sweep.min(self.watch.next_look);
         restart.into_iter().chain(ending).fold(next, Time::min)
     }
@@ -242,6 +245,9 @@ impl Control {
             if let Some((_, index)) = self.restarts.remove(place) {
                 self.restart(index, now);
             }
+        }
+        if self.ending.leaves_at().is_some_and(|at| now >= at) {
+            self.begin_drain();
         }
         if self.ending.deadline().is_some_and(|deadline| now >= deadline) {
             tracing::warn!("the longest time to drain is over");

@@ -15,6 +15,8 @@ pub struct Ending {
 enum Stage {
     #[default]
     Serving,
+    /// Routes are taken back; the drain begins at this time.
+    Leaving(Time),
     /// Until this time at the latest.
     Draining(Time),
     Over(u64),
@@ -35,11 +37,19 @@ impl Ending {
         self.stage == Stage::Serving
     }
 
+    /// When the drain begins, while routers are still to hear that we go.
+    pub(crate) fn leaves_at(&self) -> Option<Time> {
+        match self.stage {
+            Stage::Leaving(at) => Some(at),
+            Stage::Serving | Stage::Draining(_) | Stage::Over(_) => None,
+        }
+    }
+
     /// When waiting ends, once a drain has begun.
     pub(crate) fn deadline(&self) -> Option<Time> {
         match self.stage {
             Stage::Draining(deadline) => Some(deadline),
-            Stage::Serving | Stage::Over(_) => None,
+            Stage::Serving | Stage::Leaving(_) | Stage::Over(_) => None,
         }
     }
 
@@ -56,19 +66,33 @@ impl Ending {
     pub(crate) fn outcome(&self) -> Option<Outcome> {
         match self.stage {
             Stage::Over(cut) => Some(Outcome { cut, failed: self.failed }),
-            Stage::Serving | Stage::Draining(_) => None,
+            Stage::Serving | Stage::Leaving(_) | Stage::Draining(_) => None,
         }
     }
 }
 
 impl Control {
-    /// Begins to drain: not ready any more, nothing is accepted, idle connections end, requests
-    /// under way may finish. The process ends when the last is done, or when the time of the
-    /// config is over. A second call changes nothing.
+    /// Begins to drain: not ready any more, and where routers know of us, first routes are taken
+    /// back and time is given for that to be heard. Then nothing is accepted, idle connections
+    /// end, requests under way may finish. The process ends when the last is done, or when the
+    /// time of the config is over. A second call changes nothing.
     pub fn drain(&mut self) {
         if !self.ending.is_serving() {
             return;
         }
+        let bgp = self.snapshot.config.fleet.bgp.as_ref();
+        match bgp.map(|bgp| bgp.withdraw_wait) {
+            Some(wait) if self.announcer.has_told() => {
+                tracing::info!(?wait, "taking routes back before the drain");
+                self.ending.stage = Stage::Leaving(self.clock.now() + wait);
+                self.announcer.look();
+            }
+            _ => self.begin_drain(),
+        }
+    }
+
+    /// Has the shards drain.
+    pub(crate) fn begin_drain(&mut self) {
         let runtime = &self.snapshot.config.runtime;
         tracing::info!(longest = ?runtime.drain, "draining");
         self.ending.stage = Stage::Draining(self.clock.now() + runtime.drain_max);
@@ -84,6 +108,7 @@ impl Control {
             tracing::warn!(cut, "stopping with connections open");
         }
         self.ending.finish(cut);
+        self.withdraw_now();
     }
 
     /// Downstream connections that are open.

@@ -8,6 +8,7 @@
 #![allow(clippy::disallowed_methods, reason = "the control side lives in real time")]
 
 mod acme;
+mod bgp;
 mod certs;
 mod clock;
 mod control;
@@ -28,6 +29,7 @@ mod tls;
 mod views;
 
 pub use acme::{AcmeState, AcmeView, AcmeViewState};
+pub use bgp::{BgpView, FleetView, SessionView};
 pub use certs::CertificateView;
 pub use control::{Boot, BootError, Control};
 pub use ending::{Ending, Outcome};

@@ -208,6 +208,7 @@ impl Control {
         self.tls.keep(tls);
         self.snapshot = next;
         self.acme.look();
+        self.announcer.look();
         Ok(())
     }
 

@@ -17,6 +17,7 @@ impl Control {
         self.scrape_endpoints(&mut scrape);
         self.scrape_certificates(&mut scrape);
         self.scrape_acme(&mut scrape);
+        self.scrape_bgp(&mut scrape);
         self.scrape_filters(&mut scrape);
         self.scrape_log(&mut scrape);
         if let Some(running) = &self.layer4.running {
@@ -131,6 +132,20 @@ impl Control {
                 scrape.counter("penstock_acme_orders_total", help, &labels, *count);
             }
         }
+    }
+
+    fn scrape_bgp(&self, scrape: &mut Scrape) {
+        let Some(bgp) = self.fleet_view().bgp else { return };
+        let help = "Networks that BIRD has been told to announce.";
+        let announced = if bgp.announced { bgp.networks.len() } else { 0 };
+        scrape.gauge("penstock_bgp_networks_announced", help, &[], announced as f64);
+        for session in &bgp.sessions {
+            let (labels, help) = ([("peer", session.peer.as_str())], "1 while routes go over it.");
+            let established = f64::from(u8::from(session.established));
+            scrape.gauge("penstock_bgp_session_established", help, &labels, established);
+        }
+        let help = "Times that BIRD could not be told, or heard.";
+        scrape.counter("penstock_bgp_failures_total", help, &[], self.bgp_failures());
     }
 
     fn scrape_filters(&self, scrape: &mut Scrape) {

@@ -1,6 +1,6 @@
 //! The control side over shards that are none.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -74,12 +74,20 @@ endpoints = ["127.0.0.1:9001"]
 /// A config in a file of its own, and the control side over it.
 fn control(name: &str, refuse: bool) -> (PathBuf, Control) {
     let path = std::env::temp_dir().join(format!("penstock-{name}-{}.toml", std::process::id()));
-    std::fs::write(&path, CONFIG).expect("a config");
-    let boot = Boot::read(Source::new(&path)).expect("a right config");
-    let shards = Pretended { refuse, ..Pretended::default() };
-    let (capacity, datapaths) = (Capacity::new(1_000, 7), Box::new(NoDatapaths));
-    let control = boot.start(capacity, datapaths, |_, _, _| Ok(shards)).expect("started");
+    let control = over(&path, CONFIG, Pretended { refuse, ..Pretended::default() });
     (path, control)
+}
+
+/// The control side over a config that is written to this file.
+pub(crate) fn control_of(path: &Path, config: &str) -> Control {
+    over(path, config, Pretended::default())
+}
+
+fn over(path: &Path, config: &str, shards: Pretended) -> Control {
+    std::fs::write(path, config).expect("a config");
+    let boot = Boot::read(Source::new(path)).expect("a right config");
+    let (capacity, datapaths) = (Capacity::new(1_000, 7), Box::new(NoDatapaths));
+    boot.start(capacity, datapaths, |_, _, _| Ok(shards)).expect("started")
 }
 
 #[test]

@@ -11,10 +11,10 @@ use tokio::runtime::{self, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc::Receiver;
 
-use crate::acme;
 use crate::control::Control;
 use crate::handle::{Handle, Question};
 use crate::{Gone, Outcome};
+use crate::{acme, bgp};
 
 /// Between two lives of the loop, where one ended in a panic.
 const PANIC_PAUSE: Duration = Duration::from_millis(100);
@@ -45,6 +45,7 @@ impl ControlThread {
             runtime.spawn(companion(handle.clone()));
         }
         runtime.spawn(acme::run(handle.clone()));
+        runtime.spawn(bgp::run(handle.clone()));
         let thread = thread::Builder::new().name("control".to_owned());
         let join = thread.spawn(move || run(&runtime, control, inbox, signals))?;
         Ok(ControlThread { handle, join })

@@ -33,6 +33,8 @@ pub(crate) enum Verb {
     Demo(Demo),
     /// Show what a running Penstock does.
     Status(Status),
+    /// Show the fleet, and how routers hear of this appliance. Exits 1 where they don't.
+    Fleet(Status),
     /// Have a running Penstock read its config again.
     Reload(Ask),
     /// On a backend of a `dsr` VIP, in place of a tunnel device: take packets of appliances out of

@@ -54,6 +54,7 @@ fn main() -> ExitCode {
         Verb::Config { verb: ConfigVerb::Schema } => config_show::schema(),
         Verb::Demo(demo) => demo::run(&demo),
         Verb::Status(status) => status::run(&status),
+        Verb::Fleet(fleet) => status::fleet(&fleet),
         Verb::Reload(reload) => status::reload(&reload),
         Verb::Decap(decap) => l4::decap(&decap),
         Verb::L4(verb) => l4::run(&verb),

@@ -1,4 +1,4 @@
-//! `penstock status | reload`: what a running Penstock does, and what it is told.
+//! `penstock status | fleet | reload`: what a running Penstock does, and what it is told.
 
 use std::fmt::Write;
 
@@ -16,6 +16,44 @@ pub(crate) fn run(arguments: &arguments::Status) -> Result<(), Failed> {
         false => print!("{}", render(&status)),
     }
     Ok(())
+}
+
+/// Shows the fleet.
+pub(crate) fn fleet(arguments: &arguments::Status) -> Result<(), Failed> {
+    let fleet = well(&ask(&arguments.ask.socket, "GET", "/v1/fleet")?)?;
+    match arguments.json {
+        true => println!("{fleet:#}"),
+        false => print!("{}", render_fleet(&fleet)),
+    }
+    let sessions = || fleet["bgp"]["sessions"].as_array().into_iter().flatten();
+    let unheard = sessions().any(|session| session["established"] != true);
+    match unheard || fleet["bgp"]["failure"].is_string() {
+        true => Err(Failed::Findings),
+        false => Ok(()),
+    }
+}
+
+fn render_fleet(fleet: &Value) -> String {
+    let mut out = String::new();
+    let _ = writeln!(out, "members  {}", texts(&fleet["members"]).join(" "));
+    if let Some(table) = fleet["table"].as_str() {
+        let _ = writeln!(out, "table    {table}");
+    }
+    let bgp = &fleet["bgp"];
+    if bgp.is_null() {
+        let _ = writeln!(out, "no BGP");
+        return out;
+    }
+    let announced = if bgp["announced"] == true { "announced" } else { "not announced" };
+    let _ = writeln!(out, "{announced}  {}", texts(&bgp["networks"]).join(" "));
+    for session in bgp["sessions"].as_array().into_iter().flatten() {
+        let text = |key: &str| session[key].as_str().unwrap_or("?").to_owned();
+        let _ = writeln!(out, "peer {:<24} {}  {}", text("peer"), text("state"), text("since"));
+    }
+    if let Some(failure) = bgp["failure"].as_str() {
+        let _ = writeln!(out, "{failure}");
+    }
+    out
 }
 
 /// Has it read its config again, and shows how that went.

@@ -4,6 +4,7 @@ mod certs;
 mod clusters;
 mod config;
 mod filters;
+mod fleet;
 mod flows;
 mod health;
 mod listeners;
@@ -45,6 +46,7 @@ pub(crate) fn router() -> Router<Desk> {
         .route("/v1/services", get(services::list))
         .route("/v1/flows", get(flows::list))
         .route("/v1/certs", get(certs::list))
+        .route("/v1/fleet", get(fleet::show))
         .route("/v1/filters", get(filters::list))
         .route("/v1/reload", post(reload::run))
         .route("/v1/log-level", get(log_level::show).put(log_level::set))

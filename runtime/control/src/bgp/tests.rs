@@ -1,0 +1,142 @@
+//! The control thread and a BIRD that only plays one.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::{Duration, Instant};
+
+use crate::tests::control_of;
+use crate::{Control, ControlThread};
+
+/// A folder of one test.
+struct Scene {
+    folder: PathBuf,
+}
+
+impl Scene {
+    fn new(name: &str) -> Scene {
+        let folder = std::env::temp_dir().join(format!("penstock-{name}-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder");
+        Scene { folder }
+    }
+
+    fn config(&self, include: &str, networks: &str) -> String {
+        let folder = self.folder.display();
+        format!(
+            "[runtime]\nshards = 1\n[fleet.bgp]\nasn = 65010\nrouter_id = \"10.0.0.2\"\n\
+             peers = \"10.0.0.1\"\nwithdraw_wait = \"200ms\"\nannounce = [{networks}]\n\
+             include = \"{folder}/{include}\"\nsocket = \"{folder}/bird.ctl\"\n"
+        )
+    }
+
+    fn control(&self, config: &str) -> Control {
+        control_of(&self.folder.join("penstock.toml"), config)
+    }
+
+    /// Plays BIRD: tells what was in the file whenever it was told to read it.
+    fn bird(&self, include: &str) -> Receiver<String> {
+        let socket = UnixListener::bind(self.folder.join("bird.ctl")).expect("a socket");
+        let (sender, told) = channel();
+        let file = self.folder.join(include);
+        std::thread::spawn(move || {
+            for stream in socket.incoming().flatten() {
+                let mut writer = stream.try_clone().expect("a descriptor");
+                let _ = writer.write_all(b"0001 BIRD 2.0.12 ready.\n");
+                let mut command = String::new();
+                let _ = BufReader::new(stream).read_line(&mut command);
+                let reply: &[u8] = match command.trim() {
+                    "configure" => b"0002-Reading configuration\n0003 Reconfigured\n",
+                    _ => b"2002-Name\n1002-penstock_1 BGP --- up 10:00:00 Established\n0000 \n",
+                };
+                if command.trim() == "configure" {
+                    let _ = sender.send(fs::read_to_string(&file).unwrap_or_default());
+                }
+                let _ = writer.write_all(reply);
+            }
+        });
+        told
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+fn next(told: &Receiver<String>) -> String {
+    told.recv_timeout(PATIENCE).expect("BIRD is told something")
+}
+
+/// Asks until the answer is as it should be.
+#[track_caller]
+fn until(thread: &ControlThread, is_so: fn(&mut Control) -> bool) {
+    let began = Instant::now();
+    while !thread.handle().ask_blocking(is_so).expect("an answer") {
+        assert!(began.elapsed() < PATIENCE, "it never comes");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn what_is_announced_is_taken_back_before_a_drain_begins() {
+    let scene = Scene::new("bgp-drain");
+    let told = scene.bird("bird.conf");
+    let control = scene.control(&scene.config("bird.conf", "\"203.0.113.0/24\""));
+    let thread = ControlThread::start(control, Vec::new()).expect("a thread");
+    assert!(next(&told).contains("\troute 203.0.113.0/24 blackhole;\n"));
+    until(&thread, |control| {
+        let bgp = control.fleet_view().bgp.expect("it was configured");
+        bgp.announced && bgp.sessions[0].established
+    });
+    let began = Instant::now();
+    thread.handle().ask_blocking(Control::drain).expect("told");
+    assert_eq!(thread.handle().ask_blocking(|control| control.is_ready()), Ok(false));
+    assert!(!next(&told).contains("route 203.0.113.0"));
+    assert_eq!(thread.join().expect("an end").cut, 0);
+    assert!(began.elapsed() >= Duration::from_millis(200), "routers had no time to hear of it");
+}
+
+#[test]
+fn another_file_and_none_at_all_leave_no_route_behind() {
+    let scene = Scene::new("bgp-moved");
+    let told = scene.bird("old.conf");
+    let path = scene.folder.join("penstock.toml");
+    let control = scene.control(&scene.config("old.conf", "\"203.0.113.0/24\""));
+    let thread = ControlThread::start(control, Vec::new()).expect("a thread");
+    assert!(next(&told).contains("route 203.0.113.0"));
+    let reload = |path: &Path, text: &str| {
+        fs::write(path, text).expect("written");
+        let reloaded = thread.handle().ask_blocking(|control| control.reload().is_ok());
+        assert_eq!(reloaded, Ok(true));
+    };
+    reload(&path, &scene.config("new.conf", "\"203.0.113.0/24\""));
+    // First the old file, then the new one; BIRD reads both times.
+    assert!(!next(&told).contains("route"));
+    assert!(!next(&told).contains("route"));
+    let new = scene.folder.join("new.conf");
+    assert!(fs::read_to_string(&new).is_ok_and(|text| text.contains("route 203.0.113.0")));
+    reload(&path, "[runtime]\nshards = 1\n");
+    next(&told);
+    assert!(fs::read_to_string(&new).is_ok_and(|text| !text.contains("route")));
+}
+
+#[test]
+fn a_bird_that_is_not_there_is_named_and_told_when_it_comes() {
+    let scene = Scene::new("bgp-late");
+    let control = scene.control(&scene.config("bird.conf", "\"2001:db8::/48\""));
+    let thread = ControlThread::start(control, Vec::new()).expect("a thread");
+    until(&thread, |control| {
+        let failure = control.fleet_view().bgp.and_then(|bgp| bgp.failure);
+        failure.is_some_and(|why| why.contains("bird.ctl"))
+    });
+    let metrics = thread.handle().ask_blocking(|control| control.metrics()).expect("metrics");
+    assert!(metrics.contains("penstock_bgp_networks_announced 0"), "{metrics}");
+    let told = scene.bird("bird.conf");
+    assert!(next(&told).contains("route 2001:db8::/48 blackhole"));
+    until(&thread, |control| control.fleet_view().bgp.is_some_and(|bgp| bgp.failure.is_none()));
+}
+
+const PATIENCE: Duration = Duration::from_secs(60);
