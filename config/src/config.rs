@@ -17,7 +17,7 @@ use crate::grammar::tree::Tree;
 use crate::listener::Listener;
 use crate::passthrough::{check_destinations, passed_to};
 use crate::runtime::{Admin, Observe, Runtime};
-use crate::service::Service;
+use crate::service::{Service, check_datagrams};
 
 /// A checked config: whatever is in it can be done, and every name leads somewhere.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,6 +68,7 @@ impl Config {
         let mut table = TableReader::new(&mut reader, root, 0..0);
         let config = Config::read(&mut table);
         let config = config.filter(|config| check_destinations(config, &mut table).is_some());
+        let config = config.filter(|config| check_datagrams(config, &mut table).is_some());
         table.close("config");
         let Reader { findings, left_out, .. } = reader;
         let found = places.join_syntax(errors, findings);

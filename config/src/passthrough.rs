@@ -10,7 +10,6 @@ use crate::grammar::reader::TableReader;
 use crate::grammar::section::choice;
 use crate::service::{Service, ServiceLimits, ServiceMode, ServiceTimeouts};
 use crate::values::address::EndpointAddress;
-use crate::values::vip::Transport;
 
 choice! {
     /// What packets to backends of `dsr` are put into.
@@ -58,17 +57,23 @@ type Refusal = (&'static str, &'static str);
 
 fn not_in_terminate(service: &Service) -> Option<Refusal> {
     let (ours, default) = (&service.timeouts, ServiceTimeouts::default());
-    let of_packets = (ours.opening, ours.closing, ours.closed, ours.datagram);
+    let of_packets = (ours.opening, ours.closing, ours.closed);
     if service.encap.is_some() {
         Some(("encap", "goes with mode \"dsr\" alone"))
     } else if !service.interfaces.is_empty() {
         Some(("interface", "goes with the modes \"nat\" and \"dsr\": connections come by any"))
-    } else if of_packets != (default.opening, default.closing, default.closed, default.datagram) {
-        let problem = "`opening`, `closing`, `closed` and `datagram` go with the modes \"nat\" and \
-                       \"dsr\": here the kernel keeps them";
+    } else if of_packets != (default.opening, default.closing, default.closed) {
+        let problem = "`opening`, `closing` and `closed` go with the modes \"nat\" and \"dsr\": \
+                       here the kernel keeps them";
         Some(("timeouts", problem))
-    } else if service.ports.iter().any(|port| port.transport == Transport::Udp) {
-        Some(("ports", "UDP is not in this version"))
+    } else if !service.has_datagrams() {
+        None
+    } else if service.proxy_protocol.is_some() {
+        Some(("proxy_protocol", NOT_WITH_UDP))
+    } else if service.send_proxy_protocol.is_some() {
+        Some(("send_proxy_protocol", NOT_WITH_UDP))
+    } else if !service.destinations.routes.is_empty() {
+        Some(("route", NOT_WITH_UDP))
     } else {
         None
     }
@@ -170,6 +175,8 @@ fn refuse(
     })
 }
 
+const NOT_WITH_UDP: &str = "goes with connections alone, and there are ports of UDP: make two \
+                            services of this one";
 const NOT_READ: &str = "goes with mode \"terminate\" alone: what is in packets is not read";
 /// The default of services.
 pub(crate) const RETRIES: u32 = 2;

@@ -5,6 +5,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::cluster::Endpoint;
+use crate::config::Config;
 use crate::grammar::block::BlockName;
 use crate::grammar::names::ClusterId;
 use crate::grammar::reader::TableReader;
@@ -12,7 +14,7 @@ use crate::grammar::section::{Group, TableSchema, TableWriter, choice, section};
 use crate::grammar::setting::ListOf;
 use crate::passthrough::{Encap, RETRIES, check_mode};
 use crate::proxy_protocol::{ProxyProtocol, ProxyVersion};
-use crate::values::address::ListenAddress;
+use crate::values::address::{EndpointAddress, ListenAddress};
 use crate::values::link::InterfaceName;
 use crate::values::pattern::HostPattern;
 use crate::values::vip::{ServicePort, Transport, VipAddress};
@@ -76,7 +78,8 @@ section! {
         closing: Duration = Duration::from_secs(120), in SECOND..=DAY;
         /// The same, once both have, or one has reset.
         closed: Duration = Duration::from_secs(10), in SECOND..=DAY;
-        /// In "nat" and "dsr", of datagrams; 30 s unless set, on port 53 5 s.
+        /// Without a datagram in either direction, before a flow ends; 30 s unless set, on port 53
+        /// 5 s.
         datagram: Option<Duration> = None, in SECOND..=DAY;
     }
 }
@@ -152,6 +155,11 @@ impl Service {
         self.encap.unwrap_or(Encap::Gre)
     }
 
+    /// Whether some of its ports are UDP's.
+    pub(crate) fn has_datagrams(&self) -> bool {
+        self.ports.iter().any(|port| port.transport == Transport::Udp)
+    }
+
     /// How long a flow of datagrams to this port may be silent.
     pub fn datagram_idle(&self, port: u16) -> Duration {
         let usual = if port == DNS { 5 } else { 30 };
@@ -195,12 +203,40 @@ fn check_service(service: &Service, table: &mut TableReader<'_, '_, '_>) -> Opti
     Some(())
 }
 
+/// What datagrams can't be sent to, once all is read.
+pub(crate) fn check_datagrams(config: &Config, table: &mut TableReader<'_, '_, '_>) -> Option<()> {
+    let mut sound = Some(());
+    for service in &config.services {
+        let has_datagrams = service.mode == ServiceMode::Terminate && service.has_datagrams();
+        let Some(id) = service.destinations.others.filter(|_| has_datagrams) else { continue };
+        let cluster = config.cluster(id);
+        let unix = |one: &Endpoint| matches!(one.address, EndpointAddress::Unix(_));
+        let problem = if cluster.tls.is_some() {
+            "datagrams can't be sent by TLS"
+        } else if cluster.endpoints.iter().any(unix) {
+            "datagrams can't be sent to a unix socket"
+        } else {
+            continue;
+        };
+        let block = |kind, name| table.peek(kind)?.get_ref().as_table()?.get(name);
+        let node = block("service", &*service.name).and_then(|one| one.get_ref().as_table());
+        let span = node.and_then(|one| one.get("to")).map_or(0..0, |to| to.span());
+        sound = table.reader.below("service", |reader| {
+            reader.below(&service.name, |reader| {
+                reader.below("to", |reader| reader.contradict(span, problem))
+            })
+        });
+    }
+    sound
+}
+
 const VIPS: ListOf<()> = ListOf { item: (), count_min: 1, count_max: 64, bare: true };
 const PORTS: ListOf<()> = ListOf { item: (), count_min: 1, count_max: 64, bare: true };
 const NAMES: ListOf<()> = ListOf { item: (), count_min: 1, count_max: 1_000, bare: true };
 const ROUTES: ListOf<()> = ListOf { item: (), count_min: 0, count_max: 10_000, bare: false };
 const HOUR: Duration = Duration::from_secs(3_600);
 const INTERFACES: ListOf<()> = ListOf { item: (), count_min: 0, count_max: 16, bare: true };
+/// Its flows are a question and an answer.
 const DNS: u16 = 53;
 const SECOND: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);

@@ -4,6 +4,7 @@
 
 mod capacity;
 mod causes;
+mod datagrams;
 mod filters;
 mod heads;
 mod http;

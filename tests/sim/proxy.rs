@@ -154,6 +154,12 @@ impl Proxy {
         env.listen(&front, move |stream| {
             accepting[turn.next().unwrap_or_default()].accept(entrance, stream);
         });
+        let accepting = workers.clone();
+        env.bind_datagrams(&front, move |replies, ends, datagram| {
+            // As the kernel does: a flow stays on its shard.
+            let shard = usize::from(ends.peer.port()) % accepting.len();
+            accepting[shard].datagram(entrance, replies, ends, datagram);
+        });
         let inner = Inner {
             workers,
             texts,
@@ -261,6 +267,7 @@ impl Proxy {
     /// Drains it, and finds that nothing is under way in it.
     pub(crate) fn rest(&self, world: &World) {
         self.env.unlisten(&self.front);
+        self.env.unbind_datagrams(&self.front);
         let workers = self.inner.workers.clone();
         workers.iter().for_each(Worker::drain);
         self.env.drain();

@@ -116,8 +116,8 @@ fn terminate_has_nothing_of_packets() {
     );
     check_service(
         "timeouts = { closed = \"1s\" }",
-        &["2:12 reference service.s.timeouts: `opening`, `closing`, `closed` and `datagram` go \
-           with the modes \"nat\" and \"dsr\": here the kernel keeps them"],
+        &["2:12 reference service.s.timeouts: `opening`, `closing` and `closed` go with the \
+             modes \"nat\" and \"dsr\": here the kernel keeps them"],
     );
 }
 

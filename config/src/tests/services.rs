@@ -46,10 +46,7 @@ fn addresses_and_ports_are_what_they_look_like() {
             &["2:9 value service.s.ports: a port is written \"tcp/443\" or \"udp/53\""],
         );
     }
-    check_service(
-        "ports = \"udp/53\"",
-        &["2:9 reference service.s.ports: UDP is not in this version"],
-    );
+    check_service("ports = [\"udp/53\", \"tcp/53\"]", &[]);
     check_service("vip = []", &["2:7 value service.s.vip: at least 1 needed"]);
     check_service("to = \"b\"", &["2:6 reference service.s.to: there is no [cluster.b]"]);
 }
@@ -73,6 +70,51 @@ fn who_may_speak_for_others_is_said_by_networks() {
         "send_proxy_protocol = \"v3\"",
         &["2:23 value service.s.send_proxy_protocol: not one of the allowed words ?\"v1\""],
     );
+}
+
+#[test]
+fn what_goes_with_connections_alone_does_not_go_with_datagrams() {
+    let problem = "goes with connections alone, and there are ports of UDP: make two services of \
+                   this one";
+    for (key, value) in
+        [("send_proxy_protocol", "\"v2\""), ("proxy_protocol", "{ from = \"10.0.0.0/8\" }")]
+    {
+        check_service(
+            &format!("{key} = {value}\nports = \"udp/53\""),
+            &[&format!("2:{} reference service.s.{key}: {problem}", key.len() + 4)],
+        );
+    }
+}
+
+#[test]
+fn datagrams_go_to_addresses_and_in_clear() {
+    let text = |cluster: &str| {
+        let service = "[service.s]\nvip = \"10.9.9.9\"\nports = \"udp/53\"\nto = \"a\"";
+        format!("{service}\n[cluster.a]\n{cluster}")
+    };
+    let path = "4:6 reference service.s.to: datagrams can't be sent";
+    check(
+        &text("endpoints = [\"10.0.0.1:53\", \"unix:/run/a\"]"),
+        &[&format!("{path} to a unix socket")],
+    );
+    check(&text("endpoints = [\"10.0.0.1:53\"]\ntls = {}"), &[&format!("{path} by TLS")]);
+}
+
+#[test]
+fn flows_of_datagrams_end_sooner_than_connections() {
+    let text = |more: &str| {
+        format!(
+            "[service.s]\nvip = \"10.9.9.9\"\nports = \"udp/53\"\nto = \"a\"\n{more}\n{CLUSTER}"
+        )
+    };
+    let idle = |more: &str, port| {
+        let config = parse(&text(more)).unwrap_or_else(|findings| panic!("{findings}"));
+        config.services[0].datagram_idle(port).as_secs()
+    };
+    // DEFAULTS: 30 s, DNS 5 s.
+    assert_eq!((idle("", 53), idle("", 514)), (5, 30));
+    let said = "timeouts = { datagram = \"60s\" }";
+    assert_eq!((idle(said, 53), idle(said, 514)), (60, 60));
 }
 
 #[test]
@@ -103,6 +145,9 @@ fn what_is_listened_on_already_is_named() {
         &format!("{listener}{service}{CLUSTER}"),
         &["6:20 reference service.s.ports: listener.l.address listens on :80 already"],
     );
+    // Datagrams are another matter.
+    let apart = service.replace("tcp/80", "udp/80");
+    check(&format!("{listener}{apart}{CLUSTER}"), &[]);
     let twice = service.replace("tcp/80", "tcp/25");
     check(
         &format!("{twice}{CLUSTER}"),

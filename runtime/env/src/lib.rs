@@ -8,6 +8,7 @@
 
 mod address;
 mod conduit;
+mod datagrams;
 mod map;
 mod rng;
 mod send;
@@ -19,6 +20,7 @@ use std::io;
 
 pub use address::Address;
 pub use conduit::{Conduit, Flow, Torn};
+pub use datagrams::{Datagrams, DatagramsExt, Ends, Replies};
 pub use map::{Map, MapSeed};
 pub use rng::Rng;
 pub use send::{COPY_BELOW_BYTES, Part, SendBuf};
@@ -33,6 +35,10 @@ pub trait Env: Clone + 'static {
     type Stream: Stream;
     /// A way for bytes from one stream to another.
     type Conduit: Conduit<Self::Stream>;
+    /// Datagrams between us and one peer.
+    type Datagrams: Datagrams;
+    /// The way back to those who sent us datagrams.
+    type Replies: Replies;
     /// A deadline that can be moved as often as one likes at the cost of a store.
     type Timer: Timer;
 
@@ -55,6 +61,12 @@ pub trait Env: Clone + 'static {
     /// # Errors
     /// What the kernel said: refused, unreachable, out of file descriptors or ports.
     fn connect(&self, address: &Address) -> impl Future<Output = io::Result<Self::Stream>>;
+
+    /// Opens a way for datagrams to `address`, at once: whether anybody is there shows later.
+    ///
+    /// # Errors
+    /// What the kernel said: no route, out of file descriptors or ports; it is no IP address.
+    fn open_datagrams(&self, address: &Address) -> io::Result<Self::Datagrams>;
 
     /// A way from one stream to another in the kernel, for a direction that carries much. `None`
     /// where the bytes have to pass through us.

@@ -4,9 +4,11 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::time::Duration;
 
-use penstock_env::{Env, Time, Timer, TimerExt};
+use penstock_env::{Ends, Env, Time, Timer, TimerExt};
 use penstock_proxy::{Entrance, LogSink, Secure, Snapshot, Worker};
-use penstock_shard::{Control, Listener, RecordSender, Service, ShardEnv, ShardStream};
+use penstock_shard::{
+    Control, Listener, RecordSender, Service, ShardEnv, ShardReplies, ShardStream,
+};
 use penstock_telemetry::access::AccessRecord;
 
 /// One socket of a shard, over all changes of config: never given to another socket.
@@ -123,6 +125,13 @@ impl Service for ProxyService {
         let assignment = self.sockets.borrow().get(socket).copied().flatten();
         if let Some(Assignment { entrance, .. }) = assignment {
             self.worker.accept(entrance, stream);
+        }
+    }
+
+    fn datagram(&self, socket: usize, replies: &ShardReplies, ends: Ends, datagram: &[u8]) {
+        let assignment = self.sockets.borrow().get(socket).copied().flatten();
+        if let Some(Assignment { entrance, .. }) = assignment {
+            self.worker.datagram(entrance, replies, ends, datagram);
         }
     }
 

@@ -18,7 +18,15 @@ use crate::service::{Assignment, SocketKey};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Wanted {
     pub(crate) entrance: Entrance,
+    pub(crate) transport: Transport,
     pub(crate) address: ListenAddress,
+}
+
+impl Wanted {
+    /// Whether it is the same address, for whomever.
+    fn is_at(&self, other: &Wanted) -> bool {
+        self.transport == other.transport && self.address == other.address
+    }
 }
 
 /// The addresses of all listeners and services.
@@ -26,14 +34,17 @@ pub(crate) fn wanted(snapshot: &Snapshot) -> Vec<Wanted> {
     let listeners = snapshot.listeners.iter().enumerate().filter(|(_, one)| !one.removed);
     let listeners = listeners.flat_map(|(place, one)| {
         let addresses = one.config.addresses.iter().cloned();
-        addresses.map(move |address| Wanted { entrance: Entrance::Listener(place), address })
+        let (entrance, transport) = (Entrance::Listener(place), Transport::Tcp);
+        addresses.map(move |address| Wanted { entrance, transport, address })
     });
     // Packets that are passed on never meet a socket.
     let is_ours = |one: &Service| !one.removed && one.config.mode == ServiceMode::Terminate;
     let services = snapshot.services.iter().enumerate().filter(|(_, one)| is_ours(one));
     let services = services.flat_map(|(place, one)| {
-        let addresses = one.config.addresses(Transport::Tcp);
-        addresses.map(move |address| Wanted { entrance: Entrance::Service(place), address })
+        [Transport::Tcp, Transport::Udp].into_iter().flat_map(move |transport| {
+            let (entrance, addresses) = (Entrance::Service(place), one.config.addresses(transport));
+            addresses.map(move |address| Wanted { entrance, transport, address })
+        })
     });
     listeners.chain(services).collect()
 }
@@ -72,15 +83,22 @@ impl Bound {
         if let (Address::Ip(ip), true) = (&address, alone) {
             // Shards share a port by SO_REUSEPORT, and so would a second Penstock, without a
             // word. This socket is without it, and is refused where anybody listens.
-            drop(std::net::TcpListener::bind(ip)?);
+            match wanted.transport {
+                Transport::Tcp => drop(std::net::TcpListener::bind(ip)?),
+                Transport::Udp => drop(std::net::UdpSocket::bind(ip)?),
+            }
         }
-        let first = Listener::bind(&address)?;
+        let bind = match wanted.transport {
+            Transport::Tcp => Listener::bind,
+            Transport::Udp => Listener::bind_datagrams,
+        };
+        let first = bind(&address)?;
         // With the port that the kernel chose, where it was left to it.
         let local = first.local().clone();
         let mut sockets = vec![first];
         while sockets.len() < shards {
             sockets.push(match local {
-                Address::Ip(_) => Listener::bind(&local)?,
+                Address::Ip(_) => bind(&local)?,
                 Address::Unix(_) => sockets[0].share()?,
             });
         }
@@ -142,7 +160,7 @@ impl Sockets {
             let place = free
                 .iter()
                 .position(|bound| bound.wanted == want)
-                .or_else(|| free.iter().position(|bound| bound.wanted.address == want.address));
+                .or_else(|| free.iter().position(|bound| bound.wanted.is_at(&want)));
             match place.map(|place| free.remove(place)) {
                 Some(bound) => {
                     let assignment = Assignment { socket: bound.key, entrance: want.entrance };
@@ -154,7 +172,7 @@ impl Sockets {
         for want in missing {
             let key = SocketKey(self.next_key);
             self.next_key += 1;
-            let alone = !self.bound.iter().any(|bound| bound.shares_port_with(&want.address));
+            let alone = !self.bound.iter().any(|bound| bound.shares_port_with(&want));
             let refused = |error| ShardsError::Bind {
                 entrance: name_of(want.entrance, snapshot),
                 address: want.address.to_string(),
@@ -211,9 +229,9 @@ impl Sockets {
 }
 
 impl Bound {
-    /// Whether a probe of `address` could meet this socket: `:80` and `127.0.0.1:80` do.
-    fn shares_port_with(&self, address: &ListenAddress) -> bool {
-        let port = |address: &ListenAddress| address.socket_address().map(|ip| ip.port());
-        port(&self.wanted.address) == port(address)
+    /// Whether a probe of this address could meet this socket: `:80` and `127.0.0.1:80` do.
+    fn shares_port_with(&self, wanted: &Wanted) -> bool {
+        let port = |wanted: &Wanted| wanted.address.socket_address().map(|ip| ip.port());
+        self.wanted.transport == wanted.transport && port(&self.wanted) == port(wanted)
     }
 }

@@ -66,6 +66,12 @@ pub struct Service {
     pub bytes_out: CounterId,
     /// Those of both directions that never left the kernel.
     pub bytes_spliced: CounterId,
+    /// Datagrams that endpoints were sent.
+    pub datagrams_in: CounterId,
+    /// Datagrams that clients were sent.
+    pub datagrams_out: CounterId,
+    /// Datagrams of both directions that were lost here.
+    pub datagrams_lost: CounterId,
 }
 
 /// Counters of one route.
@@ -187,6 +193,14 @@ impl Service {
             "penstock_service_spliced_bytes_total",
             "Of the bytes carried both ways, those that never left the kernel.",
         );
+        let datagrams_in = schema
+            .counter("penstock_service_received_datagrams_total", "From clients to endpoints.");
+        let datagrams_out =
+            schema.counter("penstock_service_sent_datagrams_total", "From endpoints to clients.");
+        let datagrams_lost = schema.counter(
+            "penstock_service_lost_datagrams_total",
+            "Of both directions, those that the kernel had no room for, or that were too large.",
+        );
         Service {
             id: registry.add(schema),
             connections,
@@ -194,6 +208,9 @@ impl Service {
             bytes_in,
             bytes_out,
             bytes_spliced,
+            datagrams_in,
+            datagrams_out,
+            datagrams_lost,
         }
     }
 }

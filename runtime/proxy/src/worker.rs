@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use penstock_balance::{EndpointId, Pick, TriedSet};
 use penstock_config::ClusterId;
-use penstock_env::{Env, Rng, Stream, Time};
+use penstock_env::{Ends, Env, Rng, Stream, Time};
 use penstock_filter_host::{EnvWorld, Filters};
 use penstock_telemetry::access::AccessRecord;
 use penstock_telemetry::metrics::Instance;
@@ -26,6 +26,7 @@ use crate::http2::Links;
 use crate::introduction::Introduction;
 use crate::metrics::Schemas;
 use crate::pool::Pool;
+use crate::relay::datagrams::{self, Flows};
 use crate::secure::{Secure, SecureStream, Turns};
 use crate::snapshot::{Entrance, Snapshot};
 use crate::{protocol, relay};
@@ -88,6 +89,8 @@ struct Inner<E: Env> {
     log: RefCell<Option<LogSink>>,
     /// Connections that have a task while they are idle.
     bells: Bells,
+    /// Flows of datagrams.
+    flows: Flows<E>,
 }
 
 /// Makes a sealed stream of a plain one: the one thing that a worker over any environment can't
@@ -110,6 +113,7 @@ impl<E: Env> Worker<Secure<E>> {
         filters.apply(&snapshot.filters);
         let mut rng = Rng::new(env.random());
         let process = snapshot.process.clone();
+        let flows = Flows::new(env.random());
         let plan = RefCell::new(Rc::new(Plan::new(snapshot, &mut rng)));
         let inner = Inner {
             env,
@@ -129,6 +133,7 @@ impl<E: Env> Worker<Secure<E>> {
             draining: Cell::new(false),
             log: RefCell::new(log),
             bells: Bells::default(),
+            flows,
         };
         let worker = Worker { inner: Rc::new(inner) };
         let (env, filters) = (worker.inner.env.clone(), worker.inner.filters.clone());
@@ -151,6 +156,14 @@ impl<E: Env> Worker<Secure<E>> {
                 let until = self.env().now() + timeout;
                 Introduction { worker: self.clone(), entrance, guard, until }.wait(stream);
             }
+        }
+    }
+
+    /// Serves a datagram that came in at this place of the snapshot; `replies` leads back.
+    pub fn datagram(&self, entrance: Entrance, replies: &E::Replies, ends: Ends, datagram: &[u8]) {
+        // Listeners have none.
+        if let Entrance::Service(service) = entrance {
+            datagrams::serve(self, service, replies, ends, datagram);
         }
     }
 
@@ -206,6 +219,7 @@ impl<E: Env> Worker<E> {
     /// Ends connections after the response under way. The shard brings back parked ones.
     pub fn drain(&self) {
         self.inner.draining.set(true);
+        self.inner.flows.hurry(self.inner.env.now());
         self.inner.bells.ring();
     }
 
@@ -276,6 +290,12 @@ impl<E: Env> Worker<E> {
     /// Whether the listener at this place is gone from the config.
     pub(crate) fn is_removed(&self, listener: usize) -> bool {
         self.inner.plan.borrow().snapshot.listeners[listener].removed
+    }
+
+    /// The shard's flows of datagrams.
+    #[inline]
+    pub(crate) fn flows(&self) -> &Flows<E> {
+        &self.inner.flows
     }
 
     /// Turns at the heavy steps of handshakes.

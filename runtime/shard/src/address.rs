@@ -84,7 +84,12 @@ impl RawAddress {
         self.len
     }
 
-    fn to_address(&self) -> Address {
+    /// What the kernel has written there, `len` bytes of it.
+    pub(crate) fn of(storage: &libc::sockaddr_storage, len: libc::socklen_t) -> RawAddress {
+        RawAddress { storage: *storage, len }
+    }
+
+    pub(crate) fn to_address(&self) -> Address {
         match self.family() {
             libc::AF_INET => {
                 // SAFETY: the family says that this is what the kernel wrote.

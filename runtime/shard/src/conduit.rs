@@ -234,7 +234,7 @@ impl Drop for ShardConduit {
 
 impl Core {
     /// Asks the ring to tell when a socket can be read from, or written to.
-    fn ask_ready(&self, fd: i32, op: Op, key: SlotKey) {
+    pub(crate) fn ask_ready(&self, fd: i32, op: Op, key: SlotKey) {
         let events = match op {
             Op::Writable => libc::POLLOUT,
             _ => libc::POLLIN | libc::POLLRDHUP,
@@ -254,6 +254,7 @@ impl Core {
             }
             _ => {
                 life.readable_asked = false;
+                socket.is_ready = true;
                 &socket.recv_waker
             }
         };

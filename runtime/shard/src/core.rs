@@ -14,6 +14,7 @@ use crate::ahead::TaskPlace;
 use crate::buffers::{Buffers, GROUP};
 use crate::clock;
 use crate::conduit::Pipes;
+use crate::incoming::DATAGRAM_BYTES_MAX;
 use crate::ring::{Op, Ring};
 use crate::slots::{End, SlotKey, Slots};
 use crate::socket::Socket;
@@ -43,6 +44,8 @@ pub struct Core {
     /// Whether few enough things happen at a time that a send by system call is cheaper.
     pub(crate) direct: Cell<bool>,
     pub(crate) draining: Cell<bool>,
+    /// What the datagram under way is received into.
+    pub(crate) datagram: RefCell<Vec<u8>>,
     pool: RefCell<Vec<Vec<u8>>>,
     now: Cell<Time>,
     unix: Cell<Unix>,
@@ -55,6 +58,8 @@ pub struct Core {
 pub struct Counters {
     /// Connections accepted.
     pub accepted: AtomicU64,
+    /// Datagrams taken in.
+    pub datagrams: AtomicU64,
     /// Accepts that failed (out of file descriptors, mostly).
     pub accept_errors: AtomicU64,
     /// Receives that ended because no buffer was free.
@@ -99,6 +104,7 @@ impl Core {
             polled: Cell::default(),
             direct: Cell::new(true),
             draining: Cell::new(false),
+            datagram: RefCell::new(vec![0; DATAGRAM_BYTES_MAX]),
             pool: RefCell::default(),
             now: Cell::new(now),
             unix: Cell::new(unix),

@@ -12,11 +12,15 @@ use crate::socket::set_option;
 /// Connections that may wait for accept; the kernel caps it at `net.core.somaxconn`.
 const BACKLOG: i32 = 65_535;
 
-/// A bound, listening socket that a shard accepts from.
+/// Bytes of datagrams that may wait to be taken; the kernel caps it at `net.core.rmem_max`.
+const WAITING_BYTES: i32 = 4 << 20;
+
+/// A bound socket that connections or datagrams come in at.
 pub struct Listener {
     fd: OwnedFd,
     local: Address,
     wildcard: bool,
+    datagrams: bool,
 }
 
 impl Listener {
@@ -66,7 +70,44 @@ impl Listener {
             Address::Unix(_) => address.clone(),
         };
         let wildcard = address.ip().is_some_and(|ip| ip.is_unspecified());
-        Ok(Listener { fd, local, wildcard })
+        Ok(Listener { fd, local, wildcard, datagrams: false })
+    }
+
+    /// Binds, for datagrams.
+    ///
+    /// # Errors
+    /// As above; a unix socket has none.
+    pub fn bind_datagrams(address: &Address) -> io::Result<Listener> {
+        let Address::Ip(ip) = address else { return Err(io::ErrorKind::Unsupported.into()) };
+        let raw = RawAddress::new(address)?;
+        let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+        // SAFETY: plain numbers; the fd is owned at once.
+        let fd = unsafe {
+            let fd = libc::socket(raw.family(), kind, 0);
+            if fd < 0 {
+                return Err(io::Error::last_os_error());
+            }
+            OwnedFd::from_raw_fd(fd)
+        };
+        let (number, wildcard) = (fd.as_raw_fd(), ip.ip().is_unspecified());
+        set_option(number, libc::SOL_SOCKET, libc::SO_REUSEPORT, &1_i32);
+        set_option(number, libc::SOL_SOCKET, libc::SO_RCVBUF, &WAITING_BYTES);
+        if ip.is_ipv6() {
+            let only = i32::from(!wildcard);
+            set_option(number, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, &only);
+        }
+        if wildcard {
+            let (level, name) = match ip.is_ipv6() {
+                true => (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
+                false => (libc::IPPROTO_IP, libc::IP_PKTINFO),
+            };
+            set_option(number, level, name, &1_i32);
+        }
+        // SAFETY: the address is valid for the call.
+        if unsafe { libc::bind(number, raw.as_ptr(), raw.len()) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Listener { local: address::local(number), fd, wildcard, datagrams: true })
     }
 
     /// Another handle to the same socket, for a further shard.
@@ -74,8 +115,8 @@ impl Listener {
     /// # Errors
     /// Out of file descriptors.
     pub fn share(&self) -> io::Result<Listener> {
-        let fd = self.fd.try_clone()?;
-        Ok(Listener { fd, local: self.local.clone(), wildcard: self.wildcard })
+        let (fd, local) = (self.fd.try_clone()?, self.local.clone());
+        Ok(Listener { fd, local, wildcard: self.wildcard, datagrams: self.datagrams })
     }
 
     /// Where it listens; with the port that the kernel chose when 0 was asked for.
@@ -85,6 +126,21 @@ impl Listener {
 
     pub(crate) fn fd(&self) -> i32 {
         self.fd.as_raw_fd()
+    }
+
+    /// Whether datagrams come in here, and no connections.
+    pub(crate) fn has_datagrams(&self) -> bool {
+        self.datagrams
+    }
+
+    /// Whether it is bound to every address.
+    pub(crate) fn is_wildcard(&self) -> bool {
+        self.wildcard
+    }
+
+    /// Whether it is a socket of IPv6, for IPv4 too perhaps.
+    pub(crate) fn is_v6(&self) -> bool {
+        matches!(&self.local, Address::Ip(ip) if ip.is_ipv6())
     }
 
     /// Our side of an accepted connection.

@@ -16,6 +16,7 @@ use io_uring::{opcode, types};
 use penstock_env::{Time, Wake};
 
 use crate::core::{Core, add};
+use crate::incoming::{BATCH_MAX, Batch, ShardReplies};
 use crate::listener::Listener;
 use crate::ring::{Completion, Op};
 use crate::slots::SlotKey;
@@ -27,6 +28,9 @@ use crate::{Mailbox, Service};
 /// it carries several operations per enter.
 const DIRECT_BELOW: usize = 4;
 
+/// Batches of datagrams that are taken from a socket before others have their turn.
+const BATCHES_MAX: usize = 4;
+
 /// Between two tries to accept where descriptors or memory have run out.
 const ACCEPT_PAUSE: types::Timespec = types::Timespec::new().nsec(100_000_000);
 
@@ -35,7 +39,9 @@ pub(crate) struct Pump<S: Service> {
     core: Rc<Core>,
     env: ShardEnv,
     service: Rc<S>,
-    listeners: RefCell<Vec<Option<Listener>>>,
+    listeners: RefCell<Vec<Option<Rc<Listener>>>>,
+    /// Room for datagrams, once there is a listener for them.
+    batch: RefCell<Option<Batch>>,
     mailbox: Mailbox<S::Mail>,
     mail_word: Box<u64>,
     tick: Box<types::Timespec>,
@@ -50,6 +56,7 @@ impl<S: Service> Pump<S> {
             env,
             service,
             listeners: RefCell::default(),
+            batch: RefCell::default(),
             mailbox,
             mail_word: Box::new(0),
             tick: Box::default(),
@@ -62,8 +69,12 @@ impl<S: Service> Pump<S> {
     pub(crate) fn listen(&self, listener: Listener) {
         let mut listeners = self.listeners.borrow_mut();
         let key = SlotKey { index: listeners.len() as u32, generation: 0 };
-        self.arm_accept(&listener, key);
-        listeners.push(Some(listener));
+        if listener.has_datagrams() {
+            self.arm_datagrams(&listener, key);
+        } else {
+            self.arm_accept(&listener, key);
+        }
+        listeners.push(Some(Rc::new(listener)));
     }
 
     /// Runs until the service says that it is finished.
@@ -124,6 +135,7 @@ impl<S: Service> Pump<S> {
             Op::Close => self.core.on_close(completion),
             Op::Readable | Op::Writable => self.core.on_ready(completion),
             Op::Accept => self.on_accept(completion),
+            Op::Datagrams => self.on_datagrams(completion),
             Op::Tick => self.on_tick(),
             Op::Mail => {
                 while let Some(mail) = self.mailbox.take() {
@@ -137,8 +149,8 @@ impl<S: Service> Pump<S> {
 
     fn on_accept(&self, completion: &Completion) {
         let index = completion.key.index as usize;
-        let mut listeners = self.listeners.borrow_mut();
-        let Some(listener) = listeners.get_mut(index).and_then(Option::as_mut) else {
+        let listeners = self.listeners.borrow();
+        let Some(listener) = listeners.get(index).and_then(Option::as_ref) else {
             if completion.result >= 0 {
                 // SAFETY: the kernel gave us this descriptor, and nobody else has it.
                 unsafe { libc::close(completion.result) };
@@ -169,6 +181,31 @@ impl<S: Service> Pump<S> {
         self.service.accept(index, stream);
     }
 
+    fn on_datagrams(&self, completion: &Completion) {
+        let index = completion.key.index as usize;
+        let listener = self.listeners.borrow().get(index).cloned().flatten();
+        let Some(listener) = listener else { return };
+        let replies = ShardReplies::new(Rc::clone(&listener));
+        let mut batch = self.batch.borrow_mut();
+        let batch = batch.get_or_insert_with(Batch::new);
+        for _ in 0..BATCHES_MAX {
+            let received = batch.receive(&listener, |ends, datagram| {
+                self.service.datagram(index, &replies, ends, datagram);
+            });
+            match received {
+                Ok(count) => {
+                    add(&self.core.counters.datagrams, count as u64);
+                    if count < BATCH_MAX {
+                        break;
+                    }
+                }
+                // Nothing more; or an answer of ours was refused, which is told once.
+                Err(_) => break,
+            }
+        }
+        self.arm_datagrams(&listener, completion.key);
+    }
+
     fn on_tick(&mut self) {
         let mut due = Vec::new();
         self.core.wheel.borrow_mut().advance(self.core.now(), |timer| due.push(timer));
@@ -188,6 +225,13 @@ impl<S: Service> Pump<S> {
             .user_data(Op::Accept.on(key));
         // SAFETY: a multishot accept points to no memory of ours.
         unsafe { self.core.push(entry) }
+    }
+
+    fn arm_datagrams(&self, listener: &Listener, key: SlotKey) {
+        let events = libc::POLLIN as u32;
+        let entry = opcode::PollAdd::new(types::Fd(listener.fd()), events).build();
+        // SAFETY: the operation points to no memory.
+        unsafe { self.core.push(entry.user_data(Op::Datagrams.on(key))) }
     }
 
     /// Comes back to a listener after a while, with ETIME for a result.
@@ -267,8 +311,9 @@ impl<S: Service> Control for Pump<S> {
 
     fn unlisten(&self, index: usize) {
         let mut listeners = self.listeners.borrow_mut();
-        if listeners.get_mut(index).and_then(Option::take).is_some() {
-            self.core.cancel(Op::Accept, SlotKey { index: index as u32, generation: 0 });
+        if let Some(listener) = listeners.get_mut(index).and_then(Option::take) {
+            let op = if listener.has_datagrams() { Op::Datagrams } else { Op::Accept };
+            self.core.cancel(op, SlotKey { index: index as u32, generation: 0 });
         }
     }
 }

@@ -35,6 +35,8 @@ pub enum Op {
     Readable,
     /// A socket can be written to.
     Writable,
+    /// Datagrams arrived; the key is the listener's.
+    Datagrams,
 }
 
 impl Op {
@@ -56,6 +58,7 @@ impl Op {
             8 => Op::Mail,
             9 => Op::Readable,
             10 => Op::Writable,
+            11 => Op::Datagrams,
             _ => return None,
         };
         let generation = (number >> 32) as u32 & ((1 << GENERATION_BITS) - 1);
@@ -170,7 +173,7 @@ mod tests {
 
     #[test]
     fn a_number_carries_operation_place_and_generation() {
-        for number in 1..=10 {
+        for number in 1..=11 {
             let (op, _) = Op::parse(number << 56).expect("all of them have a number");
             let key = SlotKey { index: u32::MAX - 1, generation: 0xff_fffe };
             assert_eq!(Op::parse(op.on(key)), Some((op, key)));

@@ -41,6 +41,8 @@ pub struct Socket {
     pub(crate) reset_if_dropped: bool,
     /// A conduit takes what comes: the ring is not to receive.
     pub(crate) held: bool,
+    /// The ring has said that there is something to read, and nobody has looked.
+    pub(crate) is_ready: bool,
     /// Our end is to follow the send under way.
     pub(crate) fin_wanted: bool,
     pub(crate) out: Vec<u8>,
@@ -71,6 +73,7 @@ impl Socket {
             starved: false,
             reset_if_dropped: false,
             held: false,
+            is_ready: false,
             fin_wanted: false,
             out: Vec::new(),
             out_at: 0,

@@ -5,9 +5,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use glommio::{ExecutorJoinHandle, LocalExecutorBuilder, Placement};
+use penstock_env::Ends;
 use thiserror::Error;
 
 use crate::core::{Core, Counters};
+use crate::incoming::ShardReplies;
 use crate::listener::Listener;
 use crate::pump::{Control, Pump};
 use crate::stream::ShardStream;
@@ -21,6 +23,9 @@ pub trait Service: 'static {
 
     /// A connection came in at the listener with this index.
     fn accept(&self, listener: usize, stream: ShardStream);
+
+    /// A datagram came in at the listener with this index, and is answered by `replies`.
+    fn datagram(&self, listener: usize, replies: &ShardReplies, ends: Ends, datagram: &[u8]);
 
     /// A message came in.
     fn mail(&self, mail: Self::Mail, control: &dyn Control);

@@ -13,6 +13,8 @@ use crate::address::{self, RawAddress};
 use crate::ahead::TaskPlace;
 use crate::conduit::ShardConduit;
 use crate::core::{Core, add};
+use crate::datagrams::ShardDatagrams;
+use crate::incoming::ShardReplies;
 use crate::ring::Op;
 use crate::slots::SlotKey;
 use crate::socket::{Parked, Socket, set_option};
@@ -66,6 +68,8 @@ impl ShardEnv {
 impl Env for ShardEnv {
     type Stream = ShardStream;
     type Conduit = ShardConduit;
+    type Datagrams = ShardDatagrams;
+    type Replies = ShardReplies;
     type Timer = ShardTimer;
 
     #[inline]
@@ -110,6 +114,10 @@ impl Env for ShardEnv {
             stream.local = address::local(stream.fd());
         }
         Ok(stream)
+    }
+
+    fn open_datagrams(&self, address: &Address) -> io::Result<ShardDatagrams> {
+        ShardDatagrams::open(&self.core, address)
     }
 
     fn conduit(&self, from: &ShardStream, to: &ShardStream) -> Option<ShardConduit> {

@@ -9,10 +9,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use penstock_env::{Address, Env, SendBuf, StreamExt, Timer, TimerExt, Wake};
+use penstock_env::{Address, Ends, Env, Replies, SendBuf, StreamExt, Timer, TimerExt, Wake};
 use penstock_shard::{
     Control, Listener, Sender, Service, ShardEnv, ShardError, ShardHandle, ShardOptions,
-    ShardStream, mailbox, probe, raise_limits, start,
+    ShardReplies, ShardStream, mailbox, probe, raise_limits, start,
 };
 
 enum Mail {
@@ -32,6 +32,10 @@ struct Echo {
 
 impl Service for Echo {
     type Mail = Mail;
+
+    fn datagram(&self, _listener: usize, replies: &ShardReplies, ends: Ends, datagram: &[u8]) {
+        replies.send(&ends, datagram);
+    }
 
     fn accept(&self, _listener: usize, stream: ShardStream) {
         if self.parks {

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use penstock_env::{Address, Env, Time, Unix, Wake};
 
 use super::conduit::SimConduit;
+use super::datagrams::{SimDatagrams, SimReplies};
 use super::net::Listener;
 use super::node::{Limits, Node};
 use super::queue::Due;
@@ -88,6 +89,8 @@ impl SimEnv {
 impl Env for SimEnv {
     type Stream = SimStream;
     type Conduit = SimConduit;
+    type Datagrams = SimDatagrams;
+    type Replies = SimReplies;
     type Timer = SimTimer;
 
     fn now(&self) -> Time {
@@ -123,6 +126,10 @@ impl Env for SimEnv {
         let stream = self.shared.dial(&self.node, address);
         poll_fn(|context| self.shared.poll_connected(stream.id(), context)).await?;
         Ok(stream)
+    }
+
+    fn open_datagrams(&self, address: &Address) -> io::Result<SimDatagrams> {
+        self.open(address)
     }
 
     fn conduit(&self, _from: &SimStream, _to: &SimStream) -> Option<SimConduit> {

@@ -5,12 +5,13 @@
 //!
 //! - `world`, `shared`: the run loop and what everything in a world hangs on;
 //! - `tasks`, `timers`, `queue`: who runs next, and when;
-//! - `net`, `socket`, `dial`: two byte pipes for each connection;
+//! - `net`, `socket`, `dial`: two byte pipes for each connection; `datagrams` have none;
 //! - `env`, `stream`, `conduit`: the traits that the code under test sees;
 //! - `faults`, `node`: how badly it all behaves, and who lives in it;
 //! - `trace`, `seeds`: what happened, and whether it happens again.
 
 mod conduit;
+mod datagrams;
 mod dial;
 mod env;
 mod faults;
@@ -27,6 +28,7 @@ mod trace;
 mod world;
 
 pub use conduit::SimConduit;
+pub use datagrams::{SimDatagrams, SimReplies};
 pub use env::SimEnv;
 pub use faults::Faults;
 pub use node::{Death, Limits};

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use penstock_env::{Address, Rng, Time};
 
+use super::datagrams::{DatagramSocket, Door};
 use super::node::{Death, Node};
 use super::queue::Due;
 use super::shared::Shared;
@@ -21,6 +22,8 @@ pub(super) struct Net {
     pub(super) sockets: BTreeMap<u64, Socket>,
     pub(super) listeners: BTreeMap<Address, Listener>,
     pub(super) paths: BTreeMap<Address, Path>,
+    pub(super) datagrams: BTreeMap<u64, DatagramSocket>,
+    pub(super) doors: BTreeMap<Address, Door>,
     pub(super) next_port: u16,
 }
 
@@ -48,6 +51,8 @@ impl Net {
             sockets: BTreeMap::new(),
             listeners: BTreeMap::new(),
             paths: BTreeMap::new(),
+            datagrams: BTreeMap::new(),
+            doors: BTreeMap::new(),
             next_port: 32_768,
         }
     }

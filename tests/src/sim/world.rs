@@ -86,6 +86,7 @@ impl World {
         self.shared.record(Event::Died { node: env.node.id });
         env.node.death.set(Some(death));
         let left_over = self.shared.cut_off(&env.node, death);
+        self.shared.close_doors(&env.node);
         let work = self.shared.tasks.remove_where(|node| node.id == env.node.id);
         drop((left_over, work));
     }
@@ -147,6 +148,9 @@ impl World {
                 (None, false) => "open",
             };
             leaks.push(format!("{name}: socket {id}, {local} to {remote}, is {state}"));
+        }
+        for (id, socket) in &self.shared.net.borrow().datagrams {
+            leaks.push(format!("{}: datagrams of socket {id} are open", socket.node.name));
         }
         for node in self.shared.timers.borrow().nodes() {
             leaks.push(format!("{}: a timer was not dropped", nodes[node as usize].name));
@@ -241,6 +245,8 @@ impl Drop for World {
         drop(work);
         let listeners = std::mem::take(&mut self.shared.net.borrow_mut().listeners);
         drop(listeners);
+        let doors = std::mem::take(&mut self.shared.net.borrow_mut().doors);
+        drop(doors);
         let sockets = std::mem::take(&mut self.shared.net.borrow_mut().sockets);
         drop(sockets);
     }

@@ -7,6 +7,7 @@ mod acme;
 mod admin;
 mod capacity;
 mod check;
+mod datagrams;
 mod demo;
 mod drain;
 mod envoy;

@@ -55,7 +55,7 @@ pub(super) async fn connect<E: Env>(
         Err(cause) => Err(cause),
     };
     connected.inspect_err(|&cause| {
-        record.refuse(worker, &plan, down, cause, (cluster.ok(), tried));
+        record.refuse(worker, &plan, down.peer(), cause, (cluster.ok(), tried));
     })
 }
 
@@ -79,14 +79,11 @@ impl<E: Env> Call<'_, E> {
         let service = &plan.snapshot.services[record.service()].config;
         let ready = plan.cluster(cluster);
         let (counters, ids) = (ready.metrics.shard(worker.shard()), &worker.schemas().cluster);
-        let key = down.peer().ip().map(|source| match source.to_canonical() {
-            IpAddr::V4(source) => plan.snapshot.seed.hash(&source.octets()),
-            IpAddr::V6(source) => plan.snapshot.seed.hash(&source.octets()),
-        });
+        let key = down.peer().ip().map(|source| source_key(plan, source));
         let place = self.place().await?;
         let (mut tried, mut last) = (TriedSet::default(), None);
         loop {
-            let Some(endpoint) = self.pick(key, &mut tried, &mut last) else {
+            let Some(endpoint) = pick(worker, plan, cluster, key, &mut tried, &mut last) else {
                 return Err(last.unwrap_or(Cause::NoEndpoint));
             };
             if record.attempts > 0 {
@@ -141,25 +138,6 @@ impl<E: Env> Call<'_, E> {
         Ok(stream)
     }
 
-    /// An endpoint that was not tried and has room; those that have none are passed by.
-    fn pick(
-        &self,
-        key: Option<u64>,
-        tried: &mut TriedSet,
-        last: &mut Option<Cause>,
-    ) -> Option<EndpointId> {
-        let ready = self.plan.cluster(self.cluster);
-        loop {
-            let endpoint = self.worker.pick(self.plan, self.cluster, key, tried)?;
-            let in_flight = ready.balancer.endpoint(endpoint).load().in_flight();
-            if in_flight < ready.config.limits.endpoint_requests_max {
-                return Some(endpoint);
-            }
-            last.get_or_insert(Cause::ClusterFull);
-            tried.insert(endpoint);
-        }
-    }
-
     /// A place among the cluster's connections, waited for if need be.
     async fn place(&self) -> Result<ConnectionPlace, Cause> {
         let Call { worker, plan, cluster, down, timer } = *self;
@@ -175,6 +153,35 @@ impl<E: Env> Call<'_, E> {
         // The queue has a deadline of its own.
         timer.set(Time::NEVER);
         watched(down, timer, Cause::QueueTimeout, waiting).await
+    }
+}
+
+/// What is hashed where a cluster hashes.
+pub(super) fn source_key<E: Env>(plan: &Plan<E>, source: IpAddr) -> u64 {
+    match source.to_canonical() {
+        IpAddr::V4(source) => plan.snapshot.seed.hash(&source.octets()),
+        IpAddr::V6(source) => plan.snapshot.seed.hash(&source.octets()),
+    }
+}
+
+/// An endpoint that was not tried and has room; those that have none are passed by.
+pub(super) fn pick<E: Env>(
+    worker: &Worker<E>,
+    plan: &Plan<E>,
+    cluster: ClusterId,
+    key: Option<u64>,
+    tried: &mut TriedSet,
+    last: &mut Option<Cause>,
+) -> Option<EndpointId> {
+    let ready = plan.cluster(cluster);
+    loop {
+        let endpoint = worker.pick(plan, cluster, key, tried)?;
+        let in_flight = ready.balancer.endpoint(endpoint).load().in_flight();
+        if in_flight < ready.config.limits.endpoint_requests_max {
+            return Some(endpoint);
+        }
+        last.get_or_insert(Cause::ClusterFull);
+        tried.insert(endpoint);
     }
 }
 

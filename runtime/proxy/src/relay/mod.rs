@@ -4,11 +4,12 @@
 //! accept -> session -> [hello] -> connect (pick, try, another) -> carry (two ways) -> record
 //! ```
 //! Nobody looks at the bytes, but for the TLS hello where there are routes by server name. Each
-//! direction ends for itself (half-close); a reset of one side is passed on to the other. Not for
-//! upgrades of HTTP, which end with their exchange.
+//! direction ends for itself (half-close); a reset of one side is passed on to the other. Flows of
+//! `datagrams` have no connection. Not for upgrades of HTTP, which end with their exchange.
 
 mod carry;
 mod connect;
+pub(crate) mod datagrams;
 mod direction;
 mod hello;
 mod names;

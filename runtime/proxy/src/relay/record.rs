@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use penstock_balance::EndpointId;
 use penstock_config::ClusterId;
-use penstock_env::{Address, Env, Stream, Time, Unix};
+use penstock_env::{Address, Env, Time, Unix};
 use penstock_telemetry::access::{Peer, Phases, Protocol};
 use penstock_telemetry::metrics::Instance;
 
@@ -23,11 +23,12 @@ pub(super) struct Record {
     /// The service's counters.
     pub(super) metrics: Instance,
     pub(super) attempts: u8,
+    protocol: Protocol,
 }
 
 impl Record {
-    /// A connection that was just accepted.
-    pub(super) fn new<E: Env>(worker: &Worker<E>, service: usize) -> Record {
+    /// A connection that was just accepted, or a flow that begins.
+    pub(super) fn new<E: Env>(worker: &Worker<E>, service: usize, protocol: Protocol) -> Record {
         let plan = worker.plan();
         let ready = &plan.snapshot.services[service];
         Record {
@@ -38,6 +39,7 @@ impl Record {
             idle: ready.config.timeouts.idle,
             metrics: ready.metrics.clone(),
             attempts: 0,
+            protocol,
         }
     }
 
@@ -62,7 +64,7 @@ impl Record {
     pub(super) fn finish<E: Env>(
         &self,
         worker: &Worker<E>,
-        down: &E::Stream,
+        down: &Address,
         carried: (u64, u64),
         cause: Option<Cause>,
         (up, place): (&Address, &ConnectionPlace),
@@ -81,7 +83,7 @@ impl Record {
         &self,
         worker: &Worker<E>,
         plan: &Plan<E>,
-        down: &E::Stream,
+        down: &Address,
         cause: Cause,
         (cluster, tried): (Option<ClusterId>, Option<EndpointId>),
     ) {
@@ -96,7 +98,7 @@ impl Record {
         &self,
         worker: &Worker<E>,
         plan: &Plan<E>,
-        down: &E::Stream,
+        down: &Address,
         (cause, carried): (Option<Cause>, (u64, u64)),
         (cluster, endpoint): (Option<u16>, Peer),
     ) {
@@ -108,13 +110,13 @@ impl Record {
             entry.total_us = worker.env().now().since(self.begun).as_micros() as u64;
             entry.phases = Phases { connect_us: self.connect_us, ..Phases::default() };
             (entry.bytes_in, entry.bytes_out) = carried;
-            (entry.downstream, entry.endpoint) = (down.peer().into(), endpoint);
+            (entry.downstream, entry.endpoint) = (down.into(), endpoint);
             entry.snapshot = plan.snapshot.generation;
             entry.service = Some(self.service as u16);
             entry.cluster = cluster;
             entry.cause = cause.map(|cause| cause.index() as u16);
             entry.attempts = self.attempts;
-            entry.protocol = Protocol::Tcp;
+            entry.protocol = self.protocol;
         });
     }
 }

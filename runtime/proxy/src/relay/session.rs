@@ -4,6 +4,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use penstock_env::{CloseKind, Env, SendBuf, Stream, StreamExt, Timer, TimerExt};
+use penstock_telemetry::access::Protocol;
 
 use super::carry::{Broken, Carriage, Counted, Ended};
 use super::connect::{self, Connected};
@@ -20,7 +21,7 @@ pub(crate) fn serve<E: Env>(
     guard: ConnectionGuard<E>,
 ) {
     let session = Session {
-        record: Record::new(worker, service),
+        record: Record::new(worker, service, Protocol::Tcp),
         worker: worker.clone(),
         down: stream,
         _guard: guard,
@@ -75,7 +76,7 @@ impl<E: Env> Session<E> {
                 _ => in_flight.finish(self.record.connect_time(), env.now()),
             }
             let carried = (carriage.up.bytes, carriage.down.bytes);
-            self.record.finish(&self.worker, &self.down, carried, cause, (up.peer(), &place));
+            self.record.finish(&self.worker, self.down.peer(), carried, cause, (up.peer(), &place));
             match ended {
                 // Behind what is still being sent.
                 Ended::Both => {

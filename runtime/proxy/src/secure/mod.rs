@@ -35,6 +35,8 @@ pub struct Secure<E>(pub(crate) E);
 impl<E: Env> Env for Secure<E> {
     type Stream = SecureStream<E>;
     type Conduit = SecureConduit<E>;
+    type Datagrams = E::Datagrams;
+    type Replies = E::Replies;
     type Timer = E::Timer;
 
     #[inline]
@@ -56,6 +58,10 @@ impl<E: Env> Env for Secure<E> {
 
     async fn connect(&self, address: &Address) -> io::Result<SecureStream<E>> {
         self.0.connect(address).await.map(SecureStream::plain)
+    }
+
+    fn open_datagrams(&self, address: &Address) -> io::Result<E::Datagrams> {
+        self.0.open_datagrams(address)
     }
 
     fn conduit(&self, from: &SecureStream<E>, to: &SecureStream<E>) -> Option<SecureConduit<E>> {

@@ -21,7 +21,7 @@ struct Door<'p> {
 
 impl<E: Env> Worker<E> {
     /// Lets a connection in, or counts why not.
-    pub(super) fn admit(
+    pub(crate) fn admit(
         &self,
         entrance: Entrance,
         source: Option<IpAddr>,

@@ -104,6 +104,8 @@ pub enum Protocol {
     /// Bytes that nobody parses.
     #[default]
     Tcp,
+    /// Datagrams that nobody parses.
+    Udp,
     /// HTTP/1.0.
     Http10,
     /// HTTP/1.1.
@@ -121,6 +123,7 @@ impl Protocol {
     pub fn as_str(self) -> &'static str {
         match self {
             Protocol::Tcp => "TCP",
+            Protocol::Udp => "UDP",
             Protocol::Http10 => "HTTP/1.0",
             Protocol::Http11 => "HTTP/1.1",
             Protocol::Http2 => "HTTP/2",

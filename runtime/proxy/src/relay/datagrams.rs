@@ -1,0 +1,300 @@
+//! Flows of datagrams: those of one client to one of our addresses go to one endpoint, and back.
+//!
+//! ```text
+//! datagram -> flow (known, or begun: admit, pick, open) -> endpoint
+//! client <- replies <- flow's task <- datagram of the endpoint
+//! ```
+//! A flow ends when nothing has moved for a while; nothing in datagrams says so. An endpoint that
+//! is said to be gone is left for another one: what was sent to it is lost, as on any network.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::rc::Rc;
+use std::time::Duration;
+
+use penstock_balance::{EndpointId, InFlight, TriedSet};
+use penstock_config::ClusterId;
+use penstock_env::{Address, Datagrams, Ends, Env, Map, MapSeed, Replies, Time, Timer, TimerExt};
+use penstock_telemetry::access::Protocol;
+use penstock_telemetry::metrics::Instance;
+
+use super::connect::{pick, source_key};
+use super::record::Record;
+use crate::admission::ConnectionPlace;
+use crate::failure::{self, Cause};
+use crate::snapshot::Entrance;
+use crate::worker::{ConnectionGuard, Plan, RequestGuard, Worker};
+
+/// The flows of a shard.
+pub(crate) struct Flows<E: Env> {
+    flows: RefCell<Map<Key, Rc<Flow<E>>>>,
+}
+
+/// What tells a flow's datagrams from all others.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct Key {
+    service: u32,
+    ends: Ends,
+}
+
+/// A flow, as datagrams of its client meet it.
+struct Flow<E: Env> {
+    up: RefCell<E::Datagrams>,
+    timer: E::Timer,
+    /// When something moved last.
+    seen: Cell<Time>,
+    /// Bytes from the client, and to it.
+    carried: Cell<(u64, u64)>,
+    metrics: Instance,
+}
+
+impl<E: Env> Flows<E> {
+    pub(crate) fn new(seed: u64) -> Self {
+        Flows { flows: RefCell::new(Map::with_hasher(MapSeed::new(seed))) }
+    }
+
+    /// Has all flows look at their time soon: nothing new comes in any more.
+    pub(crate) fn hurry(&self, now: Time) {
+        self.flows.borrow().values().for_each(|flow| flow.timer.set(now + DRAIN_IDLE));
+    }
+
+    fn find(&self, key: &Key) -> Option<Rc<Flow<E>>> {
+        self.flows.borrow().get(key).map(Rc::clone)
+    }
+}
+
+/// Serves a datagram that has come to a service.
+pub(crate) fn serve<E: Env>(
+    worker: &Worker<E>,
+    service: usize,
+    replies: &E::Replies,
+    ends: Ends,
+    datagram: &[u8],
+) {
+    let key = Key { service: service as u32, ends };
+    let flow = worker.flows().find(&key).or_else(|| begin(worker, key, replies));
+    let Some(flow) = flow else { return };
+    let (block, ids) = (flow.metrics.shard(worker.shard()), &worker.schemas().service);
+    flow.seen.set(worker.env().now());
+    if flow.up.borrow().send(datagram) {
+        let (up, down) = flow.carried.get();
+        flow.carried.set((up + datagram.len() as u64, down));
+        block.increment(ids.datagrams_in);
+        block.add(ids.bytes_in, datagram.len() as u64);
+    } else {
+        block.increment(ids.datagrams_lost);
+    }
+}
+
+/// Begins a flow, unless there is no room or nobody to send to: that is counted.
+fn begin<E: Env>(worker: &Worker<E>, key: Key, replies: &E::Replies) -> Option<Rc<Flow<E>>> {
+    let (plan, place) = (worker.plan(), key.service as usize);
+    let ready = &plan.snapshot.services[place];
+    if ready.removed || worker.is_draining() {
+        return None;
+    }
+    let guard = worker.admit(Entrance::Service(place), Some(key.ends.peer.ip()))?;
+    let mut record = Record::new(worker, place, Protocol::Udp);
+    record.idle = ready.config.datagram_idle(key.ends.local.port());
+    let peer = Address::Ip(key.ends.peer);
+    let mut tried = Tried { set: TriedSet::default(), last: None };
+    let (up, to) = match open(worker, &plan, &mut record, key, &mut tried) {
+        Ok(opened) => opened,
+        Err(cause) => {
+            let cluster = ready.config.destinations.others;
+            record.refuse(worker, &plan, &peer, cause, (cluster, tried.last));
+            return None;
+        }
+    };
+    let (timer, now) = (worker.env().timer(), worker.env().now());
+    timer.set(now + record.idle);
+    let flow = Rc::new(Flow {
+        up: RefCell::new(up),
+        timer,
+        seen: Cell::new(now),
+        carried: Cell::default(),
+        metrics: record.metrics.clone(),
+    });
+    worker.flows().flows.borrow_mut().insert(key, Rc::clone(&flow));
+    let session = Session {
+        worker: worker.clone(),
+        flow: Rc::clone(&flow),
+        key,
+        replies: replies.clone(),
+        record,
+        to,
+        answered: None,
+        _guard: guard,
+        _under_way: worker.begin_request(),
+    };
+    worker.env().spawn(session.run());
+    Some(flow)
+}
+
+/// Endpoints that were tried for a flow.
+struct Tried {
+    set: TriedSet,
+    last: Option<EndpointId>,
+}
+
+/// Who a flow's datagrams go to.
+struct To {
+    address: Address,
+    in_flight: InFlight,
+    place: ConnectionPlace,
+}
+
+/// Opens a way to an endpoint; to another one where that can't be had.
+fn open<E: Env>(
+    worker: &Worker<E>,
+    plan: &Plan<E>,
+    record: &mut Record,
+    key: Key,
+    tried: &mut Tried,
+) -> Result<(E::Datagrams, To), Cause> {
+    let service = &plan.snapshot.services[key.service as usize].config;
+    let cluster: ClusterId = service.destinations.others.ok_or(Cause::NoEndpoint)?;
+    let ready = plan.cluster(cluster);
+    let (counters, ids) = (ready.metrics.shard(worker.shard()), &worker.schemas().cluster);
+    let place = worker.connection_place(plan, cluster).ok_or(Cause::ClusterFull)?;
+    let (hash, mut last) = (source_key(plan, key.ends.peer.ip()), None);
+    loop {
+        let Some(endpoint) = pick(worker, plan, cluster, Some(hash), &mut tried.set, &mut last)
+        else {
+            return Err(last.unwrap_or(Cause::NoEndpoint));
+        };
+        if record.attempts > 0 {
+            counters.increment(ids.retries);
+        }
+        counters.increment(ids.attempts);
+        counters.increment(ids.connects);
+        record.attempts = record.attempts.saturating_add(1);
+        tried.last = Some(endpoint);
+        let in_flight = ready.balancer.endpoint(endpoint).begin();
+        let address = ready.balancer.endpoint(endpoint).address().clone();
+        let cause = match worker.env().open_datagrams(&address) {
+            Ok(up) => return Ok((up, To { address, in_flight, place })),
+            Err(error) => failure::of_connect(&error),
+        };
+        counters.increment(ids.connect_failures);
+        in_flight.fail();
+        if u32::from(record.attempts) > service.retries {
+            return Err(cause);
+        }
+        last = Some(cause);
+        tried.set.insert(endpoint);
+    }
+}
+
+/// A flow's other half: the answers, and its end.
+struct Session<E: Env> {
+    worker: Worker<E>,
+    flow: Rc<Flow<E>>,
+    key: Key,
+    replies: E::Replies,
+    record: Record,
+    to: To,
+    /// How long the first answer took.
+    answered: Option<Duration>,
+    _guard: ConnectionGuard<E>,
+    _under_way: RequestGuard<E>,
+}
+
+impl<E: Env> Session<E> {
+    #[allow(clippy::manual_async_fn, reason = "an `async fn` keeps what it is given twice")]
+    fn run(mut self) -> impl Future<Output = ()> {
+        async move {
+            let mut answer = self.worker.env().buffer();
+            let cause = loop {
+                let flow = &self.flow;
+                let receive =
+                    poll_fn(|context| flow.up.borrow().poll_receive(context, &mut answer));
+                match flow.timer.race(receive).await {
+                    Some(Ok(())) => self.answer(&answer),
+                    Some(Err(error)) => {
+                        let cause = failure::of_connect(&error);
+                        if !self.move_on(cause) {
+                            break Some(cause);
+                        }
+                    }
+                    None if self.is_over() => break None,
+                    None => {}
+                }
+            };
+            self.worker.env().recycle(answer);
+            self.end(cause);
+        }
+    }
+
+    /// Passes an answer on.
+    fn answer(&mut self, answer: &[u8]) {
+        let (worker, flow) = (&self.worker, &self.flow);
+        let now = worker.env().now();
+        if self.answered.is_none() {
+            self.answered = Some(now.since(flow.seen.get()));
+        }
+        flow.seen.set(now);
+        let (block, ids) = (flow.metrics.shard(worker.shard()), &worker.schemas().service);
+        if self.replies.send(&self.key.ends, answer) {
+            let (up, down) = flow.carried.get();
+            flow.carried.set((up, down + answer.len() as u64));
+            block.increment(ids.datagrams_out);
+            block.add(ids.bytes_out, answer.len() as u64);
+        } else {
+            block.increment(ids.datagrams_lost);
+        }
+    }
+
+    /// Whether nothing has moved for as long as a flow may be silent; else it is asked again then.
+    fn is_over(&self) -> bool {
+        let idle = match self.worker.is_draining() {
+            true => self.record.idle.min(DRAIN_IDLE),
+            false => self.record.idle,
+        };
+        let until = self.flow.seen.get() + idle;
+        self.flow.timer.set(until);
+        until <= self.worker.env().now()
+    }
+
+    /// Leaves an endpoint that is said to be gone for another one. False where there is none.
+    fn move_on(&mut self, cause: Cause) -> bool {
+        let (worker, plan) = (&self.worker, self.worker.plan());
+        let service = &plan.snapshot.services[self.key.service as usize];
+        let Some(cluster) = service.config.destinations.others else { return false };
+        let ready = plan.cluster(cluster);
+        ready.metrics.shard(worker.shard()).increment(worker.schemas().cluster.connect_failures);
+        if service.removed || u32::from(self.record.attempts) > service.config.retries {
+            return false;
+        }
+        // Seen all the same, as an attempt and by its cause.
+        worker.count_failure(&plan, cause);
+        let mut tried = Tried { set: TriedSet::default(), last: None };
+        for (index, endpoint) in ready.balancer.endpoints().iter().enumerate() {
+            if *endpoint.address() == self.to.address {
+                tried.set.insert(EndpointId::new(index));
+            }
+        }
+        let opened = open(worker, &plan, &mut self.record, self.key, &mut tried);
+        let Ok((up, to)) = opened else { return false };
+        *self.flow.up.borrow_mut() = up;
+        std::mem::replace(&mut self.to, to).in_flight.fail();
+        true
+    }
+
+    fn end(self, cause: Option<Cause>) {
+        let Session { worker, flow, key, record, to, answered, .. } = self;
+        worker.flows().flows.borrow_mut().remove(&key);
+        match (cause, answered) {
+            (Some(_), _) => to.in_flight.fail(),
+            (None, Some(time)) => to.in_flight.finish(time, worker.env().now()),
+            // Nothing was asked for, or nobody answered: datagrams don't say.
+            (None, None) => drop(to.in_flight),
+        }
+        let (peer, carried) = (Address::Ip(key.ends.peer), flow.carried.get());
+        record.finish(&worker, &peer, carried, cause, (&to.address, &to.place));
+    }
+}
+
+/// How long a flow may be silent while its worker drains: no datagram of its client comes any
+/// more, but answers may be under way.
+const DRAIN_IDLE: Duration = Duration::from_secs(1);

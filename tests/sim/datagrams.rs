@@ -1,0 +1,221 @@
+//! Services of datagrams between clients and endpoints of the simulated world.
+//!
+//! Whatever happens: an answer comes to who asked, once for each question; the questions of a flow
+//! go to one endpoint as long as that is there; and flows that are silent end, with all counts
+//! back to zero.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use penstock_env::{Address, Datagrams, DatagramsExt, Env, Replies, Timer, TimerExt};
+use penstock_proxy::Cause;
+use penstock_tests::sim::{Death, Faults, Limits, Path, SimEnv, World, check_few_seeds};
+
+use crate::proxy::Proxy;
+
+/// A service in front of these, with more for itself and for its cluster.
+fn config(endpoints: &[Address], service: &str, cluster: &str) -> String {
+    let endpoints: Vec<String> = endpoints.iter().map(|one| format!("\"{one}\"")).collect();
+    format!(
+        "[service.s]\nvip = \"10.9.9.9\"\nports = \"udp/80\"\nto = \"c\"\n{service}\n\
+         [cluster.c]\nendpoints = [{}]\n{cluster}\n",
+        endpoints.join(", ")
+    )
+}
+
+/// An endpoint that sends everything back, with its number in front.
+fn endpoint(world: &World, number: u8) -> (SimEnv, Address) {
+    let env = world.node("endpoint", Limits::AMPLE);
+    let address = env.address(9_000);
+    env.bind_datagrams(&address, move |replies, ends, datagram| {
+        replies.send(&ends, &[&[number], datagram].concat());
+    });
+    (env, address)
+}
+
+fn endpoints(world: &World, count: u8) -> (Vec<SimEnv>, Vec<Address>) {
+    (0..count).map(|number| endpoint(world, number)).unzip()
+}
+
+/// What a client has seen.
+#[derive(Default)]
+struct Notes {
+    asked: Cell<u32>,
+    /// Endpoint and question of each answer.
+    answers: RefCell<Vec<(u8, u32)>>,
+    is_done: Cell<bool>,
+}
+
+impl Notes {
+    fn endpoints(&self) -> Vec<u8> {
+        let mut all: Vec<_> = self.answers.borrow().iter().map(|(endpoint, _)| *endpoint).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+}
+
+/// Asks `questions` times by one socket, at times of its own choice, and hears what comes.
+fn client(world: &World, name: u32, proxy: &Proxy, questions: u32, pause_ms: u32) -> Rc<Notes> {
+    let env = world.node("client", Limits::AMPLE);
+    let socket = env.open_datagrams(&proxy.front).expect("there are ports");
+    let (notes, mut rng) = (Rc::new(Notes::default()), world.rng());
+    let seen = Rc::clone(&notes);
+    env.clone().spawn(async move {
+        let (timer, mut answer) = (env.timer(), Vec::new());
+        let heard = |answer: &[u8]| {
+            let [endpoint, a, b, c, d, e, f, g, h] = *answer else { panic!("{answer:?}") };
+            assert_eq!(u32::from_be_bytes([a, b, c, d]), name, "somebody else's");
+            let question = u32::from_be_bytes([e, f, g, h]);
+            let mut answers = seen.answers.borrow_mut();
+            assert!(answers.iter().all(|(_, other)| *other != question), "twice: {question}");
+            assert!(question < seen.asked.get(), "never asked: {question}");
+            answers.push((endpoint, question));
+        };
+        for question in 0..questions {
+            seen.asked.set(question + 1);
+            socket.send(&[name.to_be_bytes(), question.to_be_bytes()].concat());
+            timer.set(env.now() + Duration::from_millis(u64::from(1 + rng.below(pause_ms))));
+            while let Some(Ok(())) = timer.race(socket.receive(&mut answer)).await {
+                heard(&answer);
+            }
+        }
+        timer.set(env.now() + Duration::from_secs(2));
+        while let Some(received) = timer.race(socket.receive(&mut answer)).await {
+            if received.is_ok() {
+                heard(&answer);
+            }
+        }
+        seen.is_done.set(true);
+    });
+    notes
+}
+
+/// Runs until all clients are done.
+fn settle(world: &World, clients: &[Rc<Notes>]) {
+    let done = || clients.iter().all(|notes| notes.is_done.get()) || world.panicked().is_some();
+    assert!(world.run_until(Duration::from_secs(3_600), done), "{:#?}", world.leaks());
+    assert_eq!(world.panicked(), None, "a task panicked there");
+}
+
+#[test]
+fn every_question_is_answered_to_who_asked_by_the_endpoint_of_its_flow() {
+    check_few_seeds("datagrams, calm", Faults::CALM, |world| {
+        let (_nodes, addresses) = endpoints(world, 3);
+        let algorithm = ["", "balance = \"maglev\"", "balance = \"round-robin\""];
+        let algorithm = algorithm[world.rng().below(3) as usize];
+        let proxy = Proxy::serve_on(world, &[config(&addresses, "", algorithm)], 2);
+        let clients: Vec<_> = (0..12).map(|name| client(world, name, &proxy, 20, 300)).collect();
+        let reloading = proxy.clone();
+        world.after(Duration::from_secs(1), move |_| reloading.reload());
+        settle(world, &clients);
+        for notes in &clients {
+            assert_eq!(notes.answers.borrow().len(), 20);
+            assert_eq!(notes.endpoints().len(), 1, "{:?}", notes.answers.borrow());
+        }
+        // Of 8 bytes up and 9 down, with its endpoint's number.
+        assert_eq!(proxy.service_bytes(), (12 * 20 * 8, 12 * 20 * 9));
+        assert_eq!(proxy.failures(), []);
+        proxy.end(world);
+    });
+}
+
+#[test]
+fn a_network_that_loses_datagrams_mixes_none_up() {
+    check_few_seeds("datagrams, rough", Faults::ROUGH, |world| {
+        let (_nodes, addresses) = endpoints(world, 3);
+        let proxy = Proxy::serve(world, &config(&addresses, "", ""));
+        let clients: Vec<_> = (0..12).map(|name| client(world, name, &proxy, 20, 300)).collect();
+        settle(world, &clients);
+        let answered: usize = clients.iter().map(|notes| notes.answers.borrow().len()).sum();
+        // A tenth is lost on each of four ways.
+        assert!((80..240).contains(&answered), "{answered}");
+        assert!(clients.iter().all(|notes| notes.endpoints().len() <= 1));
+        proxy.end(world);
+    });
+}
+
+#[test]
+fn a_flow_leaves_an_endpoint_that_is_said_to_be_gone() {
+    check_few_seeds("datagrams, gone", Faults::NONE, |world| {
+        let (nodes, addresses) = endpoints(world, 2);
+        let proxy = Proxy::serve(world, &config(&addresses, "", ""));
+        let clients: Vec<_> = (0..8).map(|name| client(world, name, &proxy, 40, 200)).collect();
+        let dying = nodes[0].clone();
+        world.after(Duration::from_secs(1), move |world| world.kill(&dying, Death::Reset));
+        settle(world, &clients);
+        let moved = clients.iter().filter(|notes| notes.endpoints().len() == 2).count();
+        assert!((1..8).contains(&moved), "{moved} of 8 have had both endpoints");
+        for notes in &clients {
+            let answers = notes.answers.borrow();
+            // What was under way, and what told us: two at the most.
+            assert!(answers.len() >= 38, "{} of 40", answers.len());
+            assert_eq!(answers.last().map(|(endpoint, _)| *endpoint), Some(1));
+        }
+        let failures = proxy.failures();
+        assert!(
+            matches!(failures[..], [(Cause::ConnectRefused, count)] if count as usize == moved),
+            "{failures:?}, {moved} moved"
+        );
+        proxy.end(world);
+    });
+}
+
+#[test]
+fn where_nobody_is_there_flows_end_with_that_cause() {
+    check_few_seeds("datagrams, nobody", Faults::NONE, |world| {
+        let (_nodes, addresses) = endpoints(world, 2);
+        addresses.iter().for_each(|address| world.set_path(address, Path::Refused));
+        let proxy = Proxy::serve(world, &config(&addresses, "", ""));
+        let clients = [client(world, 1, &proxy, 3, 100)];
+        settle(world, &clients);
+        assert_eq!(clients[0].answers.borrow().len(), 0);
+        let failures = proxy.failures();
+        let refused = failures.iter().find(|(cause, _)| *cause == Cause::ConnectRefused);
+        assert!(refused.is_some(), "{failures:?}");
+        proxy.end(world);
+    });
+}
+
+#[test]
+fn no_more_flows_than_the_limit_until_silent_ones_have_ended() {
+    check_few_seeds("datagrams, limit", Faults::NONE, |world| {
+        let (_nodes, addresses) = endpoints(world, 1);
+        let limits = "limits = { connections = 2 }\ntimeouts = { datagram = \"20s\" }";
+        let proxy = Proxy::serve(world, &config(&addresses, limits, ""));
+        let clients: Vec<_> = (0..3).map(|name| client(world, name, &proxy, 1, 10)).collect();
+        settle(world, &clients);
+        let answered = || clients.iter().filter(|one| one.answers.borrow().len() == 1).count();
+        assert_eq!((answered(), proxy.service_connections()), (2, 2));
+        assert_eq!(proxy.failures(), [(Cause::ConnectionsMax, 1)]);
+        // A flow that is used stays, the other one ends.
+        let busy = client(world, 4, &proxy, 1, 10);
+        world.run(Duration::from_secs(19));
+        assert_eq!(busy.answers.borrow().len(), 0);
+        world.run(Duration::from_secs(3));
+        assert_eq!(proxy.service_connections(), 0);
+        let later = client(world, 5, &proxy, 30, 2_000);
+        settle(world, &[Rc::clone(&later)]);
+        assert_eq!(later.answers.borrow().len(), 30, "it never was silent for 20 s");
+        assert_eq!(proxy.service_connections(), 1);
+        proxy.end(world);
+    });
+}
+
+#[test]
+fn a_drain_lets_answers_come_and_ends_flows_soon() {
+    check_few_seeds("datagrams, drain", Faults::NONE, |world| {
+        let (_nodes, addresses) = endpoints(world, 1);
+        let proxy = Proxy::serve(world, &config(&addresses, "", ""));
+        let clients = [client(world, 1, &proxy, 1, 10)];
+        settle(world, &clients);
+        assert_eq!(proxy.service_connections(), 1);
+        let begun = world.now();
+        proxy.rest(world);
+        let took = world.now().since(begun);
+        assert!(took < Duration::from_secs(10), "{took:?}");
+        drop(proxy);
+        world.finish(Duration::from_secs(600));
+    });
+}
