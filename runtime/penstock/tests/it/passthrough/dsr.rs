@@ -1,11 +1,11 @@
 //! `dsr`: the backends answer clients directly.
 
 use std::collections::BTreeSet;
-use std::process::Stdio;
 
+use super::downloads::{all_whole, downloads, until_established};
 use super::ground::peers::flood;
 use super::site::{BACKENDS, LARGE, Site, VIPS, can_be};
-use crate::harness::{Penstock, until};
+use crate::harness::Penstock;
 
 #[test]
 fn requests_downloads_and_uploads_pass_in_both_families() {
@@ -37,39 +37,6 @@ fn requests_downloads_and_uploads_pass_in_both_families() {
     }
 }
 
-/// Downloads that are under way, slowly, each with who serves it.
-fn downloads(site: &Site, count: usize) -> Vec<std::process::Child> {
-    let begin = |number: usize| {
-        let url = format!("http://{}/large", VIPS[number % 2]);
-        let arguments = ["-o", "/dev/null", "-w", "%{size_download}", "--limit-rate", "2M", &url];
-        let mut command = site.curl_command(&arguments);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("curl runs")
-    };
-    (0..count).map(begin).collect()
-}
-
-#[track_caller]
-fn all_whole(downloads: Vec<std::process::Child>) {
-    for (number, download) in downloads.into_iter().enumerate() {
-        let output = download.wait_with_output().expect("curl ends");
-        let (text, errors) = (&output.stdout, String::from_utf8_lossy(&output.stderr));
-        let whole = output.status.success() && text == LARGE.to_string().as_bytes();
-        assert!(whole, "download {number}: {errors}");
-    }
-}
-
-/// Waits until so many flows have proven to have two ends.
-#[track_caller]
-fn until_established(penstock: &Penstock, count: usize) {
-    until("downloads are under way", || {
-        let flows = penstock.json("/v1/flows?client=10.1.0.2&limit=1000");
-        let more = penstock.json("/v1/flows?client=fd00:1::2&limit=1000");
-        let all = [&flows, &more].into_iter().flat_map(|one| one["flows"].as_array());
-        let established = all.flatten().filter(|one| one["state"] == "established");
-        (established.count() >= count).then_some(())
-    });
-}
-
 #[test]
 fn a_backend_that_drains_keeps_its_flows_and_gets_no_new_ones() {
     if !can_be() {
@@ -79,7 +46,7 @@ fn a_backend_that_drains_keeps_its_flows_and_gets_no_new_ones() {
     site.decapsulate();
     let penstock = site.start("lb0", &site.config("lb0", "dsr", &BACKENDS, ""));
     let under_way = downloads(&site, 12);
-    until_established(&penstock, 12);
+    until_established(&[&penstock], 12);
     let flows_of = |penstock: &Penstock, name: &str| {
         let flows = penstock.json("/v1/flows?limit=1000");
         let backends = flows["flows"].as_array().expect("a list").clone();
@@ -114,7 +81,7 @@ fn a_syn_flood_ends_no_download() {
     site.decapsulate();
     let penstock = site.start("lb0", &site.config("lb0", "dsr", &BACKENDS, ""));
     let under_way = downloads(&site, 20);
-    until_established(&penstock, 20);
+    until_established(&[&penstock], 20);
     let packets = || {
         let vips = &penstock.json("/v1/services")[0]["vips"];
         vips.as_array()

@@ -3,6 +3,7 @@
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use rustix::process::Signal;
 
@@ -36,6 +37,8 @@ fn a_restart_under_load_loses_no_packet_and_a_detach_leaves_nothing() {
                         return Err(format!("client {number}: datagram {question} is lost"));
                     }
                     answered.fetch_add(1, Ordering::Relaxed);
+                    // The process that starts meanwhile has to get some of the machine, too.
+                    std::thread::sleep(Duration::from_millis(1));
                 }
                 Ok(())
             })

@@ -1,6 +1,8 @@
 //! Services whose packets are passed on, end to end: `penstock run` in a namespace of its own,
 //! between a router and backends on which nginx serves.
 
+mod bgp;
+mod downloads;
 mod dsr;
 mod life;
 mod nat;

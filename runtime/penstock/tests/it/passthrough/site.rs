@@ -1,5 +1,6 @@
 //! A site: client, router, appliances, three backends; and what is asked of it.
 
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use super::ground::{BpfFolder, Net, can_wire};
@@ -99,9 +100,18 @@ impl Site {
         });
     }
 
-    fn begin(&mut self, mut command: Command) {
+    /// Starts a server, which ends with the site; gives its number of process.
+    pub fn begin(&mut self, mut command: Command) -> u32 {
         let command = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        self.servers.push(command.spawn().expect("it starts"));
+        let server = command.spawn().expect("it starts");
+        let number = server.id();
+        self.servers.push(server);
+        number
+    }
+
+    /// A file or folder that goes with the site.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self._folder.join(name)
     }
 
     /// Has backends take packets of appliances out of their encapsulation.
@@ -177,7 +187,7 @@ impl Site {
 
     pub fn curl_command(&self, arguments: &[&str]) -> Command {
         let mut command = self.net.program("client", "curl");
-        command.args(["-gsS", "--max-time", "120"]).args(arguments).stdin(Stdio::null());
+        command.args(["-gsS", "--max-time", "300"]).args(arguments).stdin(Stdio::null());
         command
     }
 
