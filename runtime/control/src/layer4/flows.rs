@@ -72,14 +72,14 @@ impl Running {
                 }
             }
         }
-        let mut views: Vec<FlowView> = flows
-            .iter()
-            .map(|(name, flow)| self.flow_view(name, flow, back.get(name).copied().unwrap_or(0)))
-            .collect();
-        let count = views.len() as u64;
-        views.sort_by_key(|view| std::cmp::Reverse(view.bytes + view.return_bytes));
-        views.truncate(limit);
-        FlowsView { flows: views, count, partial }
+        let count = flows.len() as u64;
+        let returned = |name: &Name| back.get(name).copied().unwrap_or(0);
+        let mut flows: Vec<(Name, Flow)> = flows.into_iter().collect();
+        // Only those that are listed are worth a line of text each.
+        flows.sort_by_key(|(name, flow)| std::cmp::Reverse(flow.bytes + returned(name)));
+        flows.truncate(limit);
+        let views = flows.iter().map(|(name, flow)| self.flow_view(name, flow, returned(name)));
+        FlowsView { flows: views.collect(), count, partial }
     }
 
     fn flow_view(&self, name: &Name, flow: &Flow, return_bytes: u64) -> FlowView {
