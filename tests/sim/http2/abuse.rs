@@ -304,3 +304,19 @@ fn an_ended_connection_says_so_in_two_steps() {
         assert_eq!(goaway.payload[..4], [0x7f, 0xff, 0xff, 0xff], "all streams are still fine");
     });
 }
+
+#[test]
+fn an_upload_that_was_answered_already_may_end_by_itself() {
+    check_few_seeds("h2 early answer", Faults::CALM, |world| {
+        let begun = frame(HEADERS, END_HEADERS, 1, &fields(GET));
+        let part = frame(DATA, 0, 1, &[b'x'; 6_000]);
+        let end = frame(DATA, END_STREAM, 1, b"end");
+        // It goes out in pieces: the answer comes after the first of them.
+        let whole = [&begun[..], &part, &part, &end].concat();
+        let (all, _) = hear(world, vec![whole, [begun, part].concat()]);
+        assert!(all.iter().all(|(heard, ended)| !ended && heard.is_answered(1)), "{all:?}");
+        assert_eq!(all[0].0.reset(1), None);
+        // Who does not go on is told that nothing more is wanted (RFC 9113 §8.1).
+        assert_eq!(all[1].0.reset(1), Some(NO_ERROR));
+    });
+}

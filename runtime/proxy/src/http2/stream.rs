@@ -1,9 +1,11 @@
 //! A stream of an HTTP/2 connection, as an exchange's downstream.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use h2::ext::Protocol;
@@ -11,7 +13,7 @@ use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::request::Parts;
 use http::{Request, Response, StatusCode};
-use penstock_env::{Address, Env, SendBuf, Stream};
+use penstock_env::{Address, Env, SendBuf, Stream, Timer, TimerExt};
 use penstock_tls::Facts;
 use penstock_wire::grpc::Code;
 use penstock_wire::http1::{ResponseHead, ResponseOutbound};
@@ -91,6 +93,7 @@ pub(super) async fn serve<E: Env>(
     }
     worker.put_scratch(scratch);
     down.taken(&worker, stall).await;
+    stream.linger().await;
     stream.end();
 }
 
@@ -258,6 +261,22 @@ impl<E: Env> Http2Stream<E> {
         }
     }
 
+    /// Takes what the peer was still sending when its answer was whole, for a moment. RFC 9113 §8.1
+    /// lets us reset the stream at once, with NO_ERROR; but there are clients that take that for a
+    /// failure of all (curl before 8). The window grows no more, so that it can't be much.
+    async fn linger(&self) {
+        let is_answered = matches!(self.send.borrow().outlet.end, End::Said);
+        if !is_answered || self.recv.borrow().is_end_stream() {
+            return;
+        }
+        self.timer.set(self.connection.env.now() + LINGER);
+        let rest = poll_fn(|context| {
+            while let Some(Ok(_)) = ready!(self.recv.borrow_mut().poll_data(context)) {}
+            Poll::Ready(())
+        });
+        self.timer.race(rest).await;
+    }
+
     /// Ends the stream after its exchange: an answer that is not whole is given up.
     fn end(self) {
         let reason = match &self.send.borrow().outlet.end {
@@ -321,3 +340,6 @@ impl<E: Env> Drop for Http2Stream<E> {
         self.connection.stream_ended();
     }
 }
+
+/// How long the rest of an upload is waited for that was answered already: some round trips.
+const LINGER: Duration = Duration::from_millis(250);
