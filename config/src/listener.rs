@@ -218,7 +218,11 @@ section! {
         settings_max as "settings": u32 = 10, in 1..=1_000_000;
         /// Empty DATA frames per second that end nothing.
         empty_data_max as "empty_data": u32 = 100, in 1..=1_000_000;
-        /// PRIORITY frames, and frames of unknown kinds, per second.
+        /// WINDOW_UPDATE frames per second, beside those that new streams and what we sent call
+        /// for; ten times as many at once.
+        window_updates_max as "window_updates": u32 = 1_000, in 1..=1_000_000;
+        /// Frames per second that ask for nothing: PRIORITY, GOAWAY, answers to pings, and those of
+        /// unknown kinds.
         others_max as "others": u32 = 100, in 1..=1_000_000;
     }
 }

@@ -82,6 +82,7 @@ fn a_listener_that_is_told_nothing() {
     check("http2.pings", "10");
     check("http2.settings", "10");
     check("http2.empty_data", "100");
+    check("http2.window_updates", "1000");
     check("http2.others", "100");
 }
 

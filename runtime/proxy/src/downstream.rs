@@ -372,13 +372,17 @@ impl<E: Env> Downstream<'_, E> {
         }
     }
 
-    /// Waits until the last send is taken, or nothing of it was for as long as `stall`.
+    /// Waits until the last send is taken, or nothing of it was for as long as `stall`, which is
+    /// counted.
     pub(crate) async fn taken(self, worker: &Worker<E>, stall: Duration) {
         let mut unsent = usize::MAX;
         loop {
             let left = self.unsent_bytes();
-            if left == 0 || left >= unsent {
+            if left == 0 {
                 return;
+            }
+            if left >= unsent {
+                return worker.count_failure(&worker.plan(), Cause::DownstreamStalled);
             }
             unsent = left;
             self.timer().set(worker.env().now() + stall);

@@ -184,6 +184,8 @@ causes! {
     SettingsFlood = "settings_flood", Downstream, Close;
     /// The downstream sent too many frames of a body that hold nothing of it.
     EmptyDataFlood = "empty_data_flood", Downstream, Close;
+    /// The downstream sent too many updates of its windows a second, for what it was sent.
+    WindowFlood = "window_flood", Downstream, Close;
     /// The downstream sent a head in too many frames.
     ContinuationFlood = "continuation_flood", Downstream, Close;
     /// The downstream sent too many frames a second that mean nothing.

@@ -21,6 +21,8 @@ const NO_ERROR: u32 = 0;
 const PROTOCOL_ERROR: u32 = 1;
 const FLOW_CONTROL_ERROR: u32 = 3;
 const FRAME_SIZE_ERROR: u32 = 6;
+const REFUSED_STREAM: u32 = 7;
+const CANCEL: u32 = 8;
 const ENHANCE_YOUR_CALM: u32 = 11;
 
 /// Answered 404 at once.
@@ -107,6 +109,10 @@ fn floods_are_ended_by_name() {
     let calm = |what, bytes, cause| check_connections(&[(what, bytes, ENHANCE_YOUR_CALM)], cause);
     calm("pings", frame(PING, 0, 0, &[7; 8]).repeat(150), Cause::PingFlood);
     calm("settings", frame(SETTINGS, 0, 0, &[]).repeat(80), Cause::SettingsFlood);
+    calm("answers to pings", frame(PING, ACK, 0, &[7; 8]).repeat(150), Cause::FrameFlood);
+    calm("windows", frame(WINDOW_UPDATE, 0, 0, &[0, 0, 0, 1]).repeat(12_000), Cause::WindowFlood);
+    let of_a_stream = frame(WINDOW_UPDATE, 0, 1, &[0, 0, 0, 1]).repeat(12_000);
+    calm("a stream's windows", [open(1), of_a_stream].concat(), Cause::WindowFlood);
     calm("priority", frame(PRIORITY, 0, 1, &[0, 0, 0, 0, 9]).repeat(150), Cause::FrameFlood);
     calm("unknown kinds", frame(0xfe, 0, 0, b"grease").repeat(150), Cause::FrameFlood);
     let empty = [open(1), frame(DATA, 0, 1, &[]).repeat(150)].concat();
@@ -117,6 +123,80 @@ fn floods_are_ended_by_name() {
         let endless = [begun, frame(CONTINUATION, 0, 1, &more).repeat(20)].concat();
         calm("continuations", endless, Cause::ContinuationFlood);
     }
+}
+
+/// Frames that hold a byte each: what `h2` keeps of them is far more than their windows say.
+#[test]
+fn content_in_crumbs_ends_the_connection() {
+    let crumbs = |flags, payload: &[u8]| {
+        let streams = (0..20).map(|number| 2 * number + 1);
+        let of_one = |stream| {
+            let data = frame(DATA, flags, stream, payload).repeat(2_000);
+            [open(stream), data].concat()
+        };
+        streams.flat_map(of_one).collect::<Vec<u8>>()
+    };
+    check_connections(&[("crumbs", crumbs(0, b"x"), ENHANCE_YOUR_CALM)], Cause::Http2Overload);
+    // No content at all, but a byte that says how much padding there is.
+    check_connections(&[("padded", crumbs(PADDED, &[0]), ENHANCE_YOUR_CALM)], Cause::Http2Overload);
+}
+
+/// RFC 9113 §5.1.2: what is over the limit is refused, and costs us next to nothing; whoever goes
+/// on with that is ended.
+#[test]
+fn streams_over_the_limit_are_refused_and_then_the_connection() {
+    check_few_seeds("h2 many streams", Faults::CALM, |world| {
+        let bytes = |count: u32| (0..count).flat_map(|number| open(2 * number + 1)).collect();
+        let (all, failures) = hear(world, vec![bytes(300), bytes(900)]);
+        let (heard, ended) = &all[0];
+        assert!(!ended && heard.reset(201) == Some(REFUSED_STREAM), "{heard:?}");
+        assert_ne!(heard.reset(199), Some(REFUSED_STREAM));
+        let (heard, ended) = &all[1];
+        assert!(*ended && heard.goaway() == Some(ENHANCE_YOUR_CALM), "{heard:?}");
+        assert!(failures.contains(&(Cause::Http2Overload, 1)), "{failures:?}");
+    });
+}
+
+/// The slowloris of HTTP/2: a head that never ends, behind which nothing else can come (RFC 9113
+/// §4.3).
+#[test]
+fn a_head_that_does_not_end_ends_the_connection() {
+    let begun = frame(HEADERS, END_STREAM, 1, &fields(GET));
+    let whole = frame(HEADERS, END_HEADERS | END_STREAM, 1, &fields(GET));
+    let continued = [begun.clone(), frame(CONTINUATION, 0, 1, &fields(&[("x", "y")]))].concat();
+    let behind = [open(1), frame(HEADERS, 0, 3, &fields(GET))].concat();
+    let rows = [
+        ("no end of the head", begun, ENHANCE_YOUR_CALM),
+        ("half a frame", whole[..whole.len() / 2].to_vec(), ENHANCE_YOUR_CALM),
+        ("a continuation, and no end", continued, ENHANCE_YOUR_CALM),
+        ("behind a request", behind, ENHANCE_YOUR_CALM),
+    ];
+    check_connections(&rows, Cause::RequestHeadTimeout);
+}
+
+/// A window of nothing: the answer waits for as long as a reader may stall, on its stream alone.
+#[test]
+fn an_answer_that_gets_no_window_is_given_up() {
+    check_few_seeds("h2 no window", Faults::CALM, |world| {
+        let client = world.node("client", Limits::AMPLE);
+        let text = config(&[client.address(9)], "timeouts.write_stall = \"5s\"\n", "");
+        let proxy = Proxy::serve(world, &text);
+        let (env, front, heard) =
+            (client.clone(), proxy.front.clone(), Rc::new(RefCell::new(None)));
+        let told = heard.clone();
+        client.spawn(async move {
+            let none = frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 0]);
+            let bytes = [none, headers(1, GET), headers(3, GET)].concat();
+            *told.borrow_mut() = Some(say(&env, &front, bytes, Duration::from_secs(20)).await);
+        });
+        assert!(world.run_until(Duration::from_secs(600), || heard.borrow().is_some()));
+        let failures = proxy.failures();
+        proxy.end(world);
+        let (heard, ended) = heard.take().expect("an answer");
+        assert!(!ended && heard.is_answered(1) && heard.is_answered(3), "{heard:?}");
+        assert_eq!((heard.reset(1), heard.reset(3)), (Some(CANCEL), Some(CANCEL)));
+        assert!(failures.contains(&(Cause::DownstreamStalled, 2)), "{failures:?}");
+    });
 }
 
 /// CVE-2023-44487: each request is given up as soon as it was sent.
@@ -150,6 +230,11 @@ fn a_peer_that_makes_us_reset_streams_is_ended() {
         .collect();
     check_connections(&[("lengths", bytes, ENHANCE_YOUR_CALM)], Cause::Http2Overload);
 }
+
+/// RFC 7541 §6.3: a table larger than we allow.
+const LARGE_TABLE: [u8; 6] = [0x3f, 0xe1, 0xff, 0xff, 0xff, 0x07];
+/// RFC 7541 §5.2: more padding than a code's, which is that of the end.
+const NO_CODE: [u8; 6] = [0, 0x82, 0xff, 0xff, 1, b'x'];
 
 #[test]
 fn what_breaks_the_connections_rules_ends_it() {
@@ -203,6 +288,9 @@ fn what_breaks_the_connections_rules_ends_it() {
         // RFC 7541 §2.3.3, §6.1: an index that is none. `h2` does not say COMPRESSION_ERROR
         // (RFC 9113 §4.3) for what it can't unpack.
         ("index 0", frame(HEADERS, END_HEADERS, 1, &[0x80]), PROTOCOL_ERROR),
+        ("a table of 2 GiB", frame(HEADERS, END_HEADERS, 1, &LARGE_TABLE), PROTOCOL_ERROR),
+        ("no Huffman code", frame(HEADERS, END_HEADERS, 1, &NO_CODE), PROTOCOL_ERROR),
+        ("an endless number", frame(HEADERS, END_HEADERS, 1, &[0xff; 20]), PROTOCOL_ERROR),
         ("index 254", frame(HEADERS, END_HEADERS, 1, &[0xff, 0x7f]), PROTOCOL_ERROR),
         // RFC 9113 §8.2.1, §8.3: a malformed request; `h2` finds it while it unpacks the head, and
         // then there is no telling what the next would be.

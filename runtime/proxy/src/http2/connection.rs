@@ -14,6 +14,7 @@ use penstock_config::{Listener, Protocol};
 use penstock_env::{Address, CloseKind, Env, Stream, Time, Timer, TimerExt};
 use penstock_tls::Facts;
 
+use super::floods::Ending;
 use super::io::{Io, Socket};
 use super::stream;
 use crate::bell::Bell;
@@ -76,6 +77,7 @@ struct Connection<E: Env> {
 
 /// How long what may take.
 struct Times {
+    request_head: Duration,
     keep_alive: Duration,
     write_stall: Duration,
 }
@@ -120,7 +122,11 @@ async fn run<E: Env>(worker: Worker<E>, down: Http1Connection<E>, early: Vec<u8>
     };
     let timeouts = &config.timeouts;
     let mut connection = Connection {
-        times: Times { keep_alive: timeouts.keep_alive, write_stall: timeouts.write_stall },
+        times: Times {
+            request_head: timeouts.request_head,
+            keep_alive: timeouts.keep_alive,
+            write_stall: timeouts.write_stall,
+        },
         requests_max: config.limits.connection_requests_max,
         worker: worker.clone(),
         h2,
@@ -189,7 +195,7 @@ impl<E: Env> Connection<E> {
                 Poll::Ready(None) => return Poll::Ready(End::Done),
                 Poll::Pending => {}
             }
-            if let (Some((cause, reason)), None) = (self.socket.ending(), self.cut) {
+            if let (Some((cause, reason)), None) = (self.wrong(), self.cut) {
                 self.cut = Some(cause);
                 self.ending = Some(self.shared.env.now());
                 self.h2.abrupt_shutdown(reason);
@@ -210,6 +216,21 @@ impl<E: Env> Connection<E> {
                 return Poll::Ready(end);
             }
         }
+    }
+
+    /// Why the peer is cut, if it is: for what it sent, or for a head that it does not end. Behind
+    /// such a one nothing else can come (RFC 9113 §4.3).
+    fn wrong(&self) -> Option<Ending> {
+        let late = || {
+            let late = self.head_due() <= self.shared.env.now();
+            late.then_some((Cause::RequestHeadTimeout, Reason::ENHANCE_YOUR_CALM))
+        };
+        self.socket.ending().or_else(late)
+    }
+
+    /// Until when a head that began has to end.
+    fn head_due(&self) -> Time {
+        self.socket.head_since().map_or(Time::NEVER, |since| since + self.times.request_head)
     }
 
     fn begin(&mut self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
@@ -249,7 +270,8 @@ impl<E: Env> Connection<E> {
         } else if self.look_at == Time::NEVER {
             (self.unsent, self.look_at) = (unsent, now + self.times.write_stall);
         }
-        self.look_at.min(match self.ending {
+        let head = if self.cut.is_none() { self.head_due() } else { Time::NEVER };
+        self.look_at.min(head).min(match self.ending {
             None => self.ends_at.min(self.idle_until()),
             Some(since) => self.leaves_at(since),
         })

@@ -21,9 +21,18 @@ pub(super) struct Floods {
     pings: Bucket,
     settings: Bucket,
     empty_data: Bucket,
+    window_updates: Bucket,
     others: Bucket,
     continuations: u32,
     continuations_max: u32,
+    head: Option<OpenHead>,
+}
+
+/// A request's head, or trailers, that began and did not end yet (RFC 9113 §4.3).
+struct OpenHead {
+    since: Time,
+    /// The frame under way is its last.
+    ends: bool,
 }
 
 impl Floods {
@@ -39,9 +48,14 @@ impl Floods {
                 limits.settings_max.saturating_mul(SETTINGS_BURST),
             ),
             empty_data: bucket(limits.empty_data_max, limits.empty_data_max),
+            window_updates: bucket(
+                limits.window_updates_max,
+                limits.window_updates_max.saturating_mul(WINDOW_BURST),
+            ),
             others: bucket(limits.others_max, limits.others_max),
             continuations: 0,
             continuations_max: limits.continuations_max,
+            head: None,
         }
     }
 
@@ -52,9 +66,38 @@ impl Floods {
     pub(super) fn take(&mut self, mut bytes: &[u8], now: Time) -> Result<(), Ending> {
         let mut all = Ok(());
         while let Some(head) = self.walk.next(&mut bytes) {
+            self.follow(&head, now);
             all = all.and_then(|()| self.look(&head, now));
         }
+        if self.walk.is_between() && self.head.as_ref().is_some_and(|head| head.ends) {
+            self.head = None;
+        }
         all
+    }
+
+    /// So many bytes went to the peer. The smallest frame of them that has content calls for two
+    /// updates, its stream's and the connection's.
+    pub(super) fn sent(&mut self, bytes: usize) {
+        self.window_updates.put(bytes / (SMALLEST_DATA_BYTES / 2));
+    }
+
+    /// Since when the peer is in the middle of a head. Nothing else can come before its end.
+    pub(super) fn head_since(&self) -> Option<Time> {
+        self.head.as_ref().map(|head| head.since)
+    }
+
+    /// Notes where heads begin and end.
+    fn follow(&mut self, head: &FrameHead, now: Time) {
+        let ends = head.has(FrameHead::END_HEADERS);
+        if head.kind == FrameKind::Headers {
+            // Whoever opens a stream may widen its window at once, and the connection's with it.
+            self.window_updates.put(2);
+        }
+        self.head = match (head.kind, self.head.take()) {
+            (FrameKind::Headers, _) => Some(OpenHead { since: now, ends }),
+            (FrameKind::Continuation, Some(open)) => Some(OpenHead { ends, ..open }),
+            _ => None,
+        };
     }
 
     fn look(&mut self, head: &FrameHead, now: Time) -> Result<(), Ending> {
@@ -93,7 +136,12 @@ impl Floods {
             FrameKind::Data if head.payload_bytes == 0 && !head.has(FrameHead::END_STREAM) => {
                 (&mut self.empty_data, Cause::EmptyDataFlood)
             }
-            FrameKind::Priority | FrameKind::Other(_) => (&mut self.others, Cause::FrameFlood),
+            // CVE-2019-9517 and its kin: windows that are moved for nothing.
+            FrameKind::WindowUpdate => (&mut self.window_updates, Cause::WindowFlood),
+            // Nobody asked for that many answers, or says so often that it goes.
+            FrameKind::Ping | FrameKind::GoAway | FrameKind::Priority | FrameKind::Other(_) => {
+                (&mut self.others, Cause::FrameFlood)
+            }
             _ => return Ok(()),
         };
         if bucket.take(now) { Ok(()) } else { Err(cause) }
@@ -143,8 +191,18 @@ impl Bucket {
         }
         enough
     }
+
+    /// Puts `count` more in, as far as there is room.
+    fn put(&mut self, count: usize) {
+        let more = (count as u64).saturating_mul(ONE);
+        self.level = self.level.saturating_add(more).min(self.level_max);
+    }
 }
 
+/// The same of windows: a client of gRPC moves those of a thousand streams at once.
+const WINDOW_BURST: u32 = 10;
+/// A frame's head, and a byte.
+const SMALLEST_DATA_BYTES: usize = 10;
 const ONE: u64 = 1_000_000_000;
 /// Pings come in bursts where a peer measures its path; so many seconds' worth.
 const PING_BURST: u32 = 10;
@@ -193,22 +251,54 @@ mod tests {
         check(&frame(6, 0, 8), 100, 10, Cause::PingFlood);
         check(&frame(4, 0, 0), 50, 10, Cause::SettingsFlood);
         check(&frame(0, 0, 0), 100, 100, Cause::EmptyDataFlood);
+        check(&frame(8, 0, 4), 10_000, 1000, Cause::WindowFlood);
         check(&frame(2, 0, 5), 100, 100, Cause::FrameFlood);
         check(&frame(0xb0, 0, 5), 100, 100, Cause::FrameFlood);
+        check(&frame(6, 1, 8), 100, 100, Cause::FrameFlood);
+        check(&frame(7, 0, 8), 100, 100, Cause::FrameFlood);
     }
 
     #[test]
     fn what_answers_or_carries_something_is_no_flood() {
         let mut floods = Floods::new(&Http2::default(), Time::default());
         floods.take(PREFACE, Time::default()).expect("a preface");
-        // Answers to pings and settings, content, the end of a body, windows.
-        for frame in
-            [frame(6, 1, 8), frame(4, 1, 0), frame(0, 0, 1), frame(0, 1, 0), frame(8, 0, 4)]
-        {
+        // Answers to settings, content, the end of a body.
+        for frame in [frame(4, 1, 0), frame(0, 0, 1), frame(0, 1, 0)] {
             for _ in 0..1000 {
                 floods.take(&frame, Time::default()).expect("no flood");
             }
         }
+        // Windows of streams, as they are opened.
+        for _ in 0..20_000 {
+            let opened = [frame(1, 4, 9), frame(8, 0, 4).repeat(2)].concat();
+            floods.take(&opened, Time::default()).expect("no flood");
+        }
+        // Windows, of whoever reads: a stream's and the connection's for each byte.
+        for _ in 0..10_000 {
+            floods.sent(10);
+            floods.take(&frame(8, 0, 4).repeat(2), Time::default()).expect("no flood");
+        }
+    }
+
+    /// RFC 9113 §4.3: nothing comes between the frames of a head.
+    #[test]
+    fn a_head_is_open_from_its_first_byte_to_its_last() {
+        let at = |second| Time::default() + Duration::from_secs(second);
+        let mut floods = Floods::new(&Http2::default(), at(0));
+        floods.take(PREFACE, at(0)).expect("a preface");
+        let (begun, more, last) = (frame(1, 0, 9), frame(9, 0, 9), frame(9, 4, 9));
+        floods.take(&begun[..8], at(1)).expect("half a frame's head");
+        assert_eq!(floods.head_since(), None);
+        floods.take(&begun[8..], at(2)).expect("the rest");
+        floods.take(&more, at(3)).expect("more of it");
+        floods.take(&last[..17], at(4)).expect("nearly all of it");
+        assert_eq!(floods.head_since(), Some(at(2)));
+        floods.take(&last[17..], at(5)).expect("the last byte");
+        assert_eq!(floods.head_since(), None);
+        floods.take(&[frame(1, 4, 9), frame(6, 0, 8)].concat(), at(6)).expect("a whole one");
+        assert_eq!(floods.head_since(), None);
+        floods.take(&frame(1, 4, 9)[..10], at(7)).expect("a frame's head");
+        assert_eq!(floods.head_since(), Some(at(7)));
     }
 
     #[test]

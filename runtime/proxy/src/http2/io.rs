@@ -73,6 +73,11 @@ impl<E: Env> Socket<E> {
         self.ending.get()
     }
 
+    /// Since when the peer is in the middle of a head.
+    pub(super) fn head_since(&self) -> Option<Time> {
+        self.floods.as_ref().and_then(|floods| floods.borrow().head_since())
+    }
+
     /// What it is called that `h2` had enough of the peer.
     pub(super) fn overload(&self) -> Cause {
         self.floods.as_ref().map_or(Cause::Http2Overload, |floods| floods.borrow().overload())
@@ -158,7 +163,11 @@ impl<E: Env> Socket<E> {
         let mut gathered = self.gathered.borrow_mut();
         let out = gathered.get_or_insert_with(|| SendBuf::new(self.env.buffer()));
         slices.iter().for_each(|slice| out.push(slice));
-        Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()))
+        let count = slices.iter().map(|slice| slice.len()).sum();
+        if let Some(floods) = &self.floods {
+            floods.borrow_mut().sent(count);
+        }
+        Poll::Ready(Ok(count))
     }
 
     /// Reads and throws away up to `bytes_max`, until the peer ends.

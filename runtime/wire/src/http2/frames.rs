@@ -60,6 +60,8 @@ impl FrameHead {
     pub const END_STREAM: u8 = 1;
     /// Of SETTINGS and PING: an answer.
     pub const ACK: u8 = 1;
+    /// Of HEADERS and CONTINUATION: the last of a head.
+    pub const END_HEADERS: u8 = 4;
 
     /// Whether all bits of `flag` are set.
     pub fn has(&self, flag: u8) -> bool {
@@ -80,6 +82,11 @@ impl FrameWalk {
     /// A walk over what a client sends: the frames behind its preface.
     pub fn behind_preface() -> FrameWalk {
         FrameWalk { head: [0; HEAD_BYTES], head_bytes: 0, left: super::PREFACE.len() }
+    }
+
+    /// Whether the last frame, if there was one, is passed over, and no other has begun.
+    pub fn is_between(&self) -> bool {
+        self.left == 0 && self.head_bytes == 0
     }
 
     /// The head of the next frame in `input`, which is shortened to what follows it; `None` when

@@ -50,5 +50,6 @@ fn frames_are_found_however_they_are_cut() {
             assert!(piece.is_empty());
         }
         assert_eq!(found, expected, "in pieces of {size}");
+        assert!(walk.is_between());
     }
 }
