@@ -3,13 +3,16 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use penstock_env::{Env, Rng};
+use penstock_proxy::Cause;
 use penstock_tests::sim::{Faults, Limits, SimEnv, World, check_few_seeds, check_some_seeds};
 
 use super::client;
 use super::exchanges::{Wanted, run};
 use super::origin::{self, Log};
+use super::raw::{ACK, END_HEADERS, END_STREAM, Frame, HEADERS, PING, fields, frame, say};
 use crate::http::origin::HOST;
 use crate::http::plan::{Framing, Pace, Text};
 use crate::http::wire::{Expected, Wire};
@@ -158,6 +161,56 @@ fn ask_small(world: &World, proxy: &Proxy, count: u32, left: &Rc<Cell<u32>>) {
             wanted.judge(&wanted.ask(&sender).await.expect("a whole answer"));
             left.set(left.get() - 1);
         }
+    });
+}
+
+/// A client that says nothing more, not even that it is gone, while it is waited for.
+#[test]
+fn a_client_that_answers_no_ping_is_given_up() {
+    check_few_seeds("h2 client liveness", Faults::CALM, |world| {
+        let env = world.node("origin", Limits::AMPLE);
+        let (address, held) = (env.address(8080), Rc::new(std::cell::RefCell::new(Vec::new())));
+        let kept = held.clone();
+        env.listen(&address, move |stream| kept.borrow_mut().push(stream));
+        let text = config(&[address], "", "") + "timeouts.response_head = \"10m\"\n";
+        let (proxy, left) = (Proxy::serve(world, &text), Rc::new(Cell::new(2)));
+        let client = world.node("client", Limits::AMPLE);
+        let (own, front, told) = (client.clone(), proxy.front.clone(), left.clone());
+        client.spawn(async move {
+            let (begun, asked) = (
+                own.now(),
+                fields(&[
+                    (":method", "GET"),
+                    (":scheme", "http"),
+                    (":path", "/"),
+                    (":authority", HOST),
+                ]),
+            );
+            let asked = frame(HEADERS, END_HEADERS | END_STREAM, 1, &asked);
+            let (heard, ended) = say(&own, &front, asked, Duration::from_secs(60)).await;
+            let took = own.now().since(begun);
+            assert!(ended && (24..30).contains(&took.as_secs()), "{took:?}");
+            let asked = |frame: &&Frame| frame.kind == PING && frame.flags & ACK == 0;
+            assert_eq!(heard.frames.iter().filter(asked).count(), 1);
+            told.set(told.get() - 1);
+        });
+        // One that answers them is waited for.
+        let (own, front, told) = (client.clone(), proxy.front.clone(), left.clone());
+        client.spawn(async move {
+            let (sender, over) = client::connect(&own, &front).await;
+            let asked = client::request("POST", "/", &[("x-id", "1")]);
+            let (answer, _) = client::send(&sender, asked, true).await.expect("it is taken");
+            Wire::sleep_on(&own, Duration::from_secs(120)).await;
+            assert!(!over.get());
+            held.borrow_mut().clear();
+            assert_eq!(answer.await.expect("an answer").status(), 502);
+            told.set(told.get() - 1);
+        });
+        let done = || left.get() == 0 || world.panicked().is_some();
+        assert!(world.run_until(Duration::from_secs(600), done), "{:#?}", world.leaks());
+        let failures = proxy.failures();
+        assert!(failures.contains(&(Cause::PingUnanswered, 1)), "{failures:?}");
+        run(world, proxy, &left);
     });
 }
 

@@ -16,6 +16,7 @@ use penstock_tls::Facts;
 
 use super::floods::Ending;
 use super::io::{Io, Socket};
+use super::liveness::{Liveness, Verdict};
 use super::stream;
 use crate::bell::Bell;
 use crate::failure::Cause;
@@ -66,6 +67,7 @@ struct Connection<E: Env> {
     requests: u32,
     requests_max: u32,
     ends_at: Time,
+    liveness: Liveness,
     /// Since when the peer knows that it ends.
     ending: Option<Time>,
     /// Why it is cut. The peer is told, and then it ends.
@@ -107,7 +109,7 @@ async fn run<E: Env>(worker: Worker<E>, down: Http1Connection<E>, early: Vec<u8>
     let socket = Rc::new(Socket::new(env.clone(), stream, early, &config.http2));
     timer.set(env.now() + config.timeouts.request_head);
     let handshake = builder(config).handshake::<_, Bytes>(Io(Rc::clone(&socket)));
-    let h2 = match timer.race(handshake).await {
+    let mut h2 = match timer.race(handshake).await {
         Some(Ok(h2)) => h2,
         Some(Err(error)) => {
             if let Some(cause) = cause_of(&error, &socket) {
@@ -129,6 +131,7 @@ async fn run<E: Env>(worker: Worker<E>, down: Http1Connection<E>, early: Vec<u8>
         },
         requests_max: config.limits.connection_requests_max,
         worker: worker.clone(),
+        liveness: Liveness::new(h2.ping_pong()),
         h2,
         socket: Rc::clone(&socket),
         shared,
@@ -179,6 +182,8 @@ enum End {
     Stalled,
     /// The peer was told, and does not go.
     Left,
+    /// Nobody is there any more.
+    Gone,
 }
 
 impl<E: Env> Connection<E> {
@@ -207,7 +212,12 @@ impl<E: Env> Connection<E> {
                 self.h2.graceful_shutdown();
                 continue;
             }
-            let due = self.due();
+            let alive_until = match self.look_for_life(context) {
+                Verdict::Wait(due) => due,
+                Verdict::Asked => continue,
+                Verdict::Gone => return Poll::Ready(End::Gone),
+            };
+            let due = self.due().min(alive_until);
             self.timer.set(due);
             if self.timer.poll_expired(context).is_pending() {
                 return Poll::Pending;
@@ -216,6 +226,16 @@ impl<E: Env> Connection<E> {
                 return Poll::Ready(end);
             }
         }
+    }
+
+    /// Asks a peer that is silent, while streams of it are under way, whether it is there.
+    fn look_for_life(&mut self, context: &mut Context<'_>) -> Verdict {
+        let (now, owes) = (self.shared.env.now(), self.shared.open.get() > 0);
+        if owes && self.socket.unsent_bytes() > 0 {
+            // One that does not read would not see it, and has `write_stall` for that.
+            return Verdict::Wait(now + LOOK_AGAIN);
+        }
+        self.liveness.look(now, self.socket.heard_at(), owes, context)
     }
 
     /// Why the peer is cut, if it is: for what it sent, or for a head that it does not end. Behind
@@ -305,6 +325,7 @@ impl<E: Env> Connection<E> {
             End::Done | End::Left => None,
             End::Failed(error) => cause_of(error, &self.socket),
             End::Stalled => Some(Cause::DownstreamStalled),
+            End::Gone => Some(Cause::PingUnanswered),
         });
         let Connection { worker, h2, socket, timer, shared, .. } = self;
         // The streams that are still there learn of it here.
@@ -312,14 +333,14 @@ impl<E: Env> Connection<E> {
         if let Some(cause) = cause {
             worker.count_failure(&worker.plan(), cause);
         }
-        if cause.is_some() && !matches!(end, End::Stalled) {
+        if cause.is_some() && !matches!(end, End::Stalled | End::Gone) {
             // What it still sends would make our close a reset, which may overtake our GOAWAY.
             socket.stream.shutdown_write();
             timer.set(shared.env.now() + LEAVE);
             timer.race(socket.discard(LINGER_BYTES_MAX)).await;
         }
         match (end, Rc::try_unwrap(socket)) {
-            (End::Stalled, Ok(socket)) => socket.stream.close(CloseKind::Reset),
+            (End::Stalled | End::Gone, Ok(socket)) => socket.stream.close(CloseKind::Reset),
             (_, Ok(socket)) => socket.stream.close(CloseKind::Now),
             // Closed with the last of those that hold it.
             (_, Err(_)) => {}
@@ -352,6 +373,8 @@ const RESET_STREAMS_FOR: Duration = Duration::from_secs(5);
 const RESET_UNSEEN_MAX: usize = 50;
 /// A connection is not idle before its first request had a chance to come.
 const KEEP_ALIVE_MIN: Duration = Duration::from_millis(50);
+/// Nobody says when all is sent.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long a peer that was told to go is waited for.
 const LEAVE: Duration = Duration::from_secs(2);
 const LINGER_BYTES_MAX: usize = 256 * 1024;

@@ -5,13 +5,14 @@
 //!                         stream -> exchange -> ended      ... -> GOAWAY twice -> closed
 //! ```
 //! `connection` is a connection's life, `io` what `h2` reads and writes through, `floods` what a
-//! peer may send too much of. `stream` is an exchange's downstream, `request` and `response` turn
-//! heads into those that the exchange knows, and back. `outlet` is what both sides send on a
-//! stream, and `upstream` the side of endpoints.
+//! peer may send too much of, `liveness` asks the silent whether they are there. `stream` is an
+//! exchange's downstream, `request` and `response` turn heads into those that the exchange knows,
+//! and back. `outlet` is what both sides send on a stream, and `upstream` the side of endpoints.
 
 mod connection;
 mod floods;
 mod io;
+mod liveness;
 mod outlet;
 mod request;
 mod response;

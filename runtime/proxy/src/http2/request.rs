@@ -5,7 +5,7 @@
 //! reading, ours. Not for what `h2` refuses before: RFC 9113 §8.2 and §8.3 on names, order and
 //! number of pseudo-fields, fields of the connection, and `TE`.
 
-use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderMap, SEC_WEBSOCKET_KEY};
+use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderMap, SEC_WEBSOCKET_KEY, TRAILER};
 use http::request::Parts;
 use http::{Method, Version};
 use penstock_wire::http1::{Framing, Lenient, Limits, Parsed, RequestHead, host, parse_request};
@@ -47,7 +47,12 @@ pub(super) fn read(
         Err(error) => return Err(error.into()),
     }
     let bare = matches!(wish, Wish::Answer { bare: true });
-    if !bare && head.framing() == Framing::None && parts.method != Method::CONNECT {
+    // RFC 9112 §7.1.2: HTTP/1.1 has room for trailers behind chunks alone. `h2` holds the body to
+    // its length.
+    let trails =
+        matches!(head.framing(), Framing::Length(_)) && parts.headers.contains_key(TRAILER);
+    let unframed = head.framing() == Framing::None && parts.method != Method::CONNECT;
+    if !bare && (unframed || trails) {
         head.set_framing(Framing::Chunked);
     }
     Ok(text.len())

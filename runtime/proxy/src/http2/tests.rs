@@ -52,6 +52,9 @@ fn requests_become_what_an_endpoint_would_get() {
     );
     check(&[("content-length", "5")], false, "content-length: 5\r\n");
     check(&[], false, "Transfer-Encoding: chunked\r\n");
+    // RFC 9110 §6.6.2: who announces trailers gets them through.
+    let trails = [("content-length", "5"), ("trailer", "x-end")];
+    check(&trails, false, "trailer: x-end\r\nTransfer-Encoding: chunked\r\n");
     // RFC 9110 §10.1.4: `TE` is for this hop, and so is said again for the next.
     check(&[("te", "trailers")], true, "TE: trailers\r\nConnection: TE\r\n");
 }

@@ -5,12 +5,11 @@ use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::{Rc, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::{self, SendRequest};
-use h2::{Ping, PingPong};
 use penstock_balance::EndpointId;
 use penstock_config::ClusterId;
 use penstock_env::{CloseKind, Env, Stream, Time, Timer};
@@ -19,6 +18,7 @@ use crate::admission::ConnectionPlace;
 use crate::bell::Bell;
 use crate::failure::Cause;
 use crate::http2::io::{Io, Socket};
+use crate::http2::liveness::{Liveness, Verdict};
 use crate::secure;
 use crate::worker::{Plan, Worker};
 
@@ -141,8 +141,8 @@ pub(super) async fn open<E: Env>(
         _place: place,
     });
     let (timer, link_of_task) = (env.timer(), Rc::downgrade(&link));
-    let mut driver = Driver { h2, pings: None, asked_at: None, link: link_of_task, bell, timer };
-    driver.pings = driver.h2.ping_pong();
+    let liveness = Liveness::new(h2.ping_pong());
+    let mut driver = Driver { h2, liveness, link: link_of_task, bell, timer };
     env.spawn(async move {
         poll_fn(|context| driver.poll(&socket, context)).await;
         if let Some(link) = driver.link.upgrade() {
@@ -175,9 +175,7 @@ fn builder() -> client::Builder {
 /// The task of a connection.
 struct Driver<E: Env> {
     h2: client::Connection<Io<E>, Bytes>,
-    pings: Option<PingPong>,
-    /// When it was asked whether somebody is there.
-    asked_at: Option<Time>,
+    liveness: Liveness,
     link: Weak<Link<E>>,
     bell: Rc<Bell>,
     timer: E::Timer,
@@ -193,42 +191,24 @@ impl<E: Env> Driver<E> {
         }
         let Some(link) = self.link.upgrade() else { return Poll::Ready(()) };
         loop {
-            let (now, heard_at) = (link.env.now(), socket.heard_at());
-            if let Some(pings) = &mut self.pings {
-                let _ = pings.poll_pong(context);
-            }
-            if self.asked_at.is_some_and(|asked_at| heard_at >= asked_at) {
-                self.asked_at = None;
-            }
-            let due = match (link.open.get(), self.asked_at) {
-                (0, _) => Time::NEVER,
-                (_, None) => heard_at.max(link.unused_since.get()) + SILENCE_MAX,
-                (_, Some(asked_at)) => asked_at + ANSWER_MAX,
-            };
-            self.timer.set(due);
-            if self.timer.poll_expired(context).is_pending() {
-                return Poll::Pending;
-            }
-            match (&mut self.pings, self.asked_at) {
-                // Nobody is there: requests fail now, not by their own timeouts.
-                (_, Some(_)) | (None, _) => return Poll::Ready(()),
-                (Some(pings), None) => {
-                    self.asked_at = Some(now);
-                    if pings.send_ping(Ping::opaque()).is_err()
-                        || Pin::new(&mut self.h2).poll(context).is_ready()
-                    {
-                        return Poll::Ready(());
-                    }
+            let heard_at = socket.heard_at().max(link.unused_since.get());
+            let owes = link.open.get() > 0;
+            match self.liveness.look(link.env.now(), heard_at, owes, context) {
+                Verdict::Wait(due) => {
+                    self.timer.set(due);
+                    ready!(self.timer.poll_expired(context));
                 }
+                Verdict::Asked if Pin::new(&mut self.h2).poll(context).is_ready() => {
+                    return Poll::Ready(());
+                }
+                Verdict::Asked => {}
+                // Requests fail now, not by their own timeouts.
+                Verdict::Gone => return Poll::Ready(()),
             }
         }
     }
 }
 
-/// Silence, with requests under way, after which the endpoint is asked whether it is there.
-const SILENCE_MAX: Duration = Duration::from_secs(15);
-/// How long the answer may take.
-const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// Bytes of an answer that may be on their way to us.
 const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
 /// The same, of all answers of a connection.
