@@ -364,6 +364,18 @@ impl<E: Env> Downstream<'_, E> {
         .await
     }
 
+    /// Waits until what was started goes on by itself: a kernel sends while nobody asks, a window
+    /// has to be waited for. A stream without one holds this send, and no other beside it.
+    ///
+    /// # Errors
+    /// The peer takes no more.
+    pub(crate) async fn settled(self) -> io::Result<()> {
+        match self {
+            Downstream::Http1(_) => Ok(()),
+            Downstream::Http2(_) => self.sent().await,
+        }
+    }
+
     /// Bytes of the send under way that were not taken yet.
     pub(crate) fn unsent_bytes(self) -> usize {
         match self {

@@ -404,7 +404,11 @@ impl<E: Env> Download<'_, E> {
         self.down.sent().await.map_err(|_| GONE)?;
         self.progress.sending(out.len());
         self.down.start_send(out, self.relay.rest());
-        Ok(())
+        if self.relay.is_finished() {
+            return Ok(());
+        }
+        // Before more is fetched: a peer with many streams and no window would have us hold it all.
+        self.down.settled().await.map_err(|_| GONE)
     }
 }
 

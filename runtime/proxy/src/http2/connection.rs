@@ -365,7 +365,7 @@ const FRAME_BYTES_MAX: u32 = 16 * 1024;
 /// which are a little too large are ours to refuse.
 const HEAD_SLACK: u32 = 2;
 /// What one stream may have on its way down in `h2`, beside the one send that waits for room.
-const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
+const SEND_BUFFER_BYTES_MAX: usize = 32 * 1024;
 /// Streams that were reset are remembered, so that what is under way for them is no error.
 const RESET_STREAMS_KEPT: usize = 100;
 const RESET_STREAMS_FOR: Duration = Duration::from_secs(5);

@@ -26,6 +26,8 @@ pub(super) struct Floods {
     continuations: u32,
     continuations_max: u32,
     head: Option<OpenHead>,
+    /// Heads that began since they were last asked for.
+    heads: usize,
 }
 
 /// A request's head, or trailers, that began and did not end yet (RFC 9113 §4.3).
@@ -56,6 +58,7 @@ impl Floods {
             continuations: 0,
             continuations_max: limits.continuations_max,
             head: None,
+            heads: 0,
         }
     }
 
@@ -81,6 +84,11 @@ impl Floods {
         self.window_updates.put(bytes / (SMALLEST_DATA_BYTES / 2));
     }
 
+    /// How many heads began since this was asked last.
+    pub(super) fn take_heads(&mut self) -> usize {
+        std::mem::take(&mut self.heads)
+    }
+
     /// Since when the peer is in the middle of a head. Nothing else can come before its end.
     pub(super) fn head_since(&self) -> Option<Time> {
         self.head.as_ref().map(|head| head.since)
@@ -90,6 +98,7 @@ impl Floods {
     fn follow(&mut self, head: &FrameHead, now: Time) {
         let ends = head.has(FrameHead::END_HEADERS);
         if head.kind == FrameKind::Headers {
+            self.heads += 1;
             // Whoever opens a stream may widen its window at once, and the connection's with it.
             self.window_updates.put(2);
         }

@@ -97,15 +97,18 @@ impl<E: Env> Socket<E> {
     /// connection, which `h2` would end by another name.
     fn give(&self, bytes: &[u8], into: &mut ReadBuf<'_>) -> Option<usize> {
         let count = bytes.len().min(into.remaining()).min(self.turn.get());
-        self.turn.set(self.turn.get() - count);
+        let mut cost = count;
         let now = self.env.now();
         self.heard_at.set(now);
-        if let Some(floods) = &self.floods
-            && let Err(ending) = floods.borrow_mut().take(&bytes[..count], now)
-        {
-            self.ending.set(Some(ending));
-            return None;
+        if let Some(floods) = &self.floods {
+            let mut floods = floods.borrow_mut();
+            if let Err(ending) = floods.take(&bytes[..count], now) {
+                self.ending.set(Some(ending));
+                return None;
+            }
+            cost += floods.take_heads() * HEAD_BYTES;
         }
+        self.turn.set(self.turn.get().saturating_sub(cost));
         into.put_slice(&bytes[..count]);
         Some(count)
     }
@@ -235,5 +238,7 @@ impl<E: Env> AsyncWrite for Io<E> {
 
 /// What one connection reads before the others of its shard have their turn.
 const TURN_BYTES_MAX: usize = 128 * 1024;
+/// A request is more work than its bytes: as much as so many of a body.
+const HEAD_BYTES: usize = 4 * 1024;
 /// One send's worth.
 const SEND_BYTES_MAX: usize = 32 * 1024;
