@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods, reason = "on the real kernel time is the real one")]
 
+mod abuse;
 mod access_log;
 mod acme;
 mod admin;

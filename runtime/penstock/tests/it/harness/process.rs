@@ -152,6 +152,15 @@ impl Penstock {
         times.map(|ticks| ticks.parse::<u64>().expect("a number")).sum()
     }
 
+    /// Bytes that it has in memory: proc_pid_status(5), `VmRSS`.
+    pub fn resident_bytes(&self) -> u64 {
+        let path = format!("/proc/{}/status", self.child.id());
+        let status = std::fs::read_to_string(path).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|line| line.split_ascii_whitespace().next());
+        kib.and_then(|kib| kib.parse::<u64>().ok()).expect("a number") << 10
+    }
+
     /// Sends a signal.
     pub fn signal(&self, signal: Signal) {
         let pid = Pid::from_raw(self.child.id().cast_signed()).expect("a process");
