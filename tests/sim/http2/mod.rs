@@ -6,10 +6,12 @@
 //! - `grpc_web`: calls of browsers to endpoints of gRPC;
 //! - `raw`: frame by frame, for what a client of `h2` would never send;
 //! - `abuse`: what is refused, and by which name;
+//! - `any`: frames without a plan;
 //! - `origin` and `upstream`: the side of endpoints;
 //! - `websocket` and its two `peer`s: tunnels, over both versions of HTTP.
 
 mod abuse;
+mod any;
 mod client;
 mod exchanges;
 mod grpc;
