@@ -7,6 +7,7 @@
 //! 120 ns. [`Registry::scrape`] sums the blocks into a [`Scrape`], which renders Prometheus text.
 
 mod block;
+mod discovered;
 mod histogram;
 mod rates;
 mod registry;
@@ -14,6 +15,7 @@ mod schema;
 mod scrape;
 
 pub use block::Block;
+pub use discovered::Discovered;
 pub use histogram::Histogram;
 pub use rates::Rates;
 pub use registry::{Instance, Registry, RegistryLimits, SchemaId};

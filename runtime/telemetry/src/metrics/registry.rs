@@ -10,6 +10,7 @@ use std::time::Duration;
 use penstock_env::Time;
 
 use super::block::Block;
+use super::discovered::Discovered;
 use super::histogram::Histogram;
 use super::schema::{CounterId, GaugeId, HistogramId, Kind, Schema};
 use super::scrape::Scrape;
@@ -93,6 +94,8 @@ struct Group {
     series: Vec<Series>,
     /// What stands in for instances above the limit.
     other: Option<Instance>,
+    /// Those whose label values come with the traffic.
+    discovered: Option<Arc<Discovered>>,
 }
 
 #[derive(Debug)]
@@ -117,7 +120,7 @@ impl Registry {
             let mut known = self.groups.iter().flat_map(|group| &group.schema.families);
             assert!(known.all(|other| other.name != family.name), "{} twice", family.name);
         }
-        self.groups.push(Group { schema, series: Vec::new(), other: None });
+        self.groups.push(Group { schema, series: Vec::new(), other: None, discovered: None });
         SchemaId(self.groups.len() - 1)
     }
 
@@ -136,7 +139,7 @@ impl Registry {
             Ok(known) => return group.series[known].instance.clone(),
             Err(place) => place,
         };
-        let new = || Instance::new(self.shard_count, &group.schema);
+        let new = || Instance::new(self.shard_count, group.schema.cell_count);
         let families = group.schema.families.len();
         if self.series_count + families > self.limits.series_max {
             self.refused_count += 1;
@@ -148,6 +151,15 @@ impl Registry {
         group.series.insert(place, series);
         self.series_count += families;
         instance
+    }
+
+    /// Instances of a schema whose label values come with the traffic: at most `max`, as it was
+    /// first said.
+    pub fn discovered(&mut self, schema: SchemaId, max: usize) -> Arc<Discovered> {
+        let (group, shard_count) = (&mut self.groups[schema.0], self.shard_count);
+        let cell_count = group.schema.cell_count;
+        let new = || Arc::new(Discovered::new(shard_count, cell_count, max));
+        Arc::clone(group.discovered.get_or_insert_with(new))
     }
 
     /// Drops instances that nobody has held for the grace. Call it every few seconds.
@@ -196,7 +208,7 @@ impl Registry {
             "penstock_metric_series",
             "Series that are kept, a histogram or a table of counters taken as one.",
             &[],
-            self.series_count as f64,
+            (self.series_count + self.discovered_count()) as f64,
         );
         scrape.counter(
             "penstock_metric_series_refused_total",
@@ -208,9 +220,20 @@ impl Registry {
     }
 }
 
+impl Registry {
+    /// Series that came with the traffic.
+    fn discovered_count(&self) -> usize {
+        let count = |group: &Group| {
+            let found = group.discovered.as_ref().map_or(0, |found| found.len());
+            found * group.schema.families.len()
+        };
+        self.groups.iter().map(count).sum()
+    }
+}
+
 impl Instance {
-    fn new(shard_count: usize, schema: &Schema) -> Self {
-        let blocks = (0..shard_count).map(|_| Block::new(schema.cell_count)).collect();
+    pub(super) fn new(shard_count: usize, cell_count: u32) -> Self {
+        let blocks = (0..shard_count).map(|_| Block::new(cell_count)).collect();
         Instance { blocks }
     }
 }
@@ -219,7 +242,8 @@ impl Group {
     /// All instances with their label values; those of the one that stands for others are none.
     fn instances(&self) -> impl Iterator<Item = (Option<&[String]>, &Instance)> {
         let series = self.series.iter().map(|series| (Some(&*series.values), &series.instance));
-        series.chain(self.other.iter().map(|other| (None, other)))
+        let declared = series.chain(self.other.iter().map(|other| (None, other)));
+        declared.chain(self.discovered.iter().flat_map(|found| found.instances()))
     }
 
     fn scrape(&self, scrape: &mut Scrape) {

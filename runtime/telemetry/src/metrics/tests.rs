@@ -201,3 +201,65 @@ fn rates_are_per_second_and_never_negative() {
     assert_eq!(rates.observe(at(500), [100, 7]), None);
     assert_eq!(rates.observe(at(1_500), [50, 8]), Some([0.0, 1.0]));
 }
+
+#[test]
+fn what_the_traffic_names_has_series_of_its_own_up_to_a_limit() {
+    let mut registry = Registry::new(2, RegistryLimits::default());
+    let mut schema = Schema::new(&["method"]);
+    let calls = schema.counter("calls_total", "Calls.");
+    let id = registry.add(schema);
+    let found = registry.discovered(id, 3);
+    let add = |name: &str| {
+        let values = || vec![name.to_owned()].into_boxed_slice();
+        found.find_or_add(name.as_bytes(), values).shard(1).increment(calls);
+    };
+    assert!(found.find(b"a").is_none());
+    for name in ["a", "b", "a", "c", "d", "e", "a"] {
+        add(name);
+    }
+    assert!(found.find(b"c").is_some() && found.find(b"d").is_none());
+    let text = registry.scrape().render();
+    for line in [
+        "calls_total{method=\"a\"} 3",
+        "calls_total{method=\"c\"} 1",
+        "calls_total{method=\"(other)\"} 2",
+        "penstock_metric_series 3",
+    ] {
+        assert!(text.lines().any(|found| found == line), "{line} is not in:\n{text}");
+    }
+    assert_eq!(registry.total(id, calls), 7);
+    // A snapshot that is built later has the same.
+    assert_eq!(registry.discovered(id, 3).find(b"a").map(|one| one.counter(calls)), Some(3));
+    // No room at all is a choice.
+    let mut registry = Registry::new(1, RegistryLimits::default());
+    let mut schema = Schema::new(&["method"]);
+    let calls = schema.counter("calls_total", "Calls.");
+    let id = registry.add(schema);
+    registry.discovered(id, 0).find_or_add(b"a", Box::default).shard(0).increment(calls);
+    assert!(registry.scrape().render().contains("calls_total{method=\"(other)\"} 1"));
+}
+
+#[test]
+fn shards_that_meet_a_name_at_once_share_one_instance() {
+    let mut registry = Registry::new(4, RegistryLimits::default());
+    let mut schema = Schema::new(&["method"]);
+    let calls = schema.counter("calls_total", "Calls.");
+    let id = registry.add(schema);
+    let found = registry.discovered(id, 100);
+    std::thread::scope(|scope| {
+        for shard in 0..4 {
+            let found = &found;
+            scope.spawn(move || {
+                for number in 0..4_000 {
+                    let name = (number % 100).to_string();
+                    let values = || vec![name.clone()].into_boxed_slice();
+                    found.find_or_add(name.as_bytes(), values).shard(shard).increment(calls);
+                }
+            });
+        }
+    });
+    for number in 0..100 {
+        let one = found.find(number.to_string().as_bytes()).expect("it has room");
+        assert_eq!(one.counter(calls), 160, "{number}");
+    }
+}
