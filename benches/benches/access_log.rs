@@ -19,6 +19,7 @@ fn main() {
         routes: vec!["0".into()],
         clusters: vec!["app".into()],
         causes: &[],
+        codes: &[],
         suites: &[],
     };
     for (name, texts) in [("wrk", &WRK), ("browser", &BROWSER)] {

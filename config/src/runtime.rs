@@ -208,6 +208,8 @@ section! {
         access_log: AccessLog = AccessLog::Off;
         /// Series of metrics; over it, new label values are counted together.
         series_max: u32 = 10_000, in 100..=1_000_000;
+        /// Methods of gRPC that are counted one by one; those over it are counted together.
+        grpc_methods_max: u32 = 200, in 0..=10_000;
         /// Tells the downstream the cause of every answer of our own: `x-penstock-cause`.
         cause_header: bool = false;
     }

@@ -243,6 +243,15 @@ impl Proxy {
         Code::ALL.into_iter().map(count).filter(|&(_, count)| count > 0).collect()
     }
 
+    /// Of a gRPC method, by its path: messages from callers and to them, and their bytes.
+    pub(crate) fn messages(&self, path: &str) -> Option<[u64; 4]> {
+        let (snapshots, ids) = (self.inner.snapshots.borrow(), &self.inner.schemas.method);
+        let methods = &snapshots.last().expect("it serves one").methods;
+        let method = methods.find(path.as_bytes())?;
+        let ids = [ids.messages_in, ids.messages_out, ids.bytes_in, ids.bytes_out];
+        Some(ids.map(|id| method.counter(id)))
+    }
+
     /// Bytes that the first service has carried, up and down.
     pub(crate) fn service_bytes(&self) -> (u64, u64) {
         let (snapshots, ids) = (self.inner.snapshots.borrow(), &self.inner.schemas.service);

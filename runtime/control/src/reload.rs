@@ -24,6 +24,7 @@ const READ_AT_START: &[&str] = &[
     "runtime.layer4.flows",
     "admin.",
     "observe.series_max",
+    "observe.grpc_methods_max",
 ];
 
 /// Where the config in force came from.

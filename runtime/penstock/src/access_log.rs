@@ -10,7 +10,7 @@ use std::time::Duration;
 use penstock_config::{AccessLog as Setting, LogTarget};
 use penstock_control::{LogCounts, ShardsError};
 use penstock_env::Unix;
-use penstock_proxy::{Cause, Snapshot};
+use penstock_proxy::{Cause, GrpcCode, Snapshot};
 use penstock_shard::{Bell, RecordReader, RecordSender, records};
 use penstock_telemetry::access::{AccessRecord, Format, Names, Target, WriteCounts, Writer};
 use penstock_tls::Suite;
@@ -217,6 +217,7 @@ impl Generation {
             routes: (0..routes).map(|index| index.to_string()).collect(),
             clusters: snapshot.clusters.iter().map(|one| one.config.name.to_string()).collect(),
             causes: Cause::NAMES,
+            codes: &GrpcCode::NAMES,
             suites: Suite::ALL,
         };
         Generation { number: snapshot.generation, snapshot: Arc::downgrade(snapshot), names }

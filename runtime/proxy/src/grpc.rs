@@ -1,9 +1,10 @@
 //! What an exchange does otherwise for a gRPC call: how long it has, how a failure is said, and
-//! what `web` does for browsers.
+//! what `web` does for browsers; `stats` counts it by its method.
 //!
 //! Not for what gRPC's bytes mean: that is `wire::grpc`. A call that runs its course is an exchange
 //! as any other.
 
+pub(crate) mod stats;
 pub(crate) mod web;
 
 use std::time::Duration;

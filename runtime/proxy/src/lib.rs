@@ -32,6 +32,7 @@ pub use admission::InUse;
 pub use capacity::Capacity;
 pub use failure::Cause;
 pub use metrics::Schemas;
+pub use penstock_wire::grpc::Code as GrpcCode;
 pub use relay::ServerNames;
 pub use secure::{Secure, SecureChunk, SecureConduit, SecureStream};
 pub use snapshot::{Entrance, HttpProof, Snapshot, SnapshotError, TlsParts, address_of};

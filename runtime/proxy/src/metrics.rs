@@ -18,6 +18,8 @@ pub struct Schemas {
     pub service: Service,
     /// Counters of a route.
     pub route: Route,
+    /// Counters of a method of gRPC.
+    pub method: Method,
     /// Counters of a cluster.
     pub cluster: Cluster,
 }
@@ -90,6 +92,24 @@ pub struct Route {
     pub bytes_out: CounterId,
 }
 
+/// Counters of one method of gRPC.
+pub struct Method {
+    /// The schema.
+    pub id: SchemaId,
+    /// Calls by the code they ended with.
+    pub calls: CounterTable,
+    /// Messages from callers.
+    pub messages_in: CounterId,
+    /// Messages to callers.
+    pub messages_out: CounterId,
+    /// Bytes of the messages from callers, their prefixes included.
+    pub bytes_in: CounterId,
+    /// Bytes of the messages to callers, their prefixes included.
+    pub bytes_out: CounterId,
+    /// From the first byte of the call to the last of its answer.
+    pub duration: HistogramId,
+}
+
 /// Counters of one cluster.
 pub struct Cluster {
     /// The schema.
@@ -130,6 +150,7 @@ impl Schemas {
             listener: Listener::declare(registry),
             service: Service::declare(registry),
             route: Route::declare(registry),
+            method: Method::declare(registry),
             cluster: Cluster::declare(registry),
         }
     }
@@ -240,6 +261,38 @@ impl Route {
         let bytes_out = schema.counter("penstock_route_sent_bytes_total", "Sent downstream.");
         let id = registry.add(schema);
         Route { id, responses, calls, duration, bytes_in, bytes_out }
+    }
+}
+
+impl Method {
+    fn declare(registry: &mut Registry) -> Method {
+        // As the gRPC ecosystem's own exporters call them.
+        let mut schema = Schema::new(&["grpc_service", "grpc_method"]);
+        let calls = schema.counters(
+            "penstock_grpc_calls_total",
+            "gRPC calls by method, and by the code they ended with.",
+            "code",
+            &Code::NAMES,
+        );
+        let mut counter = |name, help| schema.counter(name, help);
+        let messages_in =
+            counter("penstock_grpc_received_messages_total", "Messages from callers.");
+        let messages_out = counter("penstock_grpc_sent_messages_total", "Messages to callers.");
+        let bytes_in = counter(
+            "penstock_grpc_received_message_bytes_total",
+            "Bytes of the messages from callers, their prefixes included.",
+        );
+        let bytes_out = counter(
+            "penstock_grpc_sent_message_bytes_total",
+            "Bytes of the messages to callers, their prefixes included.",
+        );
+        let duration = schema.histogram(
+            "penstock_grpc_duration_seconds",
+            "From the first byte of the call to the last of its answer.",
+            Unit::Seconds,
+        );
+        let id = registry.add(schema);
+        Method { id, calls, messages_in, messages_out, bytes_in, bytes_out, duration }
     }
 }
 

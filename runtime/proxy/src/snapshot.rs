@@ -9,7 +9,7 @@ use penstock_balance::{Balancer, BalancerError, EndpointSpec, FleetSeed, UsableS
 use penstock_config::{self as config, Config, Count};
 use penstock_env::Address;
 use penstock_filter_host::{Filter, FilterSettings, filter_settings};
-use penstock_telemetry::metrics::{Instance, Registry};
+use penstock_telemetry::metrics::{Discovered, Instance, Registry};
 use penstock_tls::{Acceptor, Connector};
 use penstock_wire::http1::{BodyLimits, Lenient, Limits};
 use thiserror::Error;
@@ -39,6 +39,8 @@ pub struct Snapshot {
     pub filters: Vec<Arc<Filter>>,
     /// Counters of the whole process.
     pub process: Instance,
+    /// Counters of gRPC's methods, as calls name them.
+    pub methods: Arc<Discovered>,
     /// Hashes keys for the algorithms that do.
     pub seed: FleetSeed,
     /// Over so many connections, new ones are refused.
@@ -218,6 +220,7 @@ impl Snapshot {
         let listeners =
             build_listeners(&config, &settings, tls.listeners, previous, schemas, registry)?;
         let services = build_services(&config, previous, schemas, registry)?;
+        let methods_max = config.observe.grpc_methods_max as usize;
         Ok(Snapshot {
             generation: previous.map_or(1, |old| old.generation + 1),
             listeners,
@@ -225,6 +228,7 @@ impl Snapshot {
             clusters,
             filters,
             process: registry.instance(schemas.process.id, &[]),
+            methods: registry.discovered(schemas.method.id, methods_max),
             seed,
             connections_max: match config.runtime.connections_max {
                 Count::Auto => capacity.connections_auto,

@@ -10,7 +10,7 @@ use h2::server::SendResponse;
 use http::{HeaderMap, HeaderValue, Request, Response};
 use penstock_env::{Address, Env, Rng};
 use penstock_tests::sim::{Faults, Limits, SimEnv, World, check_few_seeds, check_some_seeds};
-use penstock_wire::grpc::{Code, TextDecoder, put_text, put_trailers};
+use penstock_wire::grpc::{Code, Messages, TextDecoder, put_text, put_trailers};
 use penstock_wire::http1::{BodyDecoder, BodyLimits, Framing};
 
 use super::client::{self, Io, send_body};
@@ -169,14 +169,21 @@ fn ask(
     call: Call<'static>,
     body: &[u8],
     step: usize,
-) -> (Heard, Vec<(Code, u64)>) {
+) -> (Heard, Counted) {
     let origin = listen(&world.node("origin", Limits::AMPLE));
     let text = config(&[origin], "protocol = \"grpc\"\n", "") + "protocol = \"h2\"\n";
     let proxy = Proxy::serve(world, &text);
     let heard = through(world, &proxy, http2, call, body, step);
-    let calls = proxy.calls();
+    let counted = Counted { calls: proxy.calls(), messages: proxy.messages(call.path) };
     proxy.end(world);
-    (heard, calls)
+    (heard, counted)
+}
+
+/// What is counted of a call.
+struct Counted {
+    calls: Vec<(Code, u64)>,
+    /// From the caller and to it; then their bytes.
+    messages: Option<[u64; 4]>,
 }
 
 fn through(
@@ -216,6 +223,12 @@ fn messages(rng: &mut Rng) -> Vec<u8> {
     body
 }
 
+fn message_count(body: &[u8]) -> u64 {
+    let mut messages = Messages::default();
+    messages.feed(body);
+    messages.count()
+}
+
 /// What a client of gRPC-Web has to get back for `body`.
 fn expected(body: &[u8]) -> Vec<u8> {
     let mut all = body.to_vec();
@@ -235,11 +248,14 @@ fn a_binary_call_comes_back_with_its_trailers_in_the_body() {
             let body = messages(&mut world.rng());
             let step = world.rng().below(5_000) as usize;
             let call = Call { path: ADD, form: BINARY, accept: "*/*" };
-            let (heard, calls) = ask(world, http2, call, &body, step);
+            let (heard, counted) = ask(world, http2, call, &body, step);
             assert_eq!(&*heard.status, "200");
             assert_eq!(heard.field("content-type"), Some(BINARY));
             assert!(heard.body == expected(&body), "{} of {}", heard.body.len(), body.len());
-            assert_eq!(calls, [(Code::Ok, 1)]);
+            assert_eq!(counted.calls, [(Code::Ok, 1)]);
+            let (count, bytes) = (message_count(&body), body.len() as u64);
+            // Neither the trailers' frame nor base64 is a message of the method.
+            assert_eq!(counted.messages, Some([count, count, bytes, bytes]));
         });
     }
 }
@@ -254,7 +270,9 @@ fn a_call_in_text_is_answered_in_text() {
             body.chunks(run).for_each(|piece| put_text(piece, &mut text));
             let step = world.rng().below(5_000) as usize;
             let call = Call { path: ADD, form: TEXT, accept: TEXT };
-            let (heard, _) = ask(world, http2, call, &text, step);
+            let (heard, counted) = ask(world, http2, call, &text, step);
+            let (count, bytes) = (message_count(&body), body.len() as u64);
+            assert_eq!(counted.messages, Some([count, count, bytes, bytes]));
             assert_eq!(heard.field("content-type"), Some(TEXT));
             let (mut decoder, mut read) = (TextDecoder::default(), Vec::new());
             decoder.feed(&heard.body, &mut read).expect("base64");
@@ -281,10 +299,11 @@ fn an_answer_that_is_trailers_alone_stays_in_the_head() {
     for http2 in [false, true] {
         check_few_seeds("grpc-web trailers only", Faults::CALM, |world| {
             let call = Call { path: "/shop.v1.Cart/Gone", form: BINARY, accept: "*/*" };
-            let (heard, calls) = ask(world, http2, call, b"\0\0\0\0\0", 5);
+            let (heard, counted) = ask(world, http2, call, b"\0\0\0\0\0", 5);
             assert_eq!(heard.field("content-type"), Some(BINARY));
             assert_eq!((heard.field("grpc-status"), &*heard.body), (Some("5"), &b""[..]));
-            assert_eq!(calls, [(Code::NotFound, 1)]);
+            assert_eq!(counted.calls, [(Code::NotFound, 1)]);
+            assert_eq!(counted.messages, Some([1, 0, 5, 0]));
         });
     }
 }
@@ -307,12 +326,13 @@ fn what_is_no_grpc_web_is_told_so_as_a_status() {
         for http2 in [false, true] {
             check_few_seeds("grpc-web bad", Faults::CALM, |world| {
                 let call = Call { path: ADD, form, accept: form };
-                let (heard, calls) = ask(world, http2, call, body, 3);
+                let (heard, counted) = ask(world, http2, call, body, 3);
                 assert_eq!(&*heard.status, "200", "{heard:?}");
                 assert_eq!(heard.field("content-type"), Some(form));
                 assert_eq!(heard.field("grpc-status"), Some(Code::Internal.digits()));
                 assert_eq!(heard.field("x-penstock-cause"), Some("invalid_body"));
-                assert_eq!(calls, [(Code::Internal, 1)]);
+                assert_eq!(counted.calls, [(Code::Internal, 1)]);
+                assert_eq!(counted.messages, None, "no endpoint answered for the method");
             });
         }
     }

@@ -4,6 +4,7 @@
 //! that the caller is filling, large pieces from where they lie.
 
 use penstock_env::{Chunk, SendBuf, Stream};
+use penstock_wire::grpc::Messages;
 use penstock_wire::http1::{BodyDecoder, BodyError, Framing, chunk};
 
 use crate::downstream::Rest;
@@ -23,6 +24,8 @@ pub(crate) struct Relay {
     finished: bool,
     /// Takes a copy of the content while a push lasts.
     keep: Option<Vec<u8>>,
+    /// Counts the messages of a gRPC call.
+    pub(crate) messages: Option<Messages>,
     /// Makes gRPC of gRPC-Web, where that is what comes in.
     pub(crate) web: Option<WebBody>,
 }
@@ -41,6 +44,7 @@ impl Relay {
         self.received_bytes = 0;
         self.finished = false;
         self.web = None;
+        self.messages = None;
     }
 
     /// How the content goes out: to be said before any does.
@@ -78,6 +82,19 @@ impl Relay {
 
     /// Puts content that came through the filters into a send; `end` after the last of it.
     pub(crate) fn emit<C: Chunk>(&mut self, content: &[u8], end: bool, out: &mut SendBuf<C>) {
+        self.note(content);
+        self.put(content, end, out);
+    }
+
+    /// Counts content that goes on in another form.
+    pub(crate) fn note(&mut self, content: &[u8]) {
+        if let Some(messages) = &mut self.messages {
+            messages.feed(content);
+        }
+    }
+
+    /// As [`Relay::emit`], of content that was noted.
+    pub(crate) fn put<C: Chunk>(&mut self, content: &[u8], end: bool, out: &mut SendBuf<C>) {
         self.content_bytes += content.len() as u64;
         if !content.is_empty() {
             self.begin_piece(content.len(), out);
@@ -112,6 +129,7 @@ impl Relay {
     ) -> Result<(), BodyError> {
         loop {
             let step = self.decoder.decode(&chunk)?;
+            self.note(&chunk[step.data.clone()]);
             if let Some(keep) = &mut self.keep {
                 keep.extend_from_slice(&chunk[step.data.clone()]);
             }

@@ -241,6 +241,7 @@ impl<E: Env> Download<'_, E> {
         edit::response(self.response, self.route).map_err(|_| Cause::Internal)?;
         let limits = &self.listener.body_limits;
         self.relay.begin(self.up.decoder(self.response, limits));
+        self.relay.messages = self.record.counted();
         let held = match self.filtered {
             Some(filtered) => self.hold(filtered).await?,
             None => None,
@@ -269,7 +270,7 @@ impl<E: Env> Download<'_, E> {
         self.deadlines.suspend_download();
         match held {
             Some(held) => {
-                self.relay.emit(&held.bytes, held.ended, &mut out);
+                self.emit(&held.bytes, held.ended, &mut out);
                 self.relay_pieces(held.shown, out).await?;
             }
             None => {
@@ -299,6 +300,7 @@ impl<E: Env> Download<'_, E> {
     /// Makes a piece of the body gRPC-Web's where the caller speaks that.
     fn turn(&mut self, piece: &mut Vec<u8>, ended: bool) {
         let Some(kind) = self.record.web else { return };
+        self.relay.note(piece);
         if !ended {
             return grpc::web::turn(kind, piece, None);
         }
@@ -307,6 +309,15 @@ impl<E: Env> Download<'_, E> {
         grpc::web::turn(kind, piece, Some((trailers, code)));
         self.relay.decoder.clear_trailers();
         self.record.code = Some(code);
+    }
+
+    /// Puts a piece of the body into a send.
+    fn emit(&mut self, piece: &[u8], ended: bool, out: &mut SendBuf<<E::Stream as Stream>::Chunk>) {
+        match self.record.web {
+            // It was noted before it was turned.
+            Some(_) => self.relay.put(piece, ended, out),
+            None => self.relay.emit(piece, ended, out),
+        }
     }
 
     /// Shows the filters the head, and the body until they let the head go. `None` when the body
@@ -367,7 +378,7 @@ impl<E: Env> Download<'_, E> {
             };
             self.deadlines.suspend_download();
             self.turn(&mut piece, ended);
-            self.relay.emit(&piece, ended, &mut out);
+            self.emit(&piece, ended, &mut out);
             self.worker.env().recycle(piece);
         }
     }

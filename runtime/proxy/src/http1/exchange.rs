@@ -65,6 +65,8 @@ pub(crate) async fn run<E: Env>(
     let mut exchange = Exchange { worker, plan, down, listener, record: Record::new(arrival) };
     // What is said of a call's end has no place in a tunnel.
     exchange.record.call = grpc::kind_of(&scratch.request).filter(|_| !down.is_tunnel());
+    // What is left in it is of the exchange before.
+    scratch.download.messages = None;
     exchange.note_head(scratch);
     let after = exchange.answer(scratch).await;
     exchange.finish(scratch);
@@ -130,6 +132,7 @@ impl<E: Env> Exchange<'_, E> {
         self.record.web = Some(grpc::web::open(&mut scratch.request, kind)?);
         let upload = &mut scratch.upload;
         upload.web = Some(WebBody::new(kind));
+        upload.messages = self.record.counted();
         if kind == Kind::WebText && !upload.framing().is_empty() {
             // Text says the same in more bytes.
             upload.frame_as(Framing::Chunked);

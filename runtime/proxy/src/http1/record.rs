@@ -6,7 +6,7 @@ use penstock_balance::EndpointId;
 use penstock_config::ClusterId;
 use penstock_env::{Env, Time, Unix};
 use penstock_telemetry::access::{AccessRecord, Peer, Phases, Text, Tls};
-use penstock_wire::grpc::{Code, Kind};
+use penstock_wire::grpc::{Code, Kind, Messages};
 use penstock_wire::http1::Known;
 
 use super::Scratch;
@@ -68,6 +68,12 @@ impl Record {
             code: None,
         }
     }
+
+    /// What counts the messages of a body: of calls whose messages are there to be seen.
+    pub(crate) fn counted(&self) -> Option<Messages> {
+        let seen = self.call == Some(Kind::Grpc) || self.web.is_some();
+        seen.then(Messages::default)
+    }
 }
 
 impl<E: Env> Exchange<'_, E> {
@@ -97,14 +103,20 @@ impl<E: Env> Exchange<'_, E> {
         let total_us = now.since(record.first).as_micros() as u64;
         let bytes_in = record.head_bytes as u64 + scratch.upload.received_bytes;
         block.increment(ids.responses.at(class_of(record.status)));
-        if record.call.is_some() {
-            let cut = || record.cause.map_or(Code::Unknown, grpc::code_of);
-            block.increment(ids.calls.at(record.code.unwrap_or_else(cut) as usize));
+        if let Some(code) = self.code() {
+            block.increment(ids.calls.at(code as usize));
+            grpc::stats::count(self, scratch, code, total_us);
         }
         block.record(ids.duration, total_us);
         block.add(ids.bytes_in, bytes_in);
         block.add(ids.bytes_out, record.bytes_out);
         self.worker.log(self.plan, |entry| self.fill(entry, scratch, total_us, bytes_in));
+    }
+
+    /// How the call ended, if it was one.
+    fn code(&self) -> Option<Code> {
+        let cut = || self.record.cause.map_or(Code::Unknown, grpc::code_of);
+        self.record.call.map(|_| self.record.code.unwrap_or_else(cut))
     }
 
     fn fill(&self, entry: &mut AccessRecord, scratch: &Scratch, total_us: u64, bytes_in: u64) {
@@ -133,6 +145,7 @@ impl<E: Env> Exchange<'_, E> {
         entry.status = record.status;
         entry.attempts = record.attempts;
         entry.protocol = self.down.protocol(request);
+        entry.code = self.code().map(|code| code as u8);
         let fields = request.fields();
         entry.put_all([
             request.method_name(),

@@ -42,6 +42,7 @@ pub(crate) fn begin<E: Env>(exchange: &Exchange<'_, E>, scratch: &mut Scratch) {
     let listener = exchange.listener;
     scratch.upload.begin(exchange.down.decoder(framing, listener));
     scratch.upload.frame_as(framing);
+    scratch.upload.messages = exchange.record.counted();
 }
 
 /// Decides how a body goes up that filters have looked at: they may have changed its length.

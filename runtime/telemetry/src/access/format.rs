@@ -35,6 +35,8 @@ pub struct Names {
     pub clusters: Vec<String>,
     /// Causes.
     pub causes: &'static [&'static str],
+    /// Codes of gRPC.
+    pub codes: &'static [&'static str],
     /// Cipher suites: the version of TLS that each is of, and its name.
     pub suites: &'static [(&'static str, &'static str)],
 }
@@ -47,6 +49,7 @@ impl Names {
         routes: Vec::new(),
         clusters: Vec::new(),
         causes: &[],
+        codes: &[],
         suites: &[],
     };
 
@@ -68,6 +71,10 @@ impl Names {
 
     pub(super) fn cause(&self, record: &AccessRecord) -> Option<&str> {
         record.cause.map(|index| name(self.causes, usize::from(index)))
+    }
+
+    pub(super) fn code(&self, record: &AccessRecord) -> Option<&str> {
+        record.code.map(|index| name(self.codes, usize::from(index)))
     }
 
     /// Version and cipher suite.

@@ -28,6 +28,7 @@ pub(super) fn write(record: &AccessRecord, names: &Names, out: &mut Vec<u8>) {
     }
     let phases = &record.phases;
     number(out, b",\"status\":", record.status);
+    optional(out, b",\"grpc_status\":\"", names.code(record));
     number(out, b",\"attempts\":", record.attempts);
     number(out, b",\"bytes_in\":", record.bytes_in);
     number(out, b",\"bytes_out\":", record.bytes_out);

@@ -41,6 +41,8 @@ pub struct AccessRecord {
     pub service: Option<u16>,
     /// The status sent; 0 where the protocol has none or nothing was sent.
     pub status: u16,
+    /// Index of the code that a gRPC call ended with.
+    pub code: Option<u8>,
     /// How many endpoints were tried.
     pub attempts: u8,
     /// What was spoken downstream.
@@ -220,6 +222,7 @@ impl AccessRecord {
             listener: 0,
             service: None,
             status: 0,
+            code: None,
             attempts: 0,
             protocol: Protocol::Tcp,
             tls: None,
@@ -253,6 +256,7 @@ impl AccessRecord {
             listener,
             service,
             status,
+            code,
             attempts,
             protocol,
             tls,
@@ -266,7 +270,7 @@ impl AccessRecord {
         (*snapshot, *listener) = (0, 0);
         (*service, *route, *cluster, *cause) = (None, None, None, None);
         (*status, *attempts, *protocol) = (0, 0, Protocol::Tcp);
-        *tls = None;
+        (*tls, *code) = (None, None);
         *spans = [(0, 0); Text::ALL.len()];
         (*used, *cut) = (0, 0);
     }

@@ -20,6 +20,7 @@ fn names() -> Names {
         routes: vec!["api".into()],
         clusters: vec!["app".into()],
         causes: &["no-route", "connect-timeout"],
+        codes: &["OK", "CANCELLED"],
         suites: &[("TLSv1.3", "TLS_AES_256_GCM_SHA384")],
     }
 }
@@ -87,6 +88,16 @@ fn a_record_is_written_in_both_formats() {
         Format::Text,
         "abab tls=TLSv1.3 cipher=TLS_AES_256_GCM_SHA384 sni=a.example resumed=yes\n",
     );
+    (sealed.tls, sealed.code) = (None, Some(1));
+    for (format, expected) in [
+        (Format::Json, "\"status\":504,\"grpc_status\":\"CANCELLED\",\"attempts\":2"),
+        (Format::Text, "abab grpc_status=CANCELLED\n"),
+    ] {
+        let mut out = Vec::new();
+        format.write(&sealed, &names(), &mut out);
+        let line = String::from_utf8(out).unwrap();
+        assert!(line.contains(expected), "{line}");
+    }
     let mut late = sample();
     // 12000-01-01T00:00:00Z: 10,030 years of 365.2425 days.
     late.start = Unix { us: 316_516_204_800_000_000 };

@@ -48,6 +48,10 @@ pub(super) fn write(record: &AccessRecord, names: &Names, out: &mut Vec<u8>) {
     } else {
         number::hex(out, &record.trace_id);
     }
+    // At the end of the line, and only of calls.
+    if let Some(code) = names.code(record) {
+        field(out, b" grpc_status=", code.as_bytes());
+    }
     if let Some(agreed) = record.tls {
         tls(record, agreed, names, out);
     }

@@ -3,10 +3,11 @@
 /// Where a body stands between its messages.
 ///
 /// `PROTOCOL-HTTP2.md`, Length-Prefixed-Message: a flag byte, four bytes of length, big-endian,
-/// and as many bytes. Nothing is buffered: what is kept is the same 16 bytes for any body.
+/// and as many bytes. Nothing is buffered: what is kept is the same few bytes for any body.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Messages {
     begun: u64,
+    bytes: u64,
     /// Bytes of the message that are still to come.
     left: u32,
     /// Bytes of the prefix that are there: 0 between messages and while one's bytes come.
@@ -18,6 +19,7 @@ pub struct Messages {
 impl Messages {
     /// Bytes of the body, cut anyhow.
     pub fn feed(&mut self, mut piece: &[u8]) {
+        self.bytes += piece.len() as u64;
         while let Some(&byte) = piece.first() {
             if self.left > 0 && self.prefix == 0 {
                 let taken = piece.len().min(self.left as usize);
@@ -41,6 +43,11 @@ impl Messages {
     /// How many messages have begun.
     pub fn count(&self) -> u64 {
         self.begun
+    }
+
+    /// Bytes so far, prefixes included.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Whether the body may end here: it is between two messages. Where it ends elsewhere, its

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 
-use crate::harness::{Certificates, Penstock, PythonServer, python, until};
+use crate::harness::{Certificates, Folder, Penstock, PythonServer, python, until};
 
 fn calls() -> Option<Command> {
     python("grpc", "grpc/calls.py")
@@ -36,7 +36,10 @@ fn check_calls(mut python: Command, penstock: &Penstock, more: &[&str]) {
 fn calls_of_grpcio_go_through() {
     let (Some(serving), Some(client)) = (calls(), calls()) else { return };
     let server = PythonServer::start(serving);
-    let penstock = Penstock::start(&config(&server, ""));
+    let folder = Folder::new();
+    let log = folder.join("access.log");
+    let observe = format!("[observe]\naccess_log = \"json:{}\"\n", log.display());
+    let penstock = Penstock::start_in(folder, &(observe + &config(&server, "")));
     check_calls(client, &penstock, &[]);
     let counted = |code: &str| {
         penstock.metric(&format!(
@@ -47,6 +50,20 @@ fn calls_of_grpcio_go_through() {
         assert!(counted(code) >= 1.0, "{code}");
     }
     assert!(counted("OK") >= 1000.0);
+    let of_down = |name: &str, more: &str| {
+        let labels = format!("grpc_service=\"sim.Echo\",grpc_method=\"Down\"{more}");
+        penstock.metric(&format!("penstock_grpc_{name}_total{{{labels}}}"))
+    };
+    assert_eq!(of_down("calls", ",code=\"OK\""), 1.0);
+    assert_eq!((of_down("received_messages", ""), of_down("sent_messages", "")), (1.0, 500.0));
+    assert_eq!(of_down("sent_message_bytes", ""), 500.0 * 3005.0);
+    // A method that the server does not have is no series of its own.
+    let (_, metrics) = penstock.ask("GET", "/metrics");
+    assert!(!metrics.contains("grpc_method=\"Nothing\""));
+    until("the log has the status of calls", || {
+        let log = std::fs::read_to_string(&log).unwrap_or_default();
+        log.contains("\"grpc_status\":\"DATA_LOSS\"").then_some(())
+    });
 }
 
 #[test]
