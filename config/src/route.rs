@@ -16,6 +16,7 @@ use crate::grammar::tree::Tree;
 use crate::values::grpc::GrpcService;
 use crate::values::header::{HeaderName, Method, UpgradeToken};
 use crate::values::pattern::{HostPattern, PathPattern, PathText, TextMatch};
+use crate::values::units::Ratio;
 
 section! {
     /// Requests that are alike, and what is done with them. Everything that is set has to match;
@@ -150,13 +151,24 @@ fn check_rewrite(rewrite: &Rewrite, table: &mut TableReader<'_, '_, '_>) -> Opti
 }
 
 section! {
-    /// How a request that got no answer is tried again, always on another endpoint.
+    /// How a request that got no answer, or one that is worth another try, is tried again: always
+    /// on another endpoint.
     #[derive(Eq)]
     pub struct Retry("retry") = default {
         /// Tries after the first; 0 is none.
         attempts: u32 = 2, in 0..=10;
-        /// What is tried again, as long as no byte of an answer was seen.
-        on: Vec<RetryOn> = vec![RetryOn::ConnectFailure, RetryOn::Reset];
+        /// Of these, tries after an endpoint has answered.
+        answers: u32 = 1, in 0..=10;
+        /// What is tried again.
+        on: Vec<RetryOn> = RetryOn::DEFAULT.to_vec();
+        /// Doing a request of this route twice is as good as once, whatever its method: gRPC, a
+        /// query by POST.
+        idempotent: bool = false;
+        /// How long one try may take to begin its answer; then it is as one that was answered 504.
+        per_try_timeout: Option<Duration> = None, in Duration::from_millis(1)..=DAY;
+        /// Retries of the cluster in the last ten seconds, as a share of its requests, beside 10 a
+        /// second. Failed connects are not counted: nothing was sent.
+        budget: Ratio = Ratio::percent(20), in Ratio::percent(0)..=Ratio::percent(1_000);
     }
 }
 
@@ -169,7 +181,31 @@ choice! {
         /// The connection was cut before a byte of the response came. Only where doing it twice is
         /// as good as once (GET, HEAD, PUT, DELETE, OPTIONS): the endpoint may have acted on it.
         Reset = "reset",
+        /// The endpoint answered 502, where doing it twice is as good as once, as for all that
+        /// follows.
+        Status502 = "502",
+        /// It answered 503.
+        Status503 = "503",
+        /// It answered 504, or not within `per_try_timeout`.
+        Status504 = "504",
+        /// It answered any 5xx.
+        Status5xx = "5xx",
+        /// A gRPC call ended with UNAVAILABLE, before any message.
+        Unavailable = "unavailable",
+        /// The same with RESOURCE_EXHAUSTED.
+        ResourceExhausted = "resource-exhausted",
     }
+}
+
+impl RetryOn {
+    const DEFAULT: [RetryOn; 6] = [
+        RetryOn::ConnectFailure,
+        RetryOn::Reset,
+        RetryOn::Status502,
+        RetryOn::Status503,
+        RetryOn::Status504,
+        RetryOn::Unavailable,
+    ];
 }
 
 /// Declares matches by name: header fields, query parameters.

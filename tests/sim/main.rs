@@ -16,6 +16,7 @@ mod planted;
 mod proxy;
 mod relay;
 mod reload;
+mod retries;
 mod roots;
 mod services;
 mod sizes;

@@ -243,6 +243,13 @@ impl Proxy {
         Code::ALL.into_iter().map(count).filter(|&(_, count)| count > 0).collect()
     }
 
+    /// Retries of the first cluster that the budget did not allow.
+    pub(crate) fn retries_refused(&self) -> u64 {
+        let (snapshots, ids) = (self.inner.snapshots.borrow(), &self.inner.schemas.cluster);
+        let metrics = &snapshots.last().expect("it serves one").clusters[0].metrics;
+        metrics.counter(ids.retries_refused)
+    }
+
     /// Of a gRPC method, by its path: messages from callers and to them, and their bytes.
     pub(crate) fn messages(&self, path: &str) -> Option<[u64; 4]> {
         let (snapshots, ids) = (self.inner.snapshots.borrow(), &self.inner.schemas.method);

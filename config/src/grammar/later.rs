@@ -21,8 +21,6 @@ pub(crate) const KEYS: &[(&str, &str, &str)] = &[
     ("route", "mirror", "mirroring"),
     ("route", "hedge", "hedging"),
     ("route", "fault", "fault injection"),
-    ("retry", "per_try_timeout", "timeouts per try"),
-    ("retry", "budget", "retry budgets"),
     ("cluster", "discover", "discovery"),
     ("cluster", "health", "active health checks"),
     ("cluster", "outlier", "outlier ejection"),
@@ -42,5 +40,5 @@ const WORDS: &[(&str, &[&str])] = &[
     ("protocol", &["http2", "redis", "tcp", "udp", "mongodb", "mysql", "kafka"]),
     ("balance", &["peak-ewma", "hrw", "ring-hash"]),
     ("capability", &["grpc-call"]),
-    ("retry-on", &["5xx", "502", "503", "504", "gateway-error", "unavailable", "refused-stream"]),
+    ("retry-on", &["gateway-error", "refused-stream"]),
 ];

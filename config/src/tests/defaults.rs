@@ -94,7 +94,10 @@ fn a_route_that_is_told_nothing() {
         check(&config, &format!("listener.l.route.0.{path}"), expected);
     };
     check("retry.attempts", "2");
-    check("retry.on", "[\"connect-failure\",\"reset\"]");
+    check("retry.answers", "1");
+    check("retry.on", "[\"connect-failure\",\"reset\",\"502\",\"503\",\"504\",\"unavailable\"]");
+    check("retry.idempotent", "false");
+    check("retry.budget", "20%");
     check("upgrade", "[\"websocket\"]");
     check("respond.status", "200");
     assert_eq!(config.listeners[0].routes[0].timeout, None);

@@ -121,11 +121,10 @@ fn keys_and_words_of_later_versions_are_known() {
         &["2:1 not-in-this-version cluster.a.health: active health checks: not in this version"],
     );
     check_route(
-        "to = \"a\"\nretry = { on = [\"5xx\"], budget = \"20%\" }",
+        "to = \"a\"\nretry = { on = [\"gateway-error\"] }\nmirror = \"a\"",
         &[
             "5:17 not-in-this-version listener.l.route[0].retry.on[0]: not in this version",
-            "5:25 not-in-this-version listener.l.route[0].retry.budget: \
-         retry budgets: not in this version",
+            "6:1 not-in-this-version listener.l.route[0].mirror: mirroring: not in this version",
         ],
     );
 }

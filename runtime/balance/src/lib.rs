@@ -10,6 +10,7 @@
 
 mod algorithms;
 mod balancer;
+mod budget;
 mod load;
 mod seed;
 mod sets;
@@ -18,6 +19,7 @@ pub use algorithms::{ShardState, maglev_table};
 pub use balancer::{
     Balancer, BalancerError, ENDPOINTS_MAX, Endpoint, EndpointId, EndpointSpec, Pick,
 };
+pub use budget::RetryBudget;
 pub use load::{EndpointLoad, InFlight, LoadReading};
 pub use seed::FleetSeed;
 pub use sets::{TRIED_MAX, TriedSet, UsableSet};

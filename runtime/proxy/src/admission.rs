@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use penstock_balance::RetryBudget;
 use penstock_env::{Env, Time, Timer};
 use penstock_telemetry::metrics::{GaugeId, Instance};
 
@@ -29,6 +30,8 @@ pub struct InUse {
     connections: AtomicU32,
     /// Requests that wait for a connection.
     wanting: AtomicU32,
+    /// What it may retry.
+    pub(crate) budget: RetryBudget,
 }
 
 impl InUse {

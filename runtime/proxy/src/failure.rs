@@ -222,6 +222,8 @@ causes! {
     UpstreamReset = "upstream_reset", Upstream, Respond(502);
     /// The endpoint said that it did nothing with the request: a refused stream, or a GOAWAY.
     UpstreamRefused = "upstream_refused", Upstream, Respond(503);
+    /// The endpoint answered that it can't serve, and another one was asked.
+    UpstreamUnavailable = "upstream_unavailable", Upstream, Respond(503);
     /// The endpoint's response is malformed.
     UpstreamMalformed = "upstream_malformed", Upstream, Respond(502);
     /// The endpoint's response head is over a limit.

@@ -53,6 +53,11 @@ pub(crate) fn code_in(head: &ResponseHead, trailers: &Fields) -> Code {
     said.and_then(Code::of_field).unwrap_or_else(|| Code::of_http_status(head.status()))
 }
 
+/// How a call ended, if these fields say so.
+pub(crate) fn said_in(fields: &Fields) -> Option<Code> {
+    fields.value_of(STATUS).and_then(Code::of_field)
+}
+
 /// What a caller is told of a failure of ours.
 pub(crate) fn code_of(cause: Cause) -> Code {
     match cause {

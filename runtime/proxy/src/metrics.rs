@@ -118,6 +118,8 @@ pub struct Cluster {
     pub attempts: CounterId,
     /// Tries after the first.
     pub retries: CounterId,
+    /// Retries that the budget did not allow.
+    pub retries_refused: CounterId,
     /// Connections that were opened.
     pub connects: CounterId,
     /// Connects that failed.
@@ -302,6 +304,10 @@ impl Cluster {
         let attempts =
             schema.counter("penstock_cluster_attempts_total", "Tries, first ones included.");
         let retries = schema.counter("penstock_cluster_retries_total", "Tries after the first.");
+        let retries_refused = schema.counter(
+            "penstock_cluster_retries_refused_total",
+            "Retries that the budget did not allow.",
+        );
         let connects = schema.counter("penstock_cluster_connects_total", "Connections opened.");
         let connect_failures =
             schema.counter("penstock_cluster_connect_failures_total", "Connects that failed.");
@@ -327,6 +333,7 @@ impl Cluster {
             id,
             attempts,
             retries,
+            retries_refused,
             connects,
             connect_failures,
             reused,

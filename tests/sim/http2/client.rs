@@ -20,7 +20,7 @@ use crate::http::plan::{Framing, Pace, Text};
 use crate::http::wire::{Expected, Wire};
 
 /// tokio's I/O traits over a simulated stream.
-pub(super) struct Io(pub(super) SimEnv, pub(super) SimStream);
+pub(crate) struct Io(pub(crate) SimEnv, pub(crate) SimStream);
 
 impl AsyncRead for Io {
     fn poll_read(

@@ -75,6 +75,30 @@ fn call(
     (answer.take().expect("there was one"), calls, asked.take())
 }
 
+/// The codes of `count` calls, one after the other.
+pub(crate) fn call_all(world: &World, proxy: &Proxy, count: usize) -> Vec<String> {
+    let (env, codes) = (world.node("client", Limits::AMPLE), Rc::new(RefCell::new(Vec::new())));
+    let (own, front, told) = (env.clone(), proxy.front.clone(), codes.clone());
+    env.spawn(async move {
+        let (sender, _) = client::connect(&own, &front).await;
+        for _ in 0..count {
+            let request = client::request("POST", "/shop.v1.Cart/Add", CALL);
+            let (response, mut stream) =
+                client::send(&sender, request, false).await.expect("it is sent");
+            stream.send_data(vec![0; 5].into(), true).expect("it is sent");
+            let answer = client::read(response.await.expect("an answer")).await;
+            let answer = answer.expect("all of it");
+            let tail = answer.trailers.as_ref().unwrap_or(&answer.head.headers);
+            let code = tail["grpc-status"].to_str().expect("ASCII").to_owned();
+            told.borrow_mut().push(code);
+        }
+    });
+    let done = || codes.borrow().len() == count || world.panicked().is_some();
+    assert!(world.run_until(Duration::from_secs(600), done), "{:#?}", world.leaks());
+    assert_eq!(world.panicked(), None);
+    codes.take()
+}
+
 fn field<'a>(answer: &'a Answer, name: &str) -> Option<&'a str> {
     let field = answer.head.headers.get(name)?;
     Some(field.to_str().expect("it is ASCII"))

@@ -21,3 +21,6 @@ mod peer;
 mod raw;
 mod upstream;
 mod websocket;
+
+pub(crate) use client::Io;
+pub(crate) use grpc::call_all;

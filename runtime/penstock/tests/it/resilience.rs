@@ -46,6 +46,24 @@ fn an_origin_killed_under_load_costs_no_client_an_answer() {
 }
 
 #[test]
+fn an_origin_that_answers_503_costs_no_client_an_answer() {
+    let sick = Penstock::start(
+        "[listener.web]\naddress = \"127.0.0.1:0\"\n\
+         [[listener.web.route]]\nrespond = { status = 503, body = \"sick\" }\n",
+    );
+    let well = origin();
+    let config = config_of(&[sick.address("web"), well.address("web")]);
+    let penstock = Penstock::start(&config);
+    let mut client = Client::connect(penstock.address("web"));
+    for _ in 0..200 {
+        let reply = client.get("/").expect("an answer");
+        assert_eq!((reply.status, reply.body.as_str()), (200, "here"));
+    }
+    let metric = "penstock_failures_total{cause=\"upstream_unavailable\"}";
+    assert!(penstock.metric(metric) > 0.0, "some of them went there first");
+}
+
+#[test]
 fn without_descriptors_it_waits_for_some_and_does_not_spin() {
     // prlimit(1) comes with util-linux.
     if !installed("prlimit") {

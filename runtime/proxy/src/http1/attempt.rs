@@ -1,4 +1,4 @@
-//! Asks endpoints until one answers: pick, connect, send, and both bodies at once.
+//! Asks one endpoint: connect, send, and both bodies at once. `retry` says whom, and who is next.
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
@@ -6,7 +6,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use penstock_balance::{EndpointId, InFlight, TriedSet};
+use penstock_balance::{EndpointId, InFlight};
 use penstock_config::{ClusterId, ClusterProtocol, RetryOn};
 use penstock_env::{Env, SendBuf, Stream, Timer};
 use penstock_wire::http1::{
@@ -19,12 +19,12 @@ use super::download::{self, Answer};
 use super::exchange::{After, Exchange};
 use super::filtered::Filtered;
 use super::forwarded::Added;
-use super::places::{Found, Picked, enter, pick, wait_for_one, wait_to_connect};
+use super::places::{Found, wait_to_connect};
+use super::retry::Tries;
 use super::{Scratch, upload};
 use crate::admission::Upstream;
 use crate::downstream::{Downstream, GONE};
 use crate::failure::{self, Cause};
-use crate::grpc;
 use crate::http2::{self, Asked};
 use crate::route::Route;
 use crate::secure;
@@ -50,8 +50,8 @@ pub(crate) enum Outcome {
     Cut(Cause, After),
 }
 
-/// How one attempt ended.
-enum End {
+/// How one try ended.
+pub(crate) enum End {
     Answered(After),
     /// Nothing was sent down. `again` says whether another endpoint may be asked.
     /// `stale` when it was an unused connection that had died, which says nothing of the endpoint.
@@ -74,93 +74,30 @@ pub(crate) struct Progress {
     pub(crate) until_close: Cell<bool>,
     /// Whether the request is wholly with the upstream.
     pub(crate) uploaded: Cell<bool>,
+    /// Whether all that went up of its body could go up again.
+    pub(crate) replayable: Cell<bool>,
     /// Bytes the downstream had not taken when its stall was last looked at.
     unsent: Cell<usize>,
 }
 
-/// Asks one endpoint after the other.
-pub(crate) async fn until_answered<E: Env>(
-    exchange: &mut Exchange<'_, E>,
-    scratch: &mut Scratch,
-    route: &Route,
-    cluster: ClusterId,
-    key: Option<u64>,
-    ask: Ask<'_, '_, E>,
-) -> Outcome {
-    let plan = exchange.plan;
-    let (shard, ids) = (exchange.worker.shard(), &exchange.worker.schemas().cluster);
-    let counters = plan.cluster(cluster).metrics.shard(shard);
-    let (mut tried, mut last, mut fresh) = (TriedSet::default(), None, false);
-    let _place = match enter(exchange, cluster, ask.deadlines).await {
-        Ok(place) => place,
-        Err(cause) => return Outcome::Failed(cause),
-    };
-    loop {
-        let endpoint = match pick(exchange, cluster, key, &tried) {
-            Picked::Endpoint(endpoint) => endpoint,
-            Picked::None => return Outcome::Failed(last.unwrap_or(Cause::NoEndpoint)),
-            Picked::Full => {
-                let waiting = wait_for_one(exchange, cluster, key, &tried, ask.deadlines);
-                match Box::pin(waiting).await {
-                    Ok(endpoint) => endpoint,
-                    Err(cause) => return Outcome::Failed(cause),
-                }
-            }
-        };
-        // A retry that saved the request is still seen: as an attempt, and by its cause.
-        if let Some(cause) = last {
-            exchange.worker.count_failure(plan, cause);
-            counters.increment(ids.retries);
-        }
-        counters.increment(ids.attempts);
-        exchange.record.attempts += 1;
-        exchange.record.endpoint = Some(endpoint);
-        if let Some(filtered) = ask.filtered {
-            filtered.endpoint.set(Some(endpoint));
-        }
-        if exchange.record.call.is_some()
-            && let Some(left) = ask.deadlines.left(exchange.worker.env().now())
-            && grpc::pass_on(&mut scratch.request, left).is_err()
-        {
-            return Outcome::Failed(Cause::HeadTooLarge);
-        }
-        match ask_one(exchange, scratch, route, (cluster, endpoint, fresh), &ask).await {
-            End::Answered(after) => return Outcome::Answered(after),
-            End::Cut(cause, after) => return Outcome::Cut(cause, after),
-            End::Failed { cause, again, stale } => {
-                let attempts_max = 1 + route.config.retry.attempts;
-                if !again || u32::from(exchange.record.attempts) >= attempts_max {
-                    return Outcome::Failed(cause);
-                }
-                last = Some(cause);
-                if stale {
-                    fresh = true;
-                } else {
-                    tried.insert(endpoint);
-                }
-            }
-        }
-    }
-}
-
 /// Asks one endpoint.
-async fn ask_one<E: Env>(
+pub(crate) async fn ask_one<E: Env>(
     exchange: &mut Exchange<'_, E>,
     scratch: &mut Scratch,
     route: &Route,
-    (cluster, endpoint, fresh): (ClusterId, EndpointId, bool),
+    tries: &Tries<'_, E>,
     ask: &Ask<'_, '_, E>,
 ) -> End {
     let (worker, plan) = (exchange.worker, exchange.plan);
+    let (cluster, endpoint) = (tries.cluster, tries.endpoint());
     let ready = plan.cluster(cluster);
-    let in_flight = ready.balancer.endpoint(endpoint).begin();
-    let sent = (cluster, endpoint, in_flight);
+    let sent = (tries, ready.balancer.endpoint(endpoint).begin());
     if ready.config.protocol == ClusterProtocol::Http2 {
         // Boxed: its own way to a connection is nothing that HTTP/1 shall carry the room for.
         return Box::pin(ask_http2(exchange, scratch, route, sent, ask)).await;
     }
     let pool = plan.pool(cluster, endpoint);
-    let pooled = match fresh {
+    let pooled = match tries.is_fresh() {
         true => None,
         false => pool.take(worker.env().now(), ready.config.timeouts.keep_alive),
     };
@@ -190,9 +127,16 @@ async fn ask_one<E: Env>(
     Up::<E>::Http1(&up.stream).start_send(out, scratch.upload.rest());
     let went = Went::Http1(up);
     match receive(exchange, scratch, route, sent, went, ask).await {
-        End::Failed { cause, again, .. } => End::Failed { cause, again, stale: again && reused },
+        End::Failed { cause, again, .. } => {
+            End::Failed { cause, again, stale: again && reused && is_of_connection(cause) }
+        }
         end => end,
     }
+}
+
+/// Whether a failure says something of a kept connection, and nothing of its endpoint.
+fn is_of_connection(cause: Cause) -> bool {
+    matches!(cause, Cause::UpstreamReset | Cause::UpstreamRefused)
 }
 
 /// The request did not get as far as a connection.
@@ -200,9 +144,9 @@ fn unconnected<E: Env>(
     exchange: &Exchange<'_, E>,
     route: &Route,
     cause: Cause,
-    (cluster, _, in_flight): (ClusterId, EndpointId, InFlight),
+    (tries, in_flight): (&Tries<'_, E>, InFlight),
 ) -> End {
-    let (worker, ready) = (exchange.worker, exchange.plan.cluster(cluster));
+    let (worker, ready) = (exchange.worker, exchange.plan.cluster(tries.cluster));
     let counters = ready.metrics.shard(worker.shard());
     counters.increment(worker.schemas().cluster.connect_failures);
     if cause.side() == failure::Side::Upstream {
@@ -219,11 +163,11 @@ async fn ask_http2<E: Env>(
     exchange: &mut Exchange<'_, E>,
     scratch: &mut Scratch,
     route: &Route,
-    sent: (ClusterId, EndpointId, InFlight),
+    sent: (&Tries<'_, E>, InFlight),
     ask: &Ask<'_, '_, E>,
 ) -> End {
     let (worker, plan, begun) = (exchange.worker, exchange.plan, exchange.worker.env().now());
-    let (cluster, endpoint) = (sent.0, sent.1);
+    let (cluster, endpoint) = (sent.0.cluster, sent.0.endpoint());
     let ready = plan.cluster(cluster);
     // Waiting for a connection has limits of its own, for each of its parts.
     ask.deadlines.suspend_download();
@@ -270,7 +214,9 @@ async fn ask_http2<E: Env>(
         asked.start_send(out, scratch.upload.rest());
     }
     match receive(exchange, scratch, route, sent, Went::Http2(Box::new(asked)), ask).await {
-        End::Failed { cause, again, .. } => End::Failed { cause, again, stale: again && reused },
+        End::Failed { cause, again, .. } => {
+            End::Failed { cause, again, stale: again && reused && is_of_connection(cause) }
+        }
         end => end,
     }
 }
@@ -305,13 +251,13 @@ async fn receive<E: Env>(
     exchange: &mut Exchange<'_, E>,
     scratch: &mut Scratch,
     route: &Route,
-    (cluster, endpoint, in_flight): (ClusterId, EndpointId, InFlight),
+    (tries, in_flight): (&Tries<'_, E>, InFlight),
     went: Went<E>,
     ask: &Ask<'_, '_, E>,
 ) -> End {
     let Ask { deadlines, filtered, held } = *ask;
     let (worker, plan, down) = (exchange.worker, exchange.plan, exchange.down);
-    let (env, ready, up) = (worker.env(), plan.cluster(cluster), went.up());
+    let (env, ready, up) = (worker.env(), plan.cluster(tries.cluster), went.up());
     // Over HTTP/1 the name alone makes no call: whoever says it would be free of every time limit.
     let is_call = exchange.record.call.is_some() && matches!(down, Downstream::Http2(_));
     let timeouts = ready.timeouts(is_call);
@@ -320,11 +266,13 @@ async fn receive<E: Env>(
     exchange.record.sent = sent_at;
     let upload_done = scratch.upload.is_finished() && up.is_settled();
     progress.uploaded.set(upload_done);
-    let wait = if upload_done { sent_at + timeouts.response_head } else { NEVER };
+    progress.replayable.set(upload::can_replay(&scratch.upload, &scratch.replay));
+    let response_head = tries.response_head(timeouts.response_head);
+    let wait = if upload_done { sent_at + response_head } else { NEVER };
     deadlines.download(wait, Wait::ResponseHead);
     let Scratch { request, response, partial, upload, download, replay, .. } = scratch;
     let call_idle = is_call.then_some(timeouts.idle);
-    let waiting = upload::Waiting { deadlines, progress: &progress, call_idle };
+    let waiting = upload::Waiting { deadlines, progress: &progress, call_idle, response_head };
     let answer = {
         let uploading = (!upload_done).then(|| {
             let listener = exchange.listener;
@@ -345,6 +293,7 @@ async fn receive<E: Env>(
             route,
             deadlines,
             progress: &progress,
+            tries,
             record: &mut exchange.record,
             filtered,
         };
@@ -352,8 +301,7 @@ async fn receive<E: Env>(
         let downloading = pin!(downloading.run());
         drive(down, env, deadlines, &progress, uploading, downloading).await
     };
-    let replayable = upload::can_replay(&scratch.upload, &scratch.replay);
-    let sent = Sent { cluster, endpoint, in_flight, went, replayable, progress };
+    let sent = Sent { tries, in_flight, went, progress };
     match answer {
         Ok(Answer::Upgraded) => {
             sent.in_flight.finish(env.now().since(sent_at), env.now());
@@ -371,7 +319,7 @@ async fn receive<E: Env>(
             let goes_on = scratch.request.keep_alive();
             End::Answered(sent.complete(exchange, reusable, (keeps_alive, goes_on), first_byte))
         }
-        Err(cause) => sent.failed(route, cause, scratch.request.method().is_idempotent()),
+        Err(cause) => sent.failed(cause),
     }
 }
 
@@ -392,16 +340,14 @@ impl<E: Env> Went<E> {
 }
 
 /// A request that went to an endpoint, and what is known of it now.
-struct Sent<E: Env> {
-    cluster: ClusterId,
-    endpoint: EndpointId,
+struct Sent<'a, E: Env> {
+    tries: &'a Tries<'a, E>,
     in_flight: InFlight,
     went: Went<E>,
-    replayable: bool,
     progress: Progress,
 }
 
-impl<E: Env> Sent<E> {
+impl<E: Env> Sent<'_, E> {
     /// The response is down, or on its way.
     fn complete(
         self,
@@ -412,7 +358,7 @@ impl<E: Env> Sent<E> {
     ) -> After {
         let (worker, plan) = (exchange.worker, exchange.plan);
         self.in_flight.finish(first_byte, worker.env().now());
-        let counters = plan.cluster(self.cluster).metrics.shard(worker.shard());
+        let counters = plan.cluster(self.tries.cluster).metrics.shard(worker.shard());
         let first_byte_us = first_byte.as_micros() as u64;
         counters.record(worker.schemas().cluster.first_byte, first_byte_us);
         let uploaded = self.progress.uploaded.get();
@@ -421,7 +367,7 @@ impl<E: Env> Sent<E> {
             && uploaded
             && is_sent(&up.stream)
         {
-            worker.keep(plan, self.cluster, self.endpoint, up);
+            worker.keep(plan, self.tries.cluster, self.tries.endpoint(), up);
         }
         match (uploaded, keeps_alive) {
             (true, true) => After::KeepAlive,
@@ -434,7 +380,7 @@ impl<E: Env> Sent<E> {
     }
 
     /// The endpoint, or the downstream, did not do its part.
-    fn failed(self, route: &Route, cause: Cause, idempotent: bool) -> End {
+    fn failed(self, cause: Cause) -> End {
         // An endpoint that leaves, or has enough, says so and did not fail.
         if cause.side() == failure::Side::Upstream && cause != Cause::UpstreamRefused {
             self.in_flight.fail();
@@ -451,13 +397,7 @@ impl<E: Env> Sent<E> {
         }
         // A request that the endpoint may have acted on is not sent to another, unless doing it
         // twice is the same as doing it once (RFC 9110 §9.2.2).
-        let refused = cause == Cause::UpstreamRefused && self.replayable;
-        let reset = cause == Cause::UpstreamReset
-            && !self.progress.heard.get()
-            && idempotent
-            && self.replayable
-            && route.config.retry.on.contains(&RetryOn::Reset);
-        End::Failed { cause, again: refused || reset, stale: false }
+        End::Failed { cause, again: self.tries.is_again(cause, &self.progress), stale: false }
     }
 }
 

@@ -5,7 +5,8 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use penstock_config::ClusterTimeouts;
-use penstock_env::{Chunk, Env, SendBuf, Stream, Time};
+use penstock_env::{Chunk, Env, SendBuf, Stream, Time, Timer, TimerExt};
+use penstock_wire::grpc::Code;
 use penstock_wire::http1::{
     Connection, Framing, HeadError, KnownSet, Lenient, Parsed, RequestHead, ResponseError,
     ResponseHead, ResponseOutbound, Version, parse_response,
@@ -18,6 +19,7 @@ use super::deadlines::{Deadlines, Wait};
 use super::edit;
 use super::filtered::{Filtered, Heads, Source, Way};
 use super::record::Record;
+use super::retry::Tries;
 use crate::downstream::{Downstream, GONE};
 use crate::failure::Cause;
 use crate::grpc;
@@ -56,6 +58,7 @@ pub(crate) struct Download<'a, E: Env> {
     pub(crate) route: &'a Route,
     pub(crate) deadlines: &'a Deadlines,
     pub(crate) progress: &'a Progress,
+    pub(crate) tries: &'a Tries<'a, E>,
     pub(crate) record: &'a mut Record,
     pub(crate) filtered: Option<&'a Filtered<'a, E>>,
 }
@@ -63,6 +66,8 @@ pub(crate) struct Download<'a, E: Env> {
 /// The fields of RFC 6455's handshake.
 const KEY: &[u8] = b"sec-websocket-key";
 const ACCEPT: &[u8] = b"sec-websocket-accept";
+/// How long the head of a call's answer is held for what may follow it.
+const TRAILERS_WAIT_MAX: Duration = Duration::from_millis(20);
 /// One send's worth of body.
 const SEND_BYTES_MAX: usize = 32 * 1024;
 
@@ -84,6 +89,9 @@ impl<E: Env> Download<'_, E> {
         if self.down.is_tunnel() && (200..300).contains(&self.response.status()) {
             return Err(Cause::UpstreamBadUpgrade);
         }
+        if self.gives_way().await {
+            return Err(Cause::UpstreamUnavailable);
+        }
         let first_byte = self.now().since(self.record.sent);
         self.record.first_byte = first_byte;
         let keeps_alive = self.body().await?;
@@ -92,6 +100,32 @@ impl<E: Env> Download<'_, E> {
         }
         let reusable = self.response.keep_alive() && self.response.framing() != Framing::UntilClose;
         Ok(Answer::Complete { reusable, keeps_alive, first_byte })
+    }
+
+    /// Whether another endpoint is asked in place of this one, of whose answer nothing went down.
+    async fn gives_way(&self) -> bool {
+        let status = self.response.status();
+        if self.record.call.is_none() {
+            return self.tries.gives_way(status, None, self.progress);
+        }
+        let mut code = grpc::said_in(self.response.fields());
+        if let Up::Http2(asked) = self.up
+            && code.is_none()
+            && !self.response.framing().is_empty()
+            && self.tries.looks_at_codes()
+        {
+            // Boxed: few calls may be asked again, and no other shall carry the room for it.
+            code = Box::pin(self.code_without_content(asked)).await;
+        }
+        self.tries.gives_way(status, code, self.progress)
+    }
+
+    /// The code in trailers that follow the head at once. An endpoint whose head comes long before
+    /// its first message means it to be seen.
+    async fn code_without_content(&self, asked: &Asked<E>) -> Option<Code> {
+        let timer = self.worker.env().timer();
+        timer.set(self.now() + TRAILERS_WAIT_MAX);
+        timer.race(poll_fn(|context| asked.poll_code(context))).await.flatten()
     }
 
     fn now(&self) -> Time {

@@ -16,7 +16,7 @@ use super::deadlines::{Deadlines, Wait};
 use super::filtered::{Filtered, Heads, Source, Way};
 use super::head::Arrival;
 use super::record::Record;
-use super::{edit, identity, respond, target, upload};
+use super::{edit, identity, respond, retry, target, upload};
 use crate::downstream::{Downstream, Rest};
 use crate::failure::Cause;
 use crate::grpc;
@@ -252,7 +252,7 @@ impl<E: Env> Exchange<'_, E> {
         let limit = [route.config.timeout, waits].into_iter().flatten().min();
         deadlines.route(limit.map_or(Time::NEVER, |limit| self.record.first + limit));
         let ask = Ask { deadlines: &deadlines, filtered, held };
-        match attempt::until_answered(self, scratch, route, cluster, key, ask).await {
+        match retry::until_answered(self, scratch, route, cluster, key, ask).await {
             Outcome::Answered(after) => after,
             Outcome::Failed(cause) => match filtered {
                 Some(filtered) => respond::stopped(self, scratch, filtered, cause).await,

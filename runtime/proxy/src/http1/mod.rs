@@ -4,8 +4,9 @@
 //! accept -> parked -> head -> exchange -> keep alive: head -> ... -> parked -> ... -> closed
 //! ```
 //! `connection` is that line; `head` reads a request's head; `exchange` is one request and its
-//! answer: `attempt` asks an endpoint once `places` found room, `respond` answers ourselves,
-//! `filtered` shows both to the filters, `body` and `deadlines` are what both directions share.
+//! answer: `retry` asks endpoints until one answers, `attempt` one of them once `places` found
+//! room, `respond` answers ourselves, `filtered` shows both to the filters, `body` and `deadlines`
+//! are what both directions share.
 
 mod attempt;
 mod body;
@@ -22,6 +23,7 @@ mod identity;
 mod places;
 mod record;
 pub(crate) mod respond;
+mod retry;
 mod scratch;
 mod session;
 mod target;

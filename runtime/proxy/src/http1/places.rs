@@ -15,6 +15,7 @@ use super::deadlines::Deadlines;
 use super::exchange::Exchange;
 use crate::admission::{ConnectionPlace, RequestPlace, Upstream};
 use crate::failure::Cause;
+use crate::worker::{Plan, Worker};
 
 /// A place among the cluster's requests, waited for if need be.
 pub(crate) async fn enter<E: Env>(
@@ -59,16 +60,17 @@ pub(crate) enum Picked {
 
 /// An endpoint that was not tried and has room for another request.
 pub(crate) fn pick<E: Env>(
-    exchange: &Exchange<'_, E>,
+    worker: &Worker<E>,
+    plan: &Plan<E>,
     cluster: ClusterId,
     key: Option<u64>,
     tried: &TriedSet,
 ) -> Picked {
-    let (plan, ready) = (exchange.plan, exchange.plan.cluster(cluster));
+    let ready = plan.cluster(cluster);
     let max = ready.config.limits.endpoint_requests_max;
     let (mut passed, mut full) = (*tried, false);
     for _ in 0..PICKS_MAX {
-        match exchange.worker.pick(plan, cluster, key, &passed) {
+        match worker.pick(plan, cluster, key, &passed) {
             Some(id) if ready.balancer.endpoint(id).load().in_flight() < max => {
                 return Picked::Endpoint(id);
             }
@@ -93,7 +95,7 @@ pub(crate) async fn wait_for_one<E: Env>(
     let (config, begun) = (&plan.cluster(cluster).config, env.now());
     let (queued_max, until) = (config.limits.queued_max, begun + config.timeouts.queue);
     let waiting = plan.queue(cluster).wait_for(env, queued_max, until, || {
-        match pick(exchange, cluster, key, tried) {
+        match pick(exchange.worker, plan, cluster, key, tried) {
             Picked::Endpoint(endpoint) => Some(endpoint),
             Picked::Full | Picked::None => None,
         }

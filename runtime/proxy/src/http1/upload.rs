@@ -159,6 +159,7 @@ async fn bring<E: Env>(
                 }
             }
         }
+        wait.progress.replayable.set(can_replay(relay, replay));
         // While the upstream is slow to read, the downstream owes us nothing. The deadline of the
         // response is not touched: it may be under way already.
         let full = env.now();
@@ -174,7 +175,7 @@ async fn bring<E: Env>(
         return Ok(());
     }
     wait.deadlines.upload(Time::NEVER);
-    wait.response(env.now() + timeouts.response_head);
+    wait.response(env.now() + wait.response_head);
     wait.progress.uploaded.set(true);
     Ok(())
 }
@@ -185,6 +186,8 @@ pub(crate) struct Waiting<'a> {
     pub(crate) progress: &'a Progress,
     /// How long the messages of a gRPC call may pause.
     pub(crate) call_idle: Option<Duration>,
+    /// How long the endpoint has for the head of its answer, once it has the request.
+    pub(crate) response_head: Duration,
 }
 
 impl Waiting<'_> {

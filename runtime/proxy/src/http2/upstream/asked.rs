@@ -8,8 +8,9 @@ use std::task::{Context, Poll, Waker, ready};
 use bytes::Bytes;
 use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream, SendStream};
-use http::Response;
+use http::{HeaderMap, Response};
 use penstock_env::{Env, SendBuf, Stream};
+use penstock_wire::grpc::Code;
 use penstock_wire::http1::{Limits, Method, RequestHead, RequestOutbound, ResponseHead};
 
 use super::head::{self, Kind};
@@ -38,7 +39,13 @@ struct Up {
 
 enum Down {
     Head(ResponseFuture),
-    Body(RecvStream),
+    Body(RecvStream, Option<Peeked>),
+}
+
+/// What was taken from a body ahead of its turn.
+enum Peeked {
+    Content(Result<Bytes, h2::Error>),
+    End(Result<Option<HeaderMap>, h2::Error>),
 }
 
 impl<E: Env> Asked<E> {
@@ -147,8 +154,26 @@ impl<E: Env> Asked<E> {
             false => Kind::Last { bare: response.body().is_end_stream() },
         };
         let read = head::read(&response, kind, of, text, head);
-        *down = Down::Body(response.into_body());
+        *down = Down::Body(response.into_body(), None);
         Poll::Ready(read)
+    }
+
+    /// Waits for what follows the answer's head: the code of a gRPC call that ends without any
+    /// content, `None` for all else. Nothing is lost of it.
+    pub(crate) fn poll_code(&self, context: &mut Context<'_>) -> Poll<Option<Code>> {
+        let mut down = self.down.borrow_mut();
+        let Down::Body(recv, peeked) = &mut *down else { return Poll::Ready(None) };
+        let next = match peeked.take() {
+            Some(next) => next,
+            None => ready!(poll_next(recv, context)),
+        };
+        let said = match &next {
+            Peeked::End(Ok(Some(trailers))) => trailers.get("grpc-status"),
+            Peeked::End(_) | Peeked::Content(_) => None,
+        };
+        let code = said.and_then(|value| Code::of_field(value.as_bytes()));
+        *peeked = Some(next);
+        Poll::Ready(code)
     }
 
     /// Content of the answer's body; `None` at its end, with the trailers in `relay`.
@@ -164,9 +189,14 @@ impl<E: Env> Asked<E> {
             return Poll::Ready(Ok(Some(content)));
         }
         let mut down = self.down.borrow_mut();
-        let Down::Body(recv) = &mut *down else { return Poll::Ready(Err(Cause::Internal)) };
-        let trailers =
-            ready!(recv.poll_trailers(context)).map_err(|error| body_cause_of(&error))?;
+        let Down::Body(recv, peeked) = &mut *down else {
+            return Poll::Ready(Err(Cause::Internal));
+        };
+        let trailers = match peeked.take() {
+            Some(Peeked::End(trailers)) => trailers,
+            _ => ready!(recv.poll_trailers(context)),
+        };
+        let trailers = trailers.map_err(|error| body_cause_of(&error))?;
         for (name, value) in trailers.iter().flatten() {
             let put = relay.decoder.put_trailer(name.as_str().as_bytes(), value.as_bytes());
             put.map_err(|_| Cause::UpstreamInvalidBody)?;
@@ -185,12 +215,30 @@ impl<E: Env> Asked<E> {
         context: &mut Context<'_>,
     ) -> Poll<Result<Option<Bytes>, Cause>> {
         let mut down = self.down.borrow_mut();
-        let Down::Body(recv) = &mut *down else { return Poll::Ready(Err(Cause::Internal)) };
-        let Some(received) = ready!(recv.poll_data(context)) else { return Poll::Ready(Ok(None)) };
+        let Down::Body(recv, peeked) = &mut *down else {
+            return Poll::Ready(Err(Cause::Internal));
+        };
+        let received = match peeked.take() {
+            Some(Peeked::Content(received)) => Some(received),
+            Some(end) => {
+                *peeked = Some(end);
+                None
+            }
+            None => ready!(recv.poll_data(context)),
+        };
+        let Some(received) = received else { return Poll::Ready(Ok(None)) };
         let content = received.map_err(|error| body_cause_of(&error))?;
         // It goes down before more is asked for: the window is the downstream's.
         let released = recv.flow_control().release_capacity(content.len());
         Poll::Ready(released.map_err(|_| Cause::UpstreamTruncated).map(|()| Some(content)))
+    }
+}
+
+/// Content, or the end and what is said there.
+fn poll_next(recv: &mut RecvStream, context: &mut Context<'_>) -> Poll<Peeked> {
+    match ready!(recv.poll_data(context)) {
+        Some(received) => Poll::Ready(Peeked::Content(received)),
+        None => recv.poll_trailers(context).map(Peeked::End),
     }
 }
 

@@ -1,0 +1,334 @@
+//! Whether, when and whom else a request is asked of: tries, their budget, their pauses.
+//!
+//! An answer gives way to another endpoint's only while that is sure to be asked: whatever is known
+//! to stand against it, the answer that is there goes down.
+
+use std::cell::Cell;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use penstock_balance::{EndpointId, TriedSet};
+use penstock_config::{ClusterId, Retry, RetryOn};
+use penstock_env::{Env, Time, Timer, TimerExt};
+use penstock_wire::grpc::Code;
+use penstock_wire::http1::{EditError, Method};
+
+use super::Scratch;
+use super::attempt::{Ask, End, Outcome, Progress, ask_one, drive};
+use super::deadlines::Deadlines;
+use super::exchange::Exchange;
+use super::places::{Picked, enter, pick, wait_for_one};
+use crate::failure::Cause;
+use crate::grpc;
+use crate::route::Route;
+use crate::worker::{Plan, Worker};
+
+/// The tries of one request: who is asked now, and what may follow.
+///
+/// Made once and changed in place: an exchange carries it while it lasts.
+pub(crate) struct Tries<'a, E: Env> {
+    worker: &'a Worker<E>,
+    plan: &'a Rc<Plan<E>>,
+    retry: &'a Retry,
+    key: Option<u64>,
+    pub(crate) cluster: ClusterId,
+    /// Who is asked.
+    endpoint: Cell<EndpointId>,
+    tried: Cell<TriedSet>,
+    /// Who is asked next, where that was decided.
+    next: Cell<Option<EndpointId>>,
+    /// Answers that gave way to others.
+    answers: Cell<u8>,
+    /// No kept connection shall be used: one was dead.
+    fresh: Cell<bool>,
+    /// Another try may follow.
+    left: Cell<bool>,
+    /// Whether doing the request twice is as good as once (RFC 9110 §9.2.2), or is said to be.
+    idempotent: bool,
+}
+
+/// Asks one endpoint after the other.
+pub(crate) async fn until_answered<E: Env>(
+    exchange: &mut Exchange<'_, E>,
+    scratch: &mut Scratch,
+    route: &Route,
+    cluster: ClusterId,
+    key: Option<u64>,
+    ask: Ask<'_, '_, E>,
+) -> Outcome {
+    let (worker, plan) = (exchange.worker, exchange.plan);
+    let _place = match enter(exchange, cluster, ask.deadlines).await {
+        Ok(place) => place,
+        Err(cause) => return Outcome::Failed(cause),
+    };
+    plan.cluster(cluster).in_use.budget.request(worker.env().now());
+    let method = scratch.request.method();
+    let (tries, mut last) = (Tries::new(worker, plan, route, (cluster, key), method), None);
+    loop {
+        let picked = match tries.next.take() {
+            Some(endpoint) => Picked::Endpoint(endpoint),
+            None => tries.pick(&tries.tried.get()),
+        };
+        let endpoint = match picked {
+            Picked::Endpoint(endpoint) => endpoint,
+            Picked::None => return Outcome::Failed(last.unwrap_or(Cause::NoEndpoint)),
+            Picked::Full => {
+                let tried = tries.tried.get();
+                let waiting = wait_for_one(exchange, cluster, key, &tried, ask.deadlines);
+                match Box::pin(waiting).await {
+                    Ok(endpoint) => endpoint,
+                    Err(cause) => return Outcome::Failed(cause),
+                }
+            }
+        };
+        if note(exchange, scratch, (cluster, endpoint), last, &ask).is_err() {
+            return Outcome::Failed(Cause::HeadTooLarge);
+        }
+        tries.endpoint.set(endpoint);
+        tries.left.set(u32::from(exchange.record.attempts) <= tries.retry.attempts);
+        let (cause, stale) = match ask_one(exchange, scratch, route, &tries, &ask).await {
+            End::Answered(after) => return Outcome::Answered(after),
+            End::Cut(cause, after) => return Outcome::Cut(cause, after),
+            End::Failed { cause, again, stale } => {
+                if !again || !tries.goes_on(cause, stale) {
+                    return Outcome::Failed(cause);
+                }
+                (cause, stale)
+            }
+        };
+        last = Some(cause);
+        if stale {
+            continue;
+        }
+        let wait = tries.pause(cause, u32::from(exchange.record.attempts));
+        if let Err(cause) = rest(exchange, ask.deadlines, wait).await {
+            return Outcome::Failed(cause);
+        }
+    }
+}
+
+/// Counts a try that begins, behind one that failed by `last`, and tells whom it concerns.
+fn note<E: Env>(
+    exchange: &mut Exchange<'_, E>,
+    scratch: &mut Scratch,
+    (cluster, endpoint): (ClusterId, EndpointId),
+    last: Option<Cause>,
+    ask: &Ask<'_, '_, E>,
+) -> Result<(), EditError> {
+    let (worker, plan) = (exchange.worker, exchange.plan);
+    let (counters, ids) =
+        (plan.cluster(cluster).metrics.shard(worker.shard()), &worker.schemas().cluster);
+    // A retry that saved the request is still seen: as an attempt, and by its cause.
+    if let Some(cause) = last {
+        worker.count_failure(plan, cause);
+        counters.increment(ids.retries);
+    }
+    counters.increment(ids.attempts);
+    exchange.record.attempts += 1;
+    exchange.record.endpoint = Some(endpoint);
+    if let Some(filtered) = ask.filtered {
+        filtered.endpoint.set(Some(endpoint));
+    }
+    match ask.deadlines.left(worker.env().now()).filter(|_| exchange.record.call.is_some()) {
+        Some(left) => grpc::pass_on(&mut scratch.request, left),
+        None => Ok(()),
+    }
+}
+
+impl<'a, E: Env> Tries<'a, E> {
+    fn new(
+        worker: &'a Worker<E>,
+        plan: &'a Rc<Plan<E>>,
+        route: &'a Route,
+        (cluster, key): (ClusterId, Option<u64>),
+        method: Method,
+    ) -> Tries<'a, E> {
+        let retry = &route.config.retry;
+        Tries {
+            worker,
+            plan,
+            retry,
+            key,
+            cluster,
+            endpoint: Cell::new(EndpointId::new(0)),
+            tried: Cell::default(),
+            next: Cell::new(None),
+            answers: Cell::new(0),
+            fresh: Cell::new(false),
+            left: Cell::new(false),
+            idempotent: retry.idempotent || method.is_idempotent(),
+        }
+    }
+
+    /// Who is asked now.
+    pub(crate) fn endpoint(&self) -> EndpointId {
+        self.endpoint.get()
+    }
+
+    /// Whether no kept connection shall be used.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.fresh.get()
+    }
+
+    fn pick(&self, tried: &TriedSet) -> Picked {
+        pick(self.worker, self.plan, self.cluster, self.key, tried)
+    }
+
+    /// Whether another try may follow an answer.
+    fn is_armed(&self) -> bool {
+        let answers_left = u32::from(self.answers.get()) < self.retry.answers;
+        self.left.get() && answers_left && self.idempotent
+    }
+
+    /// Whether another try follows a failure after which one may; if so, everything is ready for
+    /// it. A kept connection that was dead says nothing of its endpoint.
+    fn goes_on(&self, cause: Cause, stale: bool) -> bool {
+        if !self.left.get() || (!stale && !self.is_allowed(cause)) {
+            return false;
+        }
+        if stale {
+            self.fresh.set(true);
+            return true;
+        }
+        self.answers.set(self.answers.get() + u8::from(cause == Cause::UpstreamUnavailable));
+        self.tried.set(self.tried_too());
+        true
+    }
+
+    fn tried_too(&self) -> TriedSet {
+        let mut tried = self.tried.get();
+        tried.insert(self.endpoint.get());
+        tried
+    }
+
+    /// Whether the endpoint's answer gives way to another's: it has this status, and this code if
+    /// it is that of a gRPC call that has ended.
+    pub(crate) fn gives_way(&self, status: u16, code: Option<Code>, progress: &Progress) -> bool {
+        let asked_for = match code {
+            Some(code) => self.is_on_code(code),
+            None => self.is_on_status(status),
+        };
+        if !asked_for || !self.is_armed() || !progress.replayable.get() {
+            return false;
+        }
+        let Picked::Endpoint(other) = self.pick(&self.tried_too()) else { return false };
+        let allowed = self.take();
+        self.next.set(allowed.then_some(other));
+        allowed
+    }
+
+    /// Whether the code of a call may decide.
+    pub(crate) fn looks_at_codes(&self) -> bool {
+        self.is_armed()
+            && (self.is_on_code(Code::Unavailable) || self.is_on_code(Code::ResourceExhausted))
+    }
+
+    /// Whether a request that failed so, and of which nothing was answered, may be asked again.
+    pub(crate) fn is_again(&self, cause: Cause, progress: &Progress) -> bool {
+        let replayable = progress.replayable.get();
+        match cause {
+            // Nothing was done with it.
+            Cause::UpstreamRefused => replayable,
+            // It was decided already.
+            Cause::UpstreamUnavailable => true,
+            Cause::UpstreamReset => {
+                let silent = !progress.heard.get();
+                silent && replayable && self.idempotent && self.retry.on.contains(&RetryOn::Reset)
+            }
+            Cause::UpstreamTimeout => {
+                let limited = self.retry.per_try_timeout.is_some();
+                limited && replayable && self.idempotent && self.is_on_status(504)
+            }
+            _ => false,
+        }
+    }
+
+    /// How long the endpoint has for the head of its answer, of `whole`.
+    pub(crate) fn response_head(&self, whole: Duration) -> Duration {
+        self.retry.per_try_timeout.map_or(whole, |limit| limit.min(whole))
+    }
+
+    fn is_on_status(&self, status: u16) -> bool {
+        self.retry.on.iter().any(|on| match on {
+            RetryOn::Status502 => status == 502,
+            RetryOn::Status503 => status == 503,
+            RetryOn::Status504 => status == 504,
+            RetryOn::Status5xx => (500..600).contains(&status),
+            _ => false,
+        })
+    }
+
+    fn is_on_code(&self, code: Code) -> bool {
+        self.retry.on.iter().any(|on| match on {
+            RetryOn::Unavailable => code == Code::Unavailable,
+            RetryOn::ResourceExhausted => code == Code::ResourceExhausted,
+            _ => false,
+        })
+    }
+
+    /// Whether the budget has a retry for this failure.
+    fn is_allowed(&self, cause: Cause) -> bool {
+        match cause {
+            // It was taken when that was decided.
+            Cause::UpstreamUnavailable => true,
+            Cause::UpstreamReset | Cause::UpstreamRefused | Cause::UpstreamTimeout => self.take(),
+            // Nothing was sent: no endpoint has more to do for it.
+            _ => true,
+        }
+    }
+
+    fn take(&self) -> bool {
+        let ready = self.plan.cluster(self.cluster);
+        let share = self.retry.budget.as_f64();
+        let taken = ready.in_use.budget.take(self.worker.env().now(), share);
+        if !taken {
+            let counters = ready.metrics.shard(self.worker.shard());
+            counters.increment(self.worker.schemas().cluster.retries_refused);
+        }
+        taken
+    }
+
+    /// How long to wait before the next try, behind `count`: full jitter below a bound that doubles
+    /// (AWS Architecture Blog, "Exponential Backoff And Jitter"). Another endpoint is asked at
+    /// once where the first took no part.
+    fn pause(&self, cause: Cause, count: u32) -> Duration {
+        let answered = matches!(cause, Cause::UpstreamUnavailable | Cause::UpstreamTimeout);
+        if !answered && count < 2 {
+            return Duration::ZERO;
+        }
+        let bound = PAUSE_MIN.saturating_mul(1 << count.saturating_sub(1).min(8)).min(PAUSE_MAX);
+        Duration::from_micros(u64::from(self.worker.below(bound.as_micros() as u32)))
+    }
+}
+
+/// Rests while the downstream is there and the route's time lasts.
+async fn rest<E: Env>(
+    exchange: &Exchange<'_, E>,
+    deadlines: &Deadlines,
+    wait: Duration,
+) -> Result<(), Cause> {
+    let (env, down) = (exchange.worker.env(), exchange.down);
+    if wait.is_zero() {
+        return Ok(());
+    }
+    // Nobody is waited for: neither an endpoint nor the body.
+    deadlines.suspend_download();
+    deadlines.upload(Time::NEVER);
+    let timer = env.timer();
+    timer.set(env.now() + wait);
+    // Boxed: few requests rest, and none shall carry the room for it.
+    Box::pin(async {
+        let resting = pin!(async {
+            timer.expired().await;
+            Ok(())
+        });
+        drive(down, env, deadlines, &Progress::default(), None, resting).await
+    })
+    .await
+}
+
+/// The bound of the first pause.
+const PAUSE_MIN: Duration = Duration::from_millis(25);
+/// The bound of every later one, at most.
+const PAUSE_MAX: Duration = Duration::from_millis(250);
