@@ -14,7 +14,7 @@ use crate::grammar::setting::{ListOf, Setting};
 use crate::grammar::tree::Tree;
 use crate::tls::{ClusterTls, VerifyEndpoint};
 use crate::values::address::EndpointAddress;
-use crate::values::units::Weight;
+use crate::values::units::{Ratio, Weight};
 
 section! {
     /// Endpoints that answer the same requests.
@@ -35,6 +35,25 @@ section! {
         timeouts: ClusterTimeouts = ClusterTimeouts::default();
         /// How much may be under way.
         limits: ClusterLimits = ClusterLimits::default();
+        /// When an endpoint that fails requests gets none for a while.
+        outlier: Outlier = Outlier::default();
+    }
+}
+
+section! {
+    /// When an endpoint that fails requests is ejected, and for how long. Half of the requests of
+    /// ten seconds failed, of 20 at least, is reason too.
+    pub struct Outlier("outlier") = default {
+        /// Connects that failed, or answers of 502, 503, 504 or UNAVAILABLE, in a row; 0 ejects
+        /// nobody.
+        consecutive_errors: u32 = 3, in 0..=1_000;
+        /// For how long at first, more or less by a fifth; twice as long each time it fails the
+        /// request that tries it then.
+        eject_for: Duration = Duration::from_secs(10), in MS..=DAY;
+        /// Never longer.
+        eject_for_max: Duration = Duration::from_secs(300), in MS..=DAY;
+        /// How many may be ejected at a time. One always may, as long as another is up.
+        max_ejected: Ratio = Ratio::percent(50), in Ratio::percent(0)..=Ratio::percent(100);
     }
 }
 

@@ -59,7 +59,7 @@ pub use action::{Action, FixedResponse, Forward, Redirect, Share, Template, Temp
 pub use balance::{Algorithm, Balance, HashKey};
 pub use chain::FilterUse;
 pub use client::{ClientAttribute, ClientField};
-pub use cluster::{Cluster, ClusterLimits, ClusterProtocol, ClusterTimeouts, Endpoint};
+pub use cluster::{Cluster, ClusterLimits, ClusterProtocol, ClusterTimeouts, Endpoint, Outlier};
 pub use config::{Config, schema};
 pub use diff::{Change, diff};
 pub use edits::{Fields, HeaderEdits};

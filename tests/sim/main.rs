@@ -7,6 +7,7 @@ mod causes;
 mod datagrams;
 mod filters;
 mod heads;
+mod health;
 mod http;
 mod http2;
 mod laws;

@@ -56,7 +56,7 @@ fn answer(status: &str, body: &str) -> String {
 fn text(endpoints: &[&Address], retry: &str) -> String {
     let endpoints: Vec<_> = endpoints.iter().map(|&endpoint| endpoint.clone()).collect();
     // Nobody is ejected here.
-    let cluster = "balance = \"round-robin\"\n";
+    let cluster = "balance = \"round-robin\"\noutlier.consecutive_errors = 0\n";
     config(&endpoints, "", retry) + cluster
 }
 

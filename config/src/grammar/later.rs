@@ -23,7 +23,6 @@ pub(crate) const KEYS: &[(&str, &str, &str)] = &[
     ("route", "fault", "fault injection"),
     ("cluster", "discover", "discovery"),
     ("cluster", "health", "active health checks"),
-    ("cluster", "outlier", "outlier ejection"),
     ("cluster", "panic", "panic thresholds"),
     ("cluster", "slow_start", "slow start"),
     ("cluster", "sticky", "stickiness"),

@@ -121,6 +121,10 @@ fn a_cluster_that_is_told_nothing() {
     check("limits.queued", "1024");
     check("limits.requests", "16384");
     check("limits.requests_per_endpoint", "1024");
+    check("outlier.consecutive_errors", "3");
+    check("outlier.eject_for", "10s");
+    check("outlier.eject_for_max", "5m");
+    check("outlier.max_ejected", "50%");
     let maglev = MINIMAL.to_owned() + "balance = \"maglev\"";
     let config = parse(&maglev).expect("maglev needs nothing else");
     let check = |path: &str, expected: &str| {

@@ -173,10 +173,7 @@ discover = { dns = "cart.internal:50051" }
 balance = "least-request"
 outlier = { consecutive_errors = 5, eject_for = "30s", max_ejected = "50%" }
 "#,
-        &[
-            "11:1 not-in-this-version cluster.cart.discover: discovery: not in this version",
-            "13:1 not-in-this-version cluster.cart.outlier: outlier ejection: not in this version",
-        ],
+        &["11:1 not-in-this-version cluster.cart.discover: discovery: not in this version"],
     );
     check(
         r#"

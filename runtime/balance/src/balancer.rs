@@ -6,6 +6,7 @@ use penstock_config::Balance;
 use penstock_env::{Address, Rng, Time};
 
 use crate::algorithms::{ShardState, Tables, counts_cluster};
+use crate::health::Version;
 use crate::load::{ClusterLoad, EndpointLoad, InFlight};
 use crate::{FleetSeed, TriedSet, UsableSet};
 
@@ -104,6 +105,7 @@ pub struct Balancer {
     /// Those with a weight above 0.
     weighted: UsableSet,
     cluster: Arc<ClusterLoad>,
+    pub(crate) version: Arc<Version>,
     pub(crate) tables: Tables,
 }
 
@@ -129,6 +131,7 @@ impl Balancer {
         }
         let counts_cluster = counts_cluster(balance);
         let cluster = previous.map_or_else(Arc::default, |old| Arc::clone(&old.cluster));
+        let version = previous.map_or_else(Arc::default, |old| Arc::clone(&old.version));
         let load_of = |address: &Address| {
             // A load that does not count for the cluster can't begin to in mid-request.
             let old = previous.and_then(|old| old.find(address));
@@ -136,7 +139,7 @@ impl Balancer {
                 Some(old) => Arc::clone(&old.load),
                 None => {
                     let cluster = counts_cluster.then(|| Arc::clone(&cluster));
-                    Arc::new(EndpointLoad::new(cluster))
+                    Arc::new(EndpointLoad::new(cluster, Arc::clone(&version)))
                 }
             }
         };
@@ -152,7 +155,7 @@ impl Balancer {
             weighted.set(EndpointId::new(index), endpoint.weight > 0);
         }
         let tables = Tables::new(balance, &endpoints, seed);
-        Ok(Balancer { endpoints, weighted, cluster, tables })
+        Ok(Balancer { endpoints, weighted, cluster, version, tables })
     }
 
     /// The endpoints, by id.

@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use penstock_env::Time;
 
+use crate::health::{EndpointHealth, Version};
+
 /// The load of one endpoint, on cache lines of its own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -19,6 +21,7 @@ pub struct EndpointLoad {
     requests: AtomicU64,
     failures: AtomicU64,
     latency: AtomicU64,
+    health: EndpointHealth,
     /// Counted only where an algorithm asks for it: a line that all endpoints' requests share.
     cluster: Option<Arc<ClusterLoad>>,
 }
@@ -43,15 +46,20 @@ pub struct LoadReading {
     pub in_flight: u32,
     /// Requests begun, ever.
     pub requests: u64,
-    /// Requests that ended by [`InFlight::fail`].
+    /// Requests that ended by [`crate::Balancer::fail`].
     pub failures: u64,
     /// The mean latency of late; `None` before the first finished request.
     pub latency: Option<Duration>,
 }
 
 impl EndpointLoad {
-    pub(crate) fn new(cluster: Option<Arc<ClusterLoad>>) -> Self {
-        EndpointLoad { cluster, ..EndpointLoad::default() }
+    pub(crate) fn new(cluster: Option<Arc<ClusterLoad>>, version: Arc<Version>) -> Self {
+        EndpointLoad { cluster, health: EndpointHealth::new(version), ..EndpointLoad::default() }
+    }
+
+    /// Whether it is well.
+    pub fn health(&self) -> &EndpointHealth {
+        &self.health
     }
 
     pub(crate) fn counts_cluster(&self) -> bool {
@@ -66,7 +74,8 @@ impl EndpointLoad {
         if let Some(cluster) = &self.cluster {
             cluster.in_flight.fetch_add(1, Relaxed);
         }
-        InFlight { load: Arc::clone(self) }
+        let ejection = self.health.ejection();
+        InFlight { load: Arc::clone(self), ejection }
     }
 
     /// Requests begun and not ended, on all shards.
@@ -115,6 +124,8 @@ impl EndpointLoad {
 #[must_use = "dropping it ends the request"]
 pub struct InFlight {
     load: Arc<EndpointLoad>,
+    /// Which ejection its endpoint was under when it began, and is tried by it; 0 for none.
+    ejection: u64,
 }
 
 impl InFlight {
@@ -122,9 +133,21 @@ impl InFlight {
     #[inline]
     pub fn finish(self, latency: Duration, now: Time) {
         self.load.sample(latency, now);
+        self.load.health.succeed(self.ejection, now);
     }
 
-    /// Ends a request that the endpoint failed. Its latency says nothing: refusing is fast.
+    /// The endpoint can be connected to, which is all that is asked of it, or goes on from here.
+    #[inline]
+    pub fn connected(&self, now: Time) {
+        self.load.health.succeed(self.ejection, now);
+    }
+
+    pub(crate) fn ejection(&self) -> u64 {
+        self.ejection
+    }
+
+    /// Ends a request that the endpoint failed, which ejects nobody. Its latency says nothing:
+    /// refusing is fast.
     #[inline]
     pub fn fail(self) {
         self.load.failures.fetch_add(1, Relaxed);

@@ -19,6 +19,7 @@ use crate::certs::Watch;
 use crate::clock::Clock;
 use crate::ending::Ending;
 use crate::filters::Loader;
+use crate::health::HealthWatch;
 use crate::layer4::Layer4;
 use crate::pulse::Pulse;
 use crate::reload::Reloads;
@@ -82,6 +83,7 @@ pub struct Control {
     pub(crate) alarm: Alarm,
     pub(crate) reloads: Reloads,
     pub(crate) pulse: Pulse,
+    pub(crate) health: HealthWatch,
     pub(crate) ending: Ending,
     pub(crate) places: Vec<Place>,
     /// Shards to start again, and when.
@@ -192,6 +194,7 @@ impl Boot {
             alarm,
             reloads: Reloads::new(config),
             pulse: Pulse::default(),
+            health: HealthWatch::default(),
             ending: Ending::default(),
             places: vec![place; count],
             restarts: VecDeque::new(),
@@ -226,7 +229,7 @@ impl Control {
     pub(crate) fn next_time(&self) -> Time {
         let restart = self.restarts.iter().map(|(at, _)| *at).min();
         let ending = self.ending.leaves_at().or(self.ending.deadline());
-        let next = self.next_sweep.min(self.watch.next_look);
+        let next = self.next_sweep.min(self.watch.next_look).min(self.health.next_look);
         restart.into_iter().chain(ending).fold(next, Time::min)
     }
 
@@ -240,6 +243,9 @@ impl Control {
         }
         if now >= self.watch.next_look {
             self.look_at_certificates();
+        }
+        if now >= self.health.next_look {
+            self.look_at_health();
         }
         while let Some(place) = self.restarts.iter().position(|(at, _)| *at <= now) {
             if let Some((_, index)) = self.restarts.remove(place) {

@@ -16,6 +16,7 @@ mod ending;
 mod files;
 mod filters;
 mod handle;
+mod health;
 mod layer4;
 mod process;
 mod pulse;

@@ -1,11 +1,12 @@
 //! All metrics of one moment: what shards counted, and what only this side knows.
 
+use penstock_balance::HealthState;
 use penstock_filter_host::Filter;
 use penstock_filter_host::abi::MetricType;
 use penstock_filter_host::metrics::Histogram;
 use penstock_telemetry::metrics::Scrape;
 
-use crate::{AcmeViewState, Control, process};
+use crate::{AcmeViewState, Control, health, process};
 
 impl Control {
     /// The text of `/metrics`, in Prometheus' format 0.0.4.
@@ -98,7 +99,17 @@ impl Control {
                 scrape.counter(name, "Requests that it failed.", &labels, load.failures);
                 let (name, in_flight) = ("penstock_endpoint_in_flight", f64::from(load.in_flight));
                 scrape.gauge(name, "Requests under way.", &labels, in_flight);
+                let health = endpoint.load().health();
+                let up = f64::from(u8::from(health.state() == HealthState::Up));
+                let help = "1 while it is neither down for checks nor ejected.";
+                scrape.gauge("penstock_endpoint_up", help, &labels, up);
+                let (name, help) = ("penstock_endpoint_ejections_total", "Times it was ejected.");
+                scrape.counter(name, help, &labels, health.ejections());
             }
+            let labels = [("cluster", &*cluster.config.name)];
+            let panics = f64::from(u8::from(health::panics(cluster)));
+            let help = "1 while so few endpoints are well that all are asked.";
+            scrape.gauge("penstock_cluster_panics", help, &labels, panics);
         }
     }
 

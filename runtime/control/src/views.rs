@@ -8,7 +8,7 @@ use penstock_filter_host::{Filter, TrapCause, hex};
 use penstock_proxy::{Cause, Entrance, snapshot};
 use serde::Serialize;
 
-use crate::{Control, FlowsView, Origin, PacketsView, Traffic, process};
+use crate::{Control, FlowsView, Origin, PacketsView, Traffic, health, process};
 
 /// Everything at a glance.
 #[derive(Clone, Debug, Serialize)]
@@ -156,6 +156,8 @@ pub struct ClusterView {
     pub connects: u64,
     /// Connects that failed.
     pub connect_failures: u64,
+    /// Whether so few endpoints are well that all are asked.
+    pub panics: bool,
     /// Who answers.
     pub endpoints: Vec<EndpointView>,
 }
@@ -167,6 +169,10 @@ pub struct EndpointView {
     pub address: String,
     /// Its share beside the others'.
     pub weight: u32,
+    /// `up`; `down` for checks; `ejected` for requests that it failed.
+    pub health: &'static str,
+    /// How often it was ejected.
+    pub ejections: u64,
     /// Requests under way.
     pub in_flight: u32,
     /// Requests sent to it.
@@ -296,6 +302,7 @@ impl Control {
             retries: cluster.metrics.counter(ids.retries),
             connects: cluster.metrics.counter(ids.connects),
             connect_failures: cluster.metrics.counter(ids.connect_failures),
+            panics: health::panics(cluster),
             endpoints: endpoint_views(cluster),
         };
         self.snapshot.clusters.iter().map(view).collect()
@@ -401,6 +408,8 @@ fn endpoint_views(cluster: &snapshot::Cluster) -> Vec<EndpointView> {
         EndpointView {
             address: endpoint.address().to_string(),
             weight: endpoint.weight(),
+            health: endpoint.load().health().state().name(),
+            ejections: endpoint.load().health().ejections(),
             in_flight: load.in_flight,
             requests: load.requests,
             failures: load.failures,

@@ -147,8 +147,9 @@ fn render(status: &Value) -> String {
         for endpoint in cluster["endpoints"].as_array().into_iter().flatten() {
             let _ = writeln!(
                 out,
-                "  {:<24} {:>10} requests {:>6} failed {:>5} under way {:>9.2} ms",
+                "  {:<24} {:<8} {:>10} requests {:>6} failed {:>5} under way {:>9.2} ms",
                 endpoint["address"].as_str().unwrap_or("?"),
+                endpoint["health"].as_str().unwrap_or("?"),
                 endpoint["requests"].to_string(),
                 endpoint["failures"].to_string(),
                 endpoint["in_flight"].to_string(),

@@ -9,7 +9,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use penstock_balance::{EndpointId, Pick, TriedSet};
+use penstock_balance::{EndpointId, Fault, InFlight, Pick, TriedSet};
 use penstock_config::ClusterId;
 use penstock_env::{Ends, Env, Rng, Stream, Time};
 use penstock_filter_host::{EnvWorld, Filters};
@@ -351,9 +351,26 @@ impl<E: Env> Worker<E> {
         tried: &TriedSet,
     ) -> Option<EndpointId> {
         let (ready, state) = (plan.cluster(cluster), &plan.clusters[cluster.index()]);
-        let pick = Pick { key, usable: &ready.usable, tried, now: self.inner.env.now() };
+        let (now, view) = (self.inner.env.now(), &mut *state.view.borrow_mut());
+        if let Some(trial) = ready.balancer.look(view, &ready.usable, tried, now) {
+            return Some(trial);
+        }
+        let pick = Pick { key, usable: view.usable(), tried, now };
         let rng = &mut self.inner.rng.borrow_mut();
         ready.balancer.pick(&pick, rng, &mut state.balance.borrow_mut())
+    }
+
+    /// Ends a request that an endpoint failed, which may eject it.
+    pub(crate) fn fail_endpoint(
+        &self,
+        plan: &Plan<E>,
+        (cluster, endpoint): (ClusterId, EndpointId),
+        in_flight: InFlight,
+        fault: Fault,
+    ) {
+        let (ready, now) = (plan.cluster(cluster), self.inner.env.now());
+        let rng = &mut self.inner.rng.borrow_mut();
+        ready.balancer.fail(endpoint, in_flight, fault, &ready.config.outlier, now, rng);
     }
 
     /// A place for another connection of a cluster: a free one, or that of the connection which

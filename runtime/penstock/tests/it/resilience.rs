@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::harness::{Client, Folder, Origin, Penstock, config_of, installed, write_config};
+use crate::harness::{
+    Client, Folder, Origin, Penstock, config_of, installed, until, write_config,
+};
 
 /// An origin in a process of its own, so that it can be killed: a Penstock that answers itself.
 fn origin() -> Penstock {
@@ -61,6 +63,24 @@ fn an_origin_that_answers_503_costs_no_client_an_answer() {
     }
     let metric = "penstock_failures_total{cause=\"upstream_unavailable\"}";
     assert!(penstock.metric(metric) > 0.0, "some of them went there first");
+    let (sick, well) = (sick.address("web").to_string(), well.address("web").to_string());
+    let clusters = penstock.json("/v1/clusters");
+    let endpoints = clusters[0]["endpoints"].as_array().expect("a list");
+    let health = |address: &str| {
+        let found = endpoints.iter().find(|one| one["address"] == address).expect("it is there");
+        (found["health"].as_str().expect("a word").to_owned(), found["ejections"].clone())
+    };
+    assert_eq!(health(&sick).0, "ejected");
+    assert_eq!(health(&well), ("up".to_owned(), 0.into()));
+    let up = |address: &str| {
+        let labels = format!("cluster=\"app\",endpoint=\"{address}\"");
+        penstock.metric(&format!("penstock_endpoint_up{{{labels}}}"))
+    };
+    assert_eq!((up(&sick), up(&well)), (0.0, 1.0));
+    until("the log tells of it", || {
+        let log = penstock.errors();
+        (log.contains("health changed") && log.contains("ejected")).then_some(())
+    });
 }
 
 #[test]

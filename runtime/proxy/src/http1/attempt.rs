@@ -6,7 +6,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use penstock_balance::{EndpointId, InFlight};
+use penstock_balance::{EndpointId, Fault, InFlight};
 use penstock_config::{ClusterId, ClusterProtocol, RetryOn};
 use penstock_env::{Env, SendBuf, Stream, Timer};
 use penstock_wire::http1::{
@@ -150,7 +150,8 @@ fn unconnected<E: Env>(
     let counters = ready.metrics.shard(worker.shard());
     counters.increment(worker.schemas().cluster.connect_failures);
     if cause.side() == failure::Side::Upstream {
-        in_flight.fail();
+        let asked = (tries.cluster, tries.endpoint());
+        worker.fail_endpoint(exchange.plan, asked, in_flight, Fault::Connect);
     }
     let again = cause.side() != failure::Side::Downstream
         && cause != Cause::RouteTimeout
@@ -319,7 +320,7 @@ async fn receive<E: Env>(
             let goes_on = scratch.request.keep_alive();
             End::Answered(sent.complete(exchange, reusable, (keeps_alive, goes_on), first_byte))
         }
-        Err(cause) => sent.failed(cause),
+        Err(cause) => sent.failed(exchange, cause),
     }
 }
 
@@ -357,7 +358,11 @@ impl<E: Env> Sent<'_, E> {
         first_byte: Duration,
     ) -> After {
         let (worker, plan) = (exchange.worker, exchange.plan);
-        self.in_flight.finish(first_byte, worker.env().now());
+        let asked = (self.tries.cluster, self.tries.endpoint());
+        match exchange.record.is_unserved() {
+            true => worker.fail_endpoint(plan, asked, self.in_flight, Fault::Answer),
+            false => self.in_flight.finish(first_byte, worker.env().now()),
+        }
         let counters = plan.cluster(self.tries.cluster).metrics.shard(worker.shard());
         let first_byte_us = first_byte.as_micros() as u64;
         counters.record(worker.schemas().cluster.first_byte, first_byte_us);
@@ -367,7 +372,7 @@ impl<E: Env> Sent<'_, E> {
             && uploaded
             && is_sent(&up.stream)
         {
-            worker.keep(plan, self.tries.cluster, self.tries.endpoint(), up);
+            worker.keep(plan, asked.0, asked.1, up);
         }
         match (uploaded, keeps_alive) {
             (true, true) => After::KeepAlive,
@@ -380,10 +385,15 @@ impl<E: Env> Sent<'_, E> {
     }
 
     /// The endpoint, or the downstream, did not do its part.
-    fn failed(self, cause: Cause) -> End {
+    fn failed(self, exchange: &Exchange<'_, E>, cause: Cause) -> End {
         // An endpoint that leaves, or has enough, says so and did not fail.
         if cause.side() == failure::Side::Upstream && cause != Cause::UpstreamRefused {
-            self.in_flight.fail();
+            let asked = (self.tries.cluster, self.tries.endpoint());
+            let fault = match cause {
+                Cause::UpstreamUnavailable => Fault::Answer,
+                _ => Fault::Other,
+            };
+            exchange.worker.fail_endpoint(exchange.plan, asked, self.in_flight, fault);
         }
         if self.progress.begun.get() {
             let after = match self.progress.until_close.get() {

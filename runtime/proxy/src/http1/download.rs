@@ -89,6 +89,7 @@ impl<E: Env> Download<'_, E> {
         if self.down.is_tunnel() && (200..300).contains(&self.response.status()) {
             return Err(Cause::UpstreamBadUpgrade);
         }
+        self.record.answered = self.response.status();
         if self.gives_way().await {
             return Err(Cause::UpstreamUnavailable);
         }

@@ -28,6 +28,8 @@ pub(crate) struct Record {
     pub(crate) endpoint: Option<EndpointId>,
     pub(crate) attempts: u8,
     pub(crate) status: u16,
+    /// What the endpoint answered; 0 where it did not.
+    pub(crate) answered: u16,
     pub(crate) cause: Option<Cause>,
     pub(crate) queue: Duration,
     pub(crate) connect: Duration,
@@ -56,6 +58,7 @@ impl Record {
             endpoint: None,
             attempts: 0,
             status: 0,
+            answered: 0,
             cause: None,
             queue: Duration::ZERO,
             connect: Duration::ZERO,
@@ -67,6 +70,12 @@ impl Record {
             web: None,
             code: None,
         }
+    }
+
+    /// Whether the endpoint answered that it can't serve.
+    pub(crate) fn is_unserved(&self) -> bool {
+        let call_ended = self.answered == 200 && self.code == Some(Code::Unavailable);
+        matches!(self.answered, 502..=504) || call_ended
     }
 
     /// What counts the messages of a body: of calls whose messages are there to be seen.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::pin::pin;
 use std::task::Poll;
 
-use penstock_balance::{EndpointId, InFlight, TriedSet};
+use penstock_balance::{EndpointId, Fault, InFlight, TriedSet};
 use penstock_config::{ClusterId, ProxyVersion, Service};
 use penstock_env::{Address, Env, SendBuf, Stream, StreamExt, Time, Timer};
 use penstock_wire::proxy_protocol::{Addresses, write_v1, write_v2};
@@ -103,6 +103,7 @@ impl<E: Env> Call<'_, E> {
             record.add_connect(worker.env().now().since(begun));
             let cause = match connected {
                 Ok(stream) => {
+                    in_flight.connected(worker.env().now());
                     let sent_bytes = head.len() as u64;
                     return Ok(Connected { stream, in_flight, place, sent_bytes });
                 }
@@ -110,7 +111,7 @@ impl<E: Env> Call<'_, E> {
             };
             counters.increment(ids.connect_failures);
             if cause.side() == Side::Upstream {
-                in_flight.fail();
+                worker.fail_endpoint(plan, (cluster, endpoint), in_flight, Fault::Connect);
             }
             let tries = u32::from(record.attempts);
             if cause.side() == Side::Downstream || tries > service.retries {

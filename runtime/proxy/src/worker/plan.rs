@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use penstock_balance::{EndpointId, ShardState};
+use penstock_balance::{EndpointId, ShardState, View};
 use penstock_config::ClusterId;
 use penstock_env::{Env, Rng, Time};
 use penstock_tls::{Connector, Dialer};
@@ -22,6 +22,8 @@ pub(crate) struct Plan<E: Env> {
 
 pub(super) struct ClusterState<E: Env> {
     pub(super) balance: RefCell<ShardState>,
+    /// Who is well.
+    pub(super) view: RefCell<View>,
     /// Requests that wait for a place.
     queue: Rc<Queue>,
     /// Begins TLS sessions with the endpoints.
@@ -39,6 +41,7 @@ impl<E: Env> Plan<E> {
     pub(super) fn new(snapshot: Arc<Snapshot>, rng: &mut Rng) -> Plan<E> {
         let clusters = snapshot.clusters.iter().map(|cluster| ClusterState {
             balance: RefCell::new(cluster.balancer.shard_state(rng)),
+            view: RefCell::new(View::new(&cluster.balancer)),
             queue: Rc::default(),
             dialer: cluster.tls.as_ref().map(|connector| connector.dialer()),
             pools: cluster.balancer.endpoints().iter().map(|_| Pool::default()).collect(),

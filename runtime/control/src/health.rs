@@ -1,0 +1,108 @@
+//! Who of the endpoints is well: the one place that tells of changes.
+//!
+//! Verdicts are made elsewhere, by shards and by checks, and hang on the endpoints. Here they are
+//! looked at often enough for a log, and whoever acts on a change is told of it here.
+
+use std::time::Duration;
+
+use penstock_balance::{HealthState, TriedSet, View};
+use penstock_env::Time;
+use penstock_proxy::{Snapshot, snapshot};
+
+use crate::Control;
+
+/// How often changes are looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// What was seen of the endpoints' health at the last look.
+#[derive(Debug, Default)]
+pub(crate) struct HealthWatch {
+    pub(crate) next_look: Time,
+    /// The Snapshot that the rest is of.
+    generation: u32,
+    clusters: Vec<Seen>,
+}
+
+/// One cluster: its endpoints in the order of their ids, and whether so few are well that all
+/// are tried.
+#[derive(Debug, PartialEq, Eq)]
+struct Seen {
+    endpoints: Vec<HealthState>,
+    panics: bool,
+}
+
+/// Something that changed since the last look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum HealthChange {
+    /// An endpoint, by the index of its cluster and its own.
+    Endpoint(usize, usize, HealthState),
+    /// Whether a cluster asks all, since too few are well.
+    Panic(usize, bool),
+}
+
+impl HealthWatch {
+    /// What changed since the last look. The first look at a Snapshot finds nothing changed.
+    pub(crate) fn look(&mut self, snapshot: &Snapshot, now: Time) -> Vec<HealthChange> {
+        self.next_look = now + LOOK_EVERY;
+        let seen: Vec<Seen> = snapshot.clusters.iter().map(Seen::of).collect();
+        let before = std::mem::replace(&mut self.clusters, seen);
+        if std::mem::replace(&mut self.generation, snapshot.generation) != snapshot.generation {
+            return Vec::new();
+        }
+        let mut changes = Vec::new();
+        for (index, (old, new)) in before.iter().zip(&self.clusters).enumerate() {
+            let states = old.endpoints.iter().zip(&new.endpoints).enumerate();
+            let changed = states.filter(|(_, (old, new))| old != new);
+            changes.extend(changed.map(|(id, (_, new))| HealthChange::Endpoint(index, id, *new)));
+            if old.panics != new.panics {
+                changes.push(HealthChange::Panic(index, new.panics));
+            }
+        }
+        changes
+    }
+}
+
+impl Seen {
+    fn of(cluster: &snapshot::Cluster) -> Seen {
+        let endpoints = cluster.balancer.endpoints().iter();
+        let endpoints = endpoints.map(|endpoint| endpoint.load().health().state()).collect();
+        Seen { endpoints, panics: panics(cluster) }
+    }
+}
+
+/// Whether so few of a cluster's endpoints are well that all are asked.
+pub(crate) fn panics(cluster: &snapshot::Cluster) -> bool {
+    let mut view = View::new(&cluster.balancer);
+    // At the beginning of time no endpoint is due to be tried: this looks, and takes nothing.
+    let _ =
+        cluster.balancer.look(&mut view, &cluster.usable, &TriedSet::default(), Time::default());
+    view.panics()
+}
+
+impl Control {
+    /// Looks which endpoints fell or rose, and tells of it.
+    pub(crate) fn look_at_health(&mut self) {
+        for change in self.health.look(&self.snapshot, self.clock.now()) {
+            self.tell_of(&change);
+        }
+    }
+
+    /// Tells of a change, whoever has to know.
+    fn tell_of(&self, change: &HealthChange) {
+        match *change {
+            HealthChange::Endpoint(cluster, endpoint, state) => {
+                let cluster = &self.snapshot.clusters[cluster];
+                let endpoint = cluster.balancer.endpoints()[endpoint].address();
+                let (cluster, state) = (&*cluster.config.name, state.name());
+                tracing::warn!(cluster, %endpoint, state, "an endpoint's health changed");
+            }
+            HealthChange::Panic(cluster, panics) => {
+                let cluster = &*self.snapshot.clusters[cluster].config.name;
+                match panics {
+                    true => tracing::error!(cluster, "too few endpoints are well: all are asked"),
+                    false => tracing::warn!(cluster, "enough endpoints are well again"),
+                }
+            }
+        }
+    }
+}

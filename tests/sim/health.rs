@@ -1,0 +1,148 @@
+//! Endpoints that fall out, and come back: what clients see of it, and what endpoints are asked.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use penstock_env::{Address, Env};
+use penstock_tests::sim::{Faults, Limits, World, check_few_seeds};
+
+use crate::http::plan::{Framing, Pace};
+use crate::http::wire::{Expected, Wire};
+use crate::proxy::{Proxy, config};
+
+/// An endpoint whose health is in `well`; how often it was asked.
+fn listen(world: &World, well: &Rc<Cell<bool>>) -> (Address, Rc<Cell<u32>>) {
+    let (env, count) = (world.node("origin", Limits::AMPLE), Rc::new(Cell::new(0)));
+    let (own, address) = (env.clone(), env.address(8080));
+    let (counted, well) = (count.clone(), well.clone());
+    env.listen(&address, move |stream| {
+        let wire = Wire::new(own.clone(), stream);
+        let (count, well) = (counted.clone(), well.clone());
+        own.spawn(async move {
+            while let Ok(Some(head)) = wire.head().await {
+                let (framing, mut body) = (head.framing(Framing::None), Expected::anything("o"));
+                if wire.body(framing, &mut body, &Pace::QUICK).await.is_err() {
+                    return;
+                }
+                count.set(count.get() + 1);
+                let status = if well.get() { "200 OK" } else { "503 No" };
+                let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
+                if wire.write(answer.as_bytes(), &Pace::QUICK).await.is_err() {
+                    return;
+                }
+            }
+        });
+    });
+    (address, count)
+}
+
+/// Asks `count` requests, one each `every`; those that were answered 200.
+fn ask(world: &World, proxy: &Proxy, method: &'static str, count: u32, every: Duration) -> u32 {
+    let (env, left) = (world.node("client", Limits::AMPLE), Rc::new(Cell::new(count)));
+    let (own, front, good) = (env.clone(), proxy.front.clone(), Rc::new(Cell::new(0)));
+    let (told, heard) = (left.clone(), good.clone());
+    env.spawn(async move {
+        for _ in 0..count {
+            let stream = Wire::connect(&own, &front).await.expect("the proxy listens");
+            let wire = Wire::new(own.clone(), stream);
+            let request = format!(
+                "{method} / HTTP/1.1\r\nHost: sim.test\r\nContent-Length: 0\r\n\
+                 Connection: close\r\n\r\n"
+            );
+            wire.write(request.as_bytes(), &Pace::QUICK).await.expect("it is taken");
+            let head = wire.head().await.expect("an answer").expect("an answer");
+            heard.set(heard.get() + u32::from(head.line.contains(" 200 ")));
+            told.set(told.get() - 1);
+            Wire::sleep_on(&own, every).await;
+        }
+    });
+    let done = || left.get() == 0 || world.panicked().is_some();
+    assert!(world.run_until(Duration::from_secs(36_000), done), "{:#?}", world.leaks());
+    assert_eq!(world.panicked(), None);
+    good.get()
+}
+
+fn text(endpoints: &[Address], more: &str) -> String {
+    config(endpoints, "", "") + "balance = \"round-robin\"\n" + more
+}
+
+const MS: Duration = Duration::from_millis(1);
+
+#[test]
+fn an_endpoint_that_cannot_serve_is_asked_three_times_and_then_now_and_again() {
+    check_few_seeds("health ejected", Faults::CALM, |world| {
+        let (sick, well) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(true)));
+        let ((one, asked), (two, _)) = (listen(world, &sick), listen(world, &well));
+        let proxy = Proxy::serve(world, &text(&[one, two], ""));
+        assert_eq!(ask(world, &proxy, "GET", 80, MS), 80, "each has its answer");
+        assert_eq!(asked.get(), 3);
+        // 8 to 12 s later one request tries it: that is answered by the other one, too.
+        assert_eq!(ask(world, &proxy, "GET", 130, MS * 100), 130);
+        assert_eq!(asked.get(), 4);
+        // And 16 to 24 s later, when it is well again, it has its share.
+        sick.set(true);
+        assert_eq!(ask(world, &proxy, "GET", 300, MS * 100), 300);
+        assert!((20..=150).contains(&(asked.get() - 4)), "{}", asked.get());
+        proxy.end(world);
+    });
+}
+
+#[test]
+fn what_may_not_be_asked_twice_fails_three_times_and_no_more() {
+    check_few_seeds("health post", Faults::CALM, |world| {
+        let (sick, well) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(true)));
+        let ((one, asked), (two, _)) = (listen(world, &sick), listen(world, &well));
+        let proxy = Proxy::serve(world, &text(&[one, two], ""));
+        assert_eq!(ask(world, &proxy, "POST", 80, MS), 77);
+        assert_eq!(asked.get(), 3);
+        proxy.end(world);
+    });
+}
+
+#[test]
+fn an_endpoint_that_refuses_connections_is_tried_three_times() {
+    check_few_seeds("health refused", Faults::CALM, |world| {
+        let well = Rc::new(Cell::new(true));
+        let nobody = world.node("nobody", Limits::AMPLE).address(9);
+        let (one, _) = listen(world, &well);
+        let proxy = Proxy::serve(world, &text(&[nobody, one], "timeouts.keep_alive = \"0s\"\n"));
+        assert_eq!(ask(world, &proxy, "POST", 80, MS), 80);
+        let refused = proxy.failures().iter().map(|(_, count)| *count).sum::<u64>();
+        assert_eq!(refused, 3);
+        proxy.end(world);
+    });
+}
+
+#[test]
+fn the_last_ones_are_asked_however_they_answer() {
+    for count in [1, 2, 3, 5] {
+        check_few_seeds("health last", Faults::CALM, |world| {
+            let sick = Rc::new(Cell::new(false));
+            let (endpoints, counts): (Vec<_>, Vec<_>) =
+                (0..count).map(|_| listen(world, &sick)).unzip();
+            let proxy = Proxy::serve(world, &text(&endpoints, ""));
+            assert_eq!(ask(world, &proxy, "POST", 100, MS), 0);
+            let asked = counts.iter().map(|count| count.get()).sum::<u32>();
+            assert_eq!(asked, 100, "each by one of them: no answer is ours");
+            assert_eq!(proxy.failures(), []);
+            sick.set(true);
+            // None waits for its ejection to end: one that is left answers.
+            assert_eq!(ask(world, &proxy, "POST", 20, MS), 20);
+            proxy.end(world);
+        });
+    }
+}
+
+#[test]
+fn a_config_that_ejects_nobody_is_obeyed() {
+    check_few_seeds("health off", Faults::CALM, |world| {
+        let (sick, well) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(true)));
+        let ((one, asked), (two, _)) = (listen(world, &sick), listen(world, &well));
+        let more = "outlier.consecutive_errors = 0\n";
+        let proxy = Proxy::serve(world, &text(&[one, two], more));
+        assert_eq!(ask(world, &proxy, "POST", 100, MS), 50);
+        assert_eq!(asked.get(), 50);
+        proxy.end(world);
+    });
+}
