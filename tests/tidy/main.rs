@@ -56,8 +56,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("ringbuf", &["runtime/shard"]),
     ("aya", &["runtime/xdp"]),
     ("wasmtime", &["runtime/filter-host"]),
-    // Tests ask with its client.
-    ("h2", &["runtime/proxy", "benches", "tests"]),
+    // Tests ask with its client, and so do health checks.
+    ("h2", &["runtime/proxy", "runtime/control", "benches", "tests"]),
     ("httparse", &["runtime/wire"]),
     // One crate decides what is spoken and who is believed.
     ("rustls", &["runtime/tls"]),
