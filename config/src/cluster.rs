@@ -12,6 +12,7 @@ use crate::grammar::reader::{Node, Reader, TableReader};
 use crate::grammar::section::{choice, section};
 use crate::grammar::setting::{ListOf, Setting};
 use crate::grammar::tree::Tree;
+use crate::health::Health;
 use crate::tls::{ClusterTls, VerifyEndpoint};
 use crate::values::address::EndpointAddress;
 use crate::values::units::{Ratio, Weight};
@@ -35,6 +36,8 @@ section! {
         timeouts: ClusterTimeouts = ClusterTimeouts::default();
         /// How much may be under way.
         limits: ClusterLimits = ClusterLimits::default();
+        /// How endpoints are checked; without it, only requests tell who is well.
+        health: Option<Health> = None;
         /// When an endpoint that fails requests gets none for a while.
         outlier: Outlier = Outlier::default();
     }

@@ -39,6 +39,7 @@ mod filter;
 mod findings;
 mod fleet;
 mod grammar;
+mod health;
 mod layer4;
 mod listener;
 mod passthrough;
@@ -72,6 +73,7 @@ pub use fleet::{Bgp, Fleet};
 pub use grammar::block::BlockName;
 pub use grammar::names::{ClusterId, FilterId};
 pub use grammar::tree::Tree;
+pub use health::{Health, TcpCheck};
 pub use layer4::{DatapathChoice, Layer4, SourceAction, SourceRule};
 pub use listener::{
     ForwardedFields, Http2, Http2Mode, Lenience, Listener, ListenerLimits, ListenerTimeouts,

@@ -22,7 +22,7 @@ pub(crate) const KEYS: &[(&str, &str, &str)] = &[
     ("route", "hedge", "hedging"),
     ("route", "fault", "fault injection"),
     ("cluster", "discover", "discovery"),
-    ("cluster", "health", "active health checks"),
+    ("health", "redis", "health checks of Redis"),
     ("cluster", "panic", "panic thresholds"),
     ("cluster", "slow_start", "slow start"),
     ("cluster", "sticky", "stickiness"),

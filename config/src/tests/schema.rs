@@ -144,6 +144,7 @@ fn no_key_is_both_here_and_later() {
         "filter" => "[filter.x]\n",
         "endpoint" => "[cluster.x]\nendpoints = [{ ",
         "tls" => "[listener.x.tls]\n",
+        "health" => "[cluster.x.health]\n",
         "observe" => "[observe]\n",
         other => panic!("{other} needs a row here"),
     };
