@@ -16,6 +16,7 @@ use thiserror::Error;
 use crate::acme::Acme;
 use crate::bgp::Announcer;
 use crate::certs::Watch;
+use crate::checks::Checks;
 use crate::clock::Clock;
 use crate::ending::Ending;
 use crate::filters::Loader;
@@ -84,6 +85,7 @@ pub struct Control {
     pub(crate) reloads: Reloads,
     pub(crate) pulse: Pulse,
     pub(crate) health: HealthWatch,
+    pub(crate) checks: Checks,
     pub(crate) ending: Ending,
     pub(crate) places: Vec<Place>,
     /// Shards to start again, and when.
@@ -195,6 +197,7 @@ impl Boot {
             reloads: Reloads::new(config),
             pulse: Pulse::default(),
             health: HealthWatch::default(),
+            checks: Checks::default(),
             ending: Ending::default(),
             places: vec![place; count],
             restarts: VecDeque::new(),

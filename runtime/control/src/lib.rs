@@ -10,6 +10,7 @@
 mod acme;
 mod bgp;
 mod certs;
+mod checks;
 mod clock;
 mod control;
 mod ending;

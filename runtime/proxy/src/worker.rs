@@ -355,9 +355,16 @@ impl<E: Env> Worker<E> {
         if let Some(trial) = ready.balancer.look(view, &ready.usable, tried, now) {
             return Some(trial);
         }
-        let pick = Pick { key, usable: view.usable(), tried, now };
         let rng = &mut self.inner.rng.borrow_mut();
-        ready.balancer.pick(&pick, rng, &mut state.balance.borrow_mut())
+        let mut pick = |usable| {
+            let pick = Pick { key, usable, tried, now };
+            ready.balancer.pick(&pick, rng, &mut state.balance.borrow_mut())
+        };
+        match pick(view.usable()) {
+            // All that are well have failed this one: one that was ejected may be well by now.
+            None if tried.count() > 0 => pick(&ready.usable),
+            picked => picked,
+        }
     }
 
     /// Ends a request that an endpoint failed, which may eject it.

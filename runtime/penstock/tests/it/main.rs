@@ -14,6 +14,7 @@ mod drain;
 mod envoy;
 mod grpc;
 mod harness;
+mod health;
 mod http2;
 mod identity;
 mod nginx;

@@ -7,9 +7,7 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::harness::{
-    Client, Folder, Origin, Penstock, config_of, installed, until, write_config,
-};
+use crate::harness::{Client, Folder, Origin, Penstock, config_of, installed, until, write_config};
 
 /// An origin in a process of its own, so that it can be killed: a Penstock that answers itself.
 fn origin() -> Penstock {

@@ -8,7 +8,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use penstock_balance::{EndpointId, TriedSet};
+use penstock_balance::{EndpointId, HealthState, TriedSet};
 use penstock_config::{ClusterId, Retry, RetryOn};
 use penstock_env::{Env, Time, Timer, TimerExt};
 use penstock_wire::grpc::Code;
@@ -213,6 +213,10 @@ impl<'a, E: Env> Tries<'a, E> {
             return false;
         }
         let Picked::Endpoint(other) = self.pick(&self.tried_too()) else { return false };
+        let other_health = self.plan.cluster(self.cluster).balancer.endpoint(other).load().health();
+        if other_health.state() != HealthState::Up {
+            return false;
+        }
         let allowed = self.take();
         self.next.set(allowed.then_some(other));
         allowed

@@ -43,7 +43,17 @@ class Echo(grpc.GenericRpcHandler):
             "Count": grpc.unary_unary_rpc_method_handler(
                 lambda name, _: b"%d" % COUNTS[name.decode()]),
         }
+        if details.method == "/grpc.health.v1.Health/Check":
+            return grpc.unary_unary_rpc_method_handler(self.health)
         return kinds.get(details.method.removeprefix(f"/{SERVICE}/"))
+
+    def health(self, message, context):
+        """Service 1 is a string: the whole server and sim.Echo serve, sim.Broken does not."""
+        if message in (b"", b"\x0a\x08sim.Echo"):
+            return b"\x08\x01"
+        if message == b"\x0a\x0asim.Broken":
+            return b"\x08\x02"
+        context.abort(grpc.StatusCode.NOT_FOUND, "unknown service")
 
     def unary(self, message, context):
         asked = dict(context.invocation_metadata())

@@ -87,6 +87,32 @@ fn calls_of_grpc_web_reach_a_server_of_grpcio() {
 }
 
 #[test]
+fn checks_ask_the_health_service_of_grpcio() {
+    let Some(serving) = calls() else { return };
+    let server = PythonServer::start(serving);
+    let health = |service: &str| {
+        format!("health = {{ grpc = \"{service}\", interval = \"100ms\", fall = 2 }}\n")
+    };
+    let penstock = Penstock::start(&(config(&server, "") + &health("sim.Echo")));
+    let state = || {
+        let clusters = penstock.json("/v1/clusters");
+        clusters[0]["endpoints"][0]["health"].as_str().expect("a word").to_owned()
+    };
+    for (service, reason) in [
+        ("sim.Broken", "it says that it does not serve (2)"),
+        ("", "good again"),
+        ("sim.Unknown", "grpc-status 5"),
+        ("sim.Echo", "good again"),
+    ] {
+        penstock.write(&(config(&server, "") + &health(service)));
+        assert_eq!(penstock.reload().0, 200);
+        let wanted = if reason == "good again" { "up" } else { "down" };
+        until("the checks say so", || (state() == wanted).then_some(()));
+        until("the log says why", || penstock.errors().contains(reason).then_some(()));
+    }
+}
+
+#[test]
 fn a_drain_lets_calls_end_and_a_client_of_grpcio_is_told() {
     let (Some(serving), Some(mut client)) = (calls(), calls()) else { return };
     let server = PythonServer::start(serving);

@@ -1,0 +1,113 @@
+//! One check of one endpoint.
+
+use std::net::SocketAddr;
+
+use penstock_config::{ClusterProtocol, TcpCheck};
+use penstock_env::Address;
+use penstock_wire::http1::{Lenient, Limits, Method, Parsed, ResponseHead, parse_response};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpStream, UnixStream};
+
+use super::{Checked, http2, sealed};
+
+/// What a check speaks over.
+pub(super) trait Plain: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Plain for T {}
+
+/// Checks it once. No deadline of its own.
+///
+/// # Errors
+/// Why it is not well, for a log.
+pub(super) async fn check(checked: &Checked) -> Result<(), String> {
+    let address = address_of(checked);
+    let stream: Box<dyn Plain> = match &address {
+        Address::Ip(address) => Box::new(TcpStream::connect(address).await.map_err(text)?),
+        Address::Unix(path) => Box::new(UnixStream::connect(&**path).await.map_err(text)?),
+    };
+    if checked.health.http.is_none() && checked.health.grpc.is_none() {
+        return Ok(());
+    }
+    let Some(connector) = &checked.tls else { return ask(checked, stream).await };
+    let http2 = speaks_http2(checked);
+    let (plain, carrying) =
+        sealed::open(connector, checked.endpoint.address().ip(), stream, http2).await?;
+    tokio::select! {
+        asked = ask(checked, Box::new(plain)) => asked,
+        ended = carrying => Err(ended),
+    }
+}
+
+/// gRPC is HTTP/2, whatever requests are sent by.
+fn speaks_http2(checked: &Checked) -> bool {
+    checked.health.grpc.is_some() || checked.protocol == ClusterProtocol::Http2
+}
+
+async fn ask(checked: &Checked, stream: Box<dyn Plain>) -> Result<(), String> {
+    let scheme = if checked.tls.is_some() { "https" } else { "http" };
+    let host = host_of(checked);
+    match (&checked.health.grpc, &checked.health.http) {
+        (Some(service), _) => http2::grpc(stream, (scheme, &host), service).await,
+        (None, Some(path)) if speaks_http2(checked) => {
+            let status = http2::get(stream, (scheme, &host), path.as_str()).await?;
+            judge(status)
+        }
+        (None, Some(path)) => judge(get(stream, &host, path.as_str()).await?),
+        (None, None) => Ok(()),
+    }
+}
+
+/// Where checks go: where requests do, or to a port of their own.
+fn address_of(checked: &Checked) -> Address {
+    match (checked.endpoint.address(), checked.health.tcp) {
+        (Address::Ip(address), Some(TcpCheck::Port(port))) => {
+            Address::Ip(SocketAddr::new(address.ip(), port))
+        }
+        (address, _) => address.clone(),
+    }
+}
+
+/// RFC 9110 §7.2: a request names its host; a socket's path is none. In TLS it is who the endpoint
+/// has to prove to be: it would refuse a request for another (§7.4).
+fn host_of(checked: &Checked) -> String {
+    match (&checked.name, checked.endpoint.address()) {
+        (Some(name), _) => name.clone(),
+        (None, Address::Ip(address)) => address.to_string(),
+        (None, Address::Unix(_)) => "localhost".to_owned(),
+    }
+}
+
+fn judge(status: u16) -> Result<(), String> {
+    match status {
+        200..400 => Ok(()),
+        status => Err(format!("status {status}")),
+    }
+}
+
+/// The status of the answer to a request of HTTP/1.1.
+async fn get(mut stream: Box<dyn Plain>, host: &str, path: &str) -> Result<u16, String> {
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: penstock\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.map_err(text)?;
+    let (mut head, mut bytes) = (ResponseHead::new(), Vec::new());
+    loop {
+        if stream.read_buf(&mut bytes).await.map_err(text)? == 0 {
+            return Err("closed without an answer".to_owned());
+        }
+        let limits = Limits::default();
+        while let Parsed::Complete { head_bytes } =
+            parse_response(&bytes, Method::Get, &limits, Lenient::NONE, &mut head)
+                .map_err(|error| error.to_string())?
+        {
+            if !head.is_informational() {
+                return Ok(head.status());
+            }
+            bytes.drain(..head_bytes);
+        }
+    }
+}
+
+pub(super) fn text(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
