@@ -25,7 +25,7 @@ const GROWTH_BYTES_MAX: u64 = 16 << 20;
 /// Requests of the client beside them from which its latency is told.
 const SAMPLES_MIN: usize = 200;
 /// Noise of a busy machine, which is no doing of the attack.
-const NOISE: Duration = Duration::from_millis(50);
+const NOISE: Duration = Duration::from_millis(250);
 /// A machine that was busy with something else has its chance to be not.
 const ROUNDS_MAX: usize = 8;
 
