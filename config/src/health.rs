@@ -33,6 +33,16 @@ section! {
     }
 }
 
+impl Health {
+    /// The port that checks go to, if it is one of their own.
+    pub fn tcp_port(&self) -> Option<u16> {
+        match self.tcp {
+            Some(TcpCheck::Port(port)) => Some(port),
+            Some(TcpCheck::Requests) | None => None,
+        }
+    }
+}
+
 fn check_health(health: &Health, table: &mut TableReader<'_, '_, '_>) -> Option<()> {
     let (http, grpc) = (health.http.is_some(), health.grpc.is_some());
     match (health.tcp, http, grpc) {

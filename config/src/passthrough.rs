@@ -124,6 +124,11 @@ pub(crate) fn check_destinations(
             let problem = "connections are made to this cluster too: its endpoints need ports";
             sound = refuse(table, ["cluster", &cluster.name, "endpoints"], problem);
         }
+        let asked = cluster.health.as_ref().filter(|health| health.tcp_port().is_none());
+        if portless && asked.is_some() {
+            let problem = "its endpoints have no port to be checked at: say `tcp = PORT`";
+            sound = refuse(table, ["cluster", &cluster.name, "health"], problem);
+        }
     }
     sound
 }

@@ -223,3 +223,20 @@ fn sources_and_addresses_of_the_appliance() {
     );
     check("pins = \"pins\"", &format!("2:8 reference {path}.pins: not an absolute path"));
 }
+
+#[test]
+fn checks_of_endpoints_without_ports_say_which_one_they_ask() {
+    let text = |health: &str| {
+        format!(
+            "[service.s]\nvip = \"10.9.9.9\"\nports = \"tcp/1\"\nmode = \"dsr\"\n\
+             interface = \"eth0\"\nto = \"a\"\n\
+             [cluster.a]\nendpoints = [\"10.0.0.1\"]\nhealth = {{ {health} }}\n"
+        )
+    };
+    let problem = "9:10 reference cluster.a.health: its endpoints have no port to be checked at: \
+                   say `tcp = PORT`";
+    for health in ["tcp = true", "http = \"/\""] {
+        check(&text(health), &[problem]);
+    }
+    check(&text("tcp = 443"), &[]);
+}

@@ -6,7 +6,9 @@
 use std::time::Duration;
 
 use penstock_balance::{HealthState, TriedSet, View};
-use penstock_env::Time;
+use penstock_config::{Config, ServiceMode};
+use penstock_env::{Address, Time};
+use penstock_proxy::snapshot::address_of;
 use penstock_proxy::{Snapshot, snapshot};
 
 use crate::Control;
@@ -21,7 +23,12 @@ pub(crate) struct HealthWatch {
     /// The Snapshot that the rest is of.
     generation: u32,
     clusters: Vec<Seen>,
+    /// Whom packets pass by, and of which Snapshot that is.
+    spared: (u32, Vec<Spared>),
 }
+
+/// An endpoint that no new flow is passed on to: the place of its cluster, and its address.
+type Spared = (usize, Address);
 
 /// One cluster: its endpoints in the order of their ids, and whether so few are well that all
 /// are tried.
@@ -85,6 +92,32 @@ impl Control {
         for change in self.health.look(&self.snapshot, self.clock.now()) {
             self.tell_of(&change);
         }
+        self.spare_fallen();
+    }
+
+    /// Has new flows of packets pass by endpoints that checks find down, and come back to them.
+    /// Their flows so far stay: who answers for them nobody else knows.
+    fn spare_fallen(&mut self) {
+        let (generation, fallen) = (self.snapshot.generation, fallen(&self.snapshot));
+        let (told_of, told) = &self.health.spared;
+        // A new Snapshot has begun with all of them.
+        let same = if *told_of == generation { *told == fallen } else { fallen.is_empty() };
+        if !same {
+            let mut config = Config::clone(&self.snapshot.config);
+            for (cluster, address) in &fallen {
+                let endpoints = &mut config.clusters[*cluster].endpoints;
+                endpoints.retain(|one| address_of(&one.address) != *address);
+            }
+            match self.layer4.apply(&config, &self.snapshot.seed) {
+                Ok(_) => self.layer4.settle(),
+                // Tried again at the next look.
+                Err(error) => {
+                    tracing::error!(%error, "packets can't be kept from endpoints that are down");
+                    return;
+                }
+            }
+        }
+        self.health.spared = (generation, fallen);
     }
 
     /// Tells of a change, whoever has to know.
@@ -105,4 +138,27 @@ impl Control {
             }
         }
     }
+}
+
+/// The endpoints that checks find down, of clusters that packets are passed on to; none of a
+/// cluster where all are.
+fn fallen(snapshot: &Snapshot) -> Vec<Spared> {
+    let services = snapshot.config.services.iter();
+    let passing = services.filter(|service| service.mode != ServiceMode::Terminate);
+    let mut clusters: Vec<usize> =
+        passing.flat_map(|service| service.destinations.clusters()).map(|id| id.index()).collect();
+    clusters.sort();
+    clusters.dedup();
+    let mut spared = Vec::new();
+    for cluster in clusters {
+        let endpoints = snapshot.clusters[cluster].balancer.endpoints().iter();
+        let is_down = |state| state == HealthState::Down;
+        let (down, well): (Vec<_>, Vec<_>) =
+            endpoints.partition(|endpoint| is_down(endpoint.load().health().state()));
+        // With nobody to go to instead, packets may as well try.
+        if well.iter().any(|endpoint| endpoint.weight() > 0) {
+            spared.extend(down.iter().map(|endpoint| (cluster, endpoint.address().clone())));
+        }
+    }
+    spared
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use penstock_proxy::{Capacity, Snapshot};
 
 use crate::{
-    Boot, Control, ControlThread, Ended, Listening, LogCounts, NoDatapaths, Refused, ShardCounts,
-    Shards, ShardsError, Source,
+    Boot, Control, ControlThread, Datapaths, Ended, Listening, LogCounts, NoDatapaths, Refused,
+    ShardCounts, Shards, ShardsError, Source,
 };
 
 /// Shards that only remember.
@@ -74,19 +74,25 @@ endpoints = ["127.0.0.1:9001"]
 /// A config in a file of its own, and the control side over it.
 fn control(name: &str, refuse: bool) -> (PathBuf, Control) {
     let path = std::env::temp_dir().join(format!("penstock-{name}-{}.toml", std::process::id()));
-    let control = over(&path, CONFIG, Pretended { refuse, ..Pretended::default() });
+    let shards = Pretended { refuse, ..Pretended::default() };
+    let control = started(&path, CONFIG, shards, Box::new(NoDatapaths));
     (path, control)
 }
 
 /// The control side over a config that is written to this file.
 pub(crate) fn control_of(path: &Path, config: &str) -> Control {
-    over(path, config, Pretended::default())
+    control_over(path, config, Box::new(NoDatapaths))
 }
 
-fn over(path: &Path, config: &str, shards: Pretended) -> Control {
+/// The same over datapaths that are there.
+pub(crate) fn control_over(path: &Path, config: &str, datapaths: Box<dyn Datapaths>) -> Control {
+    started(path, config, Pretended::default(), datapaths)
+}
+
+fn started(path: &Path, config: &str, shards: Pretended, datapaths: Box<dyn Datapaths>) -> Control {
     std::fs::write(path, config).expect("a config");
     let boot = Boot::read(Source::new(path)).expect("a right config");
-    let (capacity, datapaths) = (Capacity::new(1_000, 7), Box::new(NoDatapaths));
+    let capacity = Capacity::new(1_000, 7);
     boot.start(capacity, datapaths, |_, _, _| Ok(shards)).expect("started")
 }
 

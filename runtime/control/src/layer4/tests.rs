@@ -21,6 +21,8 @@ use super::{
     BadPlan, Change, Datapath, DatapathError, DatapathOptions, Datapaths, InterfaceFacts, Kept,
     Tables,
 };
+use crate::Control;
+use crate::tests::control_over;
 
 /// Tables that say after each change whether a packet would be forwarded to nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -460,4 +462,33 @@ fn what_tables_have_no_room_for_is_refused_by_number() {
     let error = Plan::of(&parse(&text), &seed(), &machine()).expect_err("64 sets");
     let expected = "64 sets of backends of services in `nat` and `dsr`: at most 63";
     assert_eq!(error.to_string(), expected);
+}
+
+#[test]
+fn new_flows_pass_by_endpoints_that_checks_find_down_unless_all_are() {
+    let path = std::env::temp_dir().join(format!("penstock-fallen-{}.toml", std::process::id()));
+    let text = "[runtime]\nshards = 1\n[service.d]\nvip = \"10.9.0.3\"\nports = \"tcp/443\"\n\
+                mode = \"dsr\"\ninterface = \"eth0\"\nto = \"c\"\n[cluster.c]\n\
+                endpoints = [\"10.1.0.1\", \"10.1.0.2\"]\nhealth = { tcp = 443 }\n";
+    let writes = Arc::new(AtomicUsize::new(usize::MAX));
+    let machine = Machine { writes, left: Pretended::default() };
+    let mut control = control_over(&path, text, Box::new(machine));
+    let say = |control: &mut Control, states: [bool; 2]| {
+        let cluster = &control.snapshot().clusters[0];
+        for (endpoint, up) in cluster.balancer.endpoints().iter().zip(states) {
+            endpoint.load().health().set_probed(up);
+        }
+        control.look_at_health();
+        let backends = &running(&control.layer4).assignment.backends;
+        backends.values().map(|backend| backend.drains).collect::<Vec<_>>()
+    };
+    assert_eq!(say(&mut control, [true, true]), [false, false]);
+    assert_eq!(say(&mut control, [false, true]), [true, false]);
+    // A new config begins with all of them, and is told again.
+    std::fs::write(&path, text.replace("tcp/443", "tcp/444")).expect("written");
+    control.reload().expect("it is in force");
+    assert_eq!(say(&mut control, [false, true]), [true, false]);
+    assert_eq!(say(&mut control, [false, false]), [false, false], "nobody to go to instead");
+    assert_eq!(say(&mut control, [true, false]), [false, true]);
+    std::fs::remove_file(path).expect("removed");
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::downloads::{all_whole, downloads, until_established};
 use super::ground::peers::flood;
 use super::site::{BACKENDS, LARGE, Site, VIPS, can_be};
-use crate::harness::Penstock;
+use crate::harness::{Penstock, until};
 
 #[test]
 fn requests_downloads_and_uploads_pass_in_both_families() {
@@ -70,6 +70,33 @@ fn a_backend_that_drains_keeps_its_flows_and_gets_no_new_ones() {
     }
     assert!(flows_of(&penstock, "10.5.0.2") >= before, "its flows stay");
     all_whole(under_way);
+}
+
+#[test]
+fn new_flows_pass_by_a_backend_that_is_down_and_come_back_to_it() {
+    if !can_be() {
+        return;
+    }
+    let mut site = Site::new(1);
+    site.decapsulate();
+    let health = "health = { tcp = 80, interval = \"200ms\", fall = 2, rise = 2 }\n";
+    let config = site.config("lb0", "dsr", &BACKENDS, "") + health;
+    let penstock = site.start("lb0", &config);
+    let state = |wanted: &str| {
+        let backend = &penstock.json("/v1/services")[0]["backends"][0];
+        assert_eq!(backend["address"], "10.5.0.2");
+        (backend["state"] == wanted).then_some(())
+    };
+    let who = |site: &Site, vip: &str| site.curl(&[&format!("http://{vip}/who")]);
+    site.stop("b0");
+    until("checks find it", || state("draining"));
+    for vip in VIPS {
+        let answers: Vec<String> = (0..20).map(|_| who(&site, vip)).collect();
+        assert!(answers.iter().all(|answer| !answer.starts_with("b0")), "{vip}: {answers:?}");
+    }
+    site.start_again("b0");
+    until("it is back", || state("up"));
+    until("it is asked", || who(&site, VIPS[0]).starts_with("b0").then_some(()));
 }
 
 #[test]

@@ -91,6 +91,13 @@ impl Site {
              location /up {{ proxy_pass http://127.0.0.1:81; }} }} }}\n",
         );
         std::fs::write(&config, text).expect("written");
+        self.start_again(name);
+    }
+
+    /// Starts a backend's nginx, which was never started or was stopped.
+    pub fn start_again(&mut self, name: &str) {
+        let folder = self._folder.join(name);
+        let config = folder.join("nginx.conf");
         let mut command = self.net.program(name, "nginx");
         command.arg("-e").arg(folder.join("errors")).arg("-c").arg(config);
         self.begin(command);
@@ -98,6 +105,13 @@ impl Site {
             let connect = || std::net::TcpStream::connect("127.0.0.1:8080").is_ok();
             self.net.inside(name, connect).then_some(())
         });
+    }
+
+    /// Stops the nginx that a backend began with.
+    pub fn stop(&mut self, name: &str) {
+        let place = BACKENDS.iter().position(|one| *one == name).expect("a backend");
+        let nginx = &mut self.servers[place];
+        nginx.kill().and_then(|()| nginx.wait().map(drop)).expect("it runs");
     }
 
     /// Starts a server, which ends with the site; gives its number of process.
