@@ -24,7 +24,8 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// Waits until `ready` gives something.
 #[track_caller]
 pub fn until<T>(what: &str, mut ready: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+    // Tables of the kernel are filled by a debug build, beside other tests: that takes its time.
+    let deadline = Instant::now() + 3 * PATIENCE;
     loop {
         if let Some(found) = ready() {
             return found;
