@@ -14,6 +14,7 @@ mod support;
 use aya::EbpfLoader;
 use aya::programs::{TestRun, TestRunOptions, Xdp};
 use aya::sys::{Stats, enable_stats};
+use penstock_l4::testing::repair_v4_header;
 use penstock_l4::value::mode;
 use penstock_xdp::Kernel;
 
@@ -79,11 +80,7 @@ fn frame(flags: u8) -> Vec<u8> {
     frame[..14].copy_from_slice(&[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0]);
     frame[14..24].copy_from_slice(&[0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6]);
     frame[26..34].copy_from_slice(&[10, 1, 0, 2, 10, 9, 0, 10]);
-    let words =
-        frame[14..34].chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
-    let sum: u32 = words.sum();
-    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
-    frame[24..26].copy_from_slice(&sum.to_be_bytes());
+    repair_v4_header(&mut frame);
     frame[34..38].copy_from_slice(&[0x9c, 0x40, 0, 80]);
     (frame[46], frame[FLAGS]) = (0x50, flags);
     // Nobody looks at it, but that it is not that of the pseudo-header alone.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use aya::maps::Array;
 use aya::programs::{TestRun, TestRunAttrs, TestRunOptions, Xdp};
 use aya::{Ebpf, EbpfLoader};
+use penstock_l4::testing::repair_v4_header;
 use rustix::thread::{CpuSet, sched_setaffinity};
 
 /// Sends frames of some flows, in turn: 10.1.0.2 and ports from `port` on, to port 53 of 10.9.0.10.
@@ -75,11 +76,7 @@ fn frame([from, to]: [[u8; 6]; 2]) -> [u8; FRAME_BYTES] {
     frame[6..12].copy_from_slice(&from);
     frame[12..24].copy_from_slice(&[8, 0, 0x45, 0, 0, 50, 0, 0, 0x40, 0, 64, 17]);
     frame[26..34].copy_from_slice(&[10, 1, 0, 2, 10, 9, 0, 10]);
-    let words =
-        frame[14..34].chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
-    let sum: u32 = words.sum();
-    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
-    frame[24..26].copy_from_slice(&sum.to_be_bytes());
+    repair_v4_header(&mut frame);
     // No checksum of UDP: over IPv4 that is allowed, and nobody has to look at it.
     frame[36..40].copy_from_slice(&[0, 53, 0, 30]);
     frame
