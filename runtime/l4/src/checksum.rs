@@ -63,6 +63,13 @@ impl Sum {
         ((sum & 0xffff) + (sum >> 16)) as u16
     }
 
+    /// The checksum after this was added to what it covers (RFC 1624 §3, equation 3:
+    /// HC' = ~(~HC + ~m + m')).
+    #[inline(always)]
+    pub(crate) fn applied_to(self, checksum: u16) -> u16 {
+        self.u16(!checksum).checksum()
+    }
+
     /// The checksum of what was summed.
     #[inline(always)]
     pub(crate) fn checksum(self) -> u16 {
@@ -70,10 +77,10 @@ impl Sum {
     }
 }
 
-/// The checksum after a change (RFC 1624 §3, equation 3: HC' = ~(~HC + ~m + m')).
+/// The checksum after a change.
 #[inline(always)]
 pub(crate) fn updated(checksum: u16, delta: u16) -> u16 {
-    Sum::ZERO.u16(!checksum).u16(delta).checksum()
+    Sum::ZERO.u16(delta).applied_to(checksum)
 }
 
 /// What undoes a change: its one's complement.

@@ -134,7 +134,7 @@ impl Outer {
         if !written {
             return Verdict::Drop(Cause::HeaderTruncated);
         }
-        link::address(packet, &way, if self.is_v4 { ETHERTYPE_V4 } else { ETHERTYPE_V6 })
+        way.address(packet, if self.is_v4 { ETHERTYPE_V4 } else { ETHERTYPE_V6 })
     }
 }
 

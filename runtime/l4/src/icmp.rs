@@ -7,10 +7,11 @@ use core::cell::Cell;
 
 use crate::checksum::{Sum, pseudo, updated};
 use crate::conntrack::field;
+use crate::link::Way;
 use crate::packet::{Fields, Packet};
 use crate::parse::{ETHERTYPE_V4, ETHERTYPE_V6, Kind, View, echo_ports, protocol, v4_address};
 use crate::value::{Address, Backend, Flow, FlowKey};
-use crate::{Cause, Verdict, link, nat};
+use crate::{Cause, Verdict, nat};
 
 /// Gives an ICMP error the key of the flow that it is about, in the direction that it travels in.
 /// False when it is about nothing that could be ours.
@@ -208,7 +209,7 @@ pub(crate) fn too_big<P: Packet>(packet: &mut P, view: &View, room: usize) -> Ve
     if view.kind == Kind::IcmpError {
         return Verdict::Drop(Cause::TooBig);
     }
-    let way = link::arrival(packet);
+    let way = Way::back(packet);
     let headers = if view.is_v4 { 20 + 8 } else { 40 + 8 };
     let quoted = if view.is_v4 { QUOTED_V4 } else { QUOTED_V6 };
     if !packet.grow_head(headers) {
@@ -223,7 +224,7 @@ pub(crate) fn too_big<P: Packet>(packet: &mut P, view: &View, room: usize) -> Ve
         return Verdict::Drop(Cause::HeaderTruncated);
     }
     let ethertype = if view.is_v4 { ETHERTYPE_V4 } else { ETHERTYPE_V6 };
-    link::address(packet, &way, ethertype);
+    way.address(packet, ethertype);
     Verdict::Answer(Cause::TooBig)
 }
 

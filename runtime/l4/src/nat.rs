@@ -285,9 +285,8 @@ pub(crate) fn send_on<P: Packet>(
     backend: &Backend,
 ) -> Verdict {
     let back = field!(flow, role) == role::RETURN;
-    let way = if back { field!(flow, link) } else { backend.link };
-    let way = link::or_back(packet, &way);
-    link::address(packet, &way, if view.is_v4 { ETHERTYPE_V4 } else { ETHERTYPE_V6 })
+    let way = if back { link::of_flow(packet, flow) } else { link::or_back(packet, &backend.link) };
+    way.address(packet, if view.is_v4 { ETHERTYPE_V4 } else { ETHERTYPE_V6 })
 }
 
 /// Writes the flow's addresses, which adds `addresses_delta` to a checksum, and takes a hop away:
@@ -303,21 +302,37 @@ pub(crate) fn rewrite_ip<P: Packet>(
         let Some(header) = packet.bytes_mut::<20>(P::LINK_BYTES) else {
             return Err(Cause::HeaderTruncated);
         };
-        // RFC 1812 §5.3.1: a router MUST discard what has no hop left.
-        if header.u8::<8>() <= 1 {
-            return Err(Cause::HopLimit);
-        }
-        let before = header.u16::<8>();
-        header.put::<8, 1>([header.u8::<8>() - 1]);
-        let hop = Sum::ZERO.replace(before, header.u16::<8>()).u16(addresses_delta).fold();
-        header.put::<10, 2>(updated(header.u16::<10>(), hop).to_ne_bytes());
-        header.put::<12, 4>(field!(flow, source).v4_word().to_ne_bytes());
-        header.put::<16, 4>(field!(flow, destination).v4_word().to_ne_bytes());
-        return Ok(());
+        return rewrite_v4(header, flow, addresses_delta);
     }
     let Some(header) = packet.bytes_mut::<40>(P::LINK_BYTES) else {
         return Err(Cause::HeaderTruncated);
     };
+    rewrite_v6(header, flow)
+}
+
+/// An IPv4 header as [`rewrite_ip`] leaves it.
+#[inline(always)]
+pub(crate) fn rewrite_v4(
+    header: &mut [u8; 20],
+    flow: &Cell<Flow>,
+    addresses_delta: u16,
+) -> Result<(), Cause> {
+    // RFC 1812 §5.3.1: a router MUST discard what has no hop left.
+    if header.u8::<8>() <= 1 {
+        return Err(Cause::HopLimit);
+    }
+    let before = header.u16::<8>();
+    header.put::<8, 1>([header.u8::<8>() - 1]);
+    let hop = Sum::ZERO.replace(before, header.u16::<8>()).u16(addresses_delta);
+    header.put::<10, 2>(hop.applied_to(header.u16::<10>()).to_ne_bytes());
+    header.put::<12, 4>(field!(flow, source).v4_word().to_ne_bytes());
+    header.put::<16, 4>(field!(flow, destination).v4_word().to_ne_bytes());
+    Ok(())
+}
+
+/// An IPv6 header as [`rewrite_ip`] leaves it.
+#[inline(always)]
+pub(crate) fn rewrite_v6(header: &mut [u8; 40], flow: &Cell<Flow>) -> Result<(), Cause> {
     if header.u8::<7>() <= 1 {
         return Err(Cause::HopLimit);
     }
@@ -332,18 +347,11 @@ pub(crate) fn rewrite_ip<P: Packet>(
 fn rewrite_transport<P: Packet>(packet: &mut P, view: &View, flow: &Cell<Flow>) {
     if view.kind == Kind::Tcp {
         if let Some(header) = packet.bytes_mut::<20>(view.transport) {
-            header.put::<0, 2>(field!(flow, source_port).to_ne_bytes());
-            header.put::<2, 2>(field!(flow, destination_port).to_ne_bytes());
-            let checksum = updated(header.u16::<16>(), field!(flow, transport_delta));
-            header.put::<16, 2>(checksum.to_ne_bytes());
+            rewrite_tcp(header, flow);
         }
     } else if let Some(header) = packet.bytes_mut::<8>(view.transport) {
         if view.kind == Kind::Udp {
-            header.put::<0, 2>(field!(flow, source_port).to_ne_bytes());
-            header.put::<2, 2>(field!(flow, destination_port).to_ne_bytes());
-            let checksum =
-                transport::changed(header.u16::<6>(), field!(flow, transport_delta), Kind::Udp);
-            header.put::<6, 2>(checksum.to_ne_bytes());
+            rewrite_udp(header, flow);
         } else {
             // One of both is the identifier, the other is 0.
             header.put::<4, 2>(
@@ -353,6 +361,24 @@ fn rewrite_transport<P: Packet>(packet: &mut P, view: &View, flow: &Cell<Flow>) 
             header.put::<2, 2>(checksum.to_ne_bytes());
         }
     }
+}
+
+/// Ports and checksum of TCP.
+#[inline(always)]
+pub(crate) fn rewrite_tcp(header: &mut [u8; 20], flow: &Cell<Flow>) {
+    header.put::<0, 2>(field!(flow, source_port).to_ne_bytes());
+    header.put::<2, 2>(field!(flow, destination_port).to_ne_bytes());
+    let checksum = updated(header.u16::<16>(), field!(flow, transport_delta));
+    header.put::<16, 2>(checksum.to_ne_bytes());
+}
+
+/// Ports and checksum of UDP.
+#[inline(always)]
+pub(crate) fn rewrite_udp<H: Fields>(header: &mut H, flow: &Cell<Flow>) {
+    header.put::<0, 2>(field!(flow, source_port).to_ne_bytes());
+    header.put::<2, 2>(field!(flow, destination_port).to_ne_bytes());
+    let checksum = transport::changed(header.u16::<6>(), field!(flow, transport_delta), Kind::Udp);
+    header.put::<6, 2>(checksum.to_ne_bytes());
 }
 
 /// Writes an IPv6 address.

@@ -53,8 +53,6 @@ pub(crate) trait Fields {
     fn u32<const AT: usize>(&self) -> u32;
     /// Eight bytes.
     fn u64<const AT: usize>(&self) -> u64;
-    /// `M` bytes.
-    fn part<const AT: usize, const M: usize>(&self) -> [u8; M];
     /// Puts `M` bytes.
     fn put<const AT: usize, const M: usize>(&mut self, bytes: [u8; M]);
 }
@@ -70,28 +68,21 @@ impl<const N: usize> Fields for [u8; N] {
     fn u16<const AT: usize>(&self) -> u16 {
         const { assert!(AT + 2 <= N) }
         // SAFETY: AT + 2 <= N was asserted when this was compiled.
-        unsafe { word::load_u16(self.as_ptr().add(AT)) }
+        unsafe { word::load_u16::<AT>(self.as_ptr()) }
     }
 
     #[inline(always)]
     fn u32<const AT: usize>(&self) -> u32 {
         const { assert!(AT + 4 <= N) }
         // SAFETY: AT + 4 <= N was asserted when this was compiled.
-        unsafe { word::load_u32(self.as_ptr().add(AT)) }
+        unsafe { word::load_u32::<AT>(self.as_ptr()) }
     }
 
     #[inline(always)]
     fn u64<const AT: usize>(&self) -> u64 {
         const { assert!(AT + 8 <= N) }
         // SAFETY: AT + 8 <= N was asserted when this was compiled.
-        unsafe { word::load_u64(self.as_ptr().add(AT)) }
-    }
-
-    #[inline(always)]
-    fn part<const AT: usize, const M: usize>(&self) -> [u8; M] {
-        const { assert!(AT + M <= N) }
-        // SAFETY: AT + M <= N was asserted when this was compiled, and bytes have no alignment.
-        unsafe { self.as_ptr().add(AT).cast::<[u8; M]>().read() }
+        unsafe { word::load_u64::<AT>(self.as_ptr()) }
     }
 
     #[inline(always)]
@@ -99,12 +90,17 @@ impl<const N: usize> Fields for [u8; N] {
         const { assert!(AT + M <= N) }
         // SAFETY: AT + M <= N was asserted when this was compiled, and M is what the arm says.
         unsafe {
-            let (to, from) = (self.as_mut_ptr().add(AT), bytes.as_ptr());
+            let (to, from) = (self.as_mut_ptr(), bytes.as_ptr());
             match M {
-                2 => word::store_u16(to, from.cast::<u16>().read_unaligned()),
-                4 => word::store_u32(to, from.cast::<u32>().read_unaligned()),
-                8 => word::store_u64(to, from.cast::<u64>().read_unaligned()),
-                _ => to.cast::<[u8; M]>().write(bytes),
+                2 => word::store_u16::<AT>(to, from.cast::<u16>().read_unaligned()),
+                4 => word::store_u32::<AT>(to, from.cast::<u32>().read_unaligned()),
+                8 => word::store_u64::<AT>(to, from.cast::<u64>().read_unaligned()),
+                16 => {
+                    let from = from.cast::<u64>();
+                    word::store_u64::<AT>(to, from.read_unaligned());
+                    word::store_u64::<AT>(to.add(8), from.add(1).read_unaligned());
+                }
+                _ => to.add(AT).cast::<[u8; M]>().write(bytes),
             }
         }
     }

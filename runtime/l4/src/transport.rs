@@ -29,10 +29,15 @@ pub(crate) fn is_partial<P: Packet>(packet: &P, view: &View) -> bool {
     let Some(field) = packet.bytes::<2>(view.transport + checksum_at(view.kind)) else {
         return false;
     };
+    is_pseudo::<P>(field.u16::<0>(), view)
+}
+
+/// Whether a checksum is that of the pseudo-header.
+#[inline(always)]
+pub(crate) fn is_pseudo<P: Packet>(checksum: u16, view: &View) -> bool {
     let key = &view.key;
     let length = payload_length::<P>(view) as u16;
-    let sum = pseudo(&key.source, &key.destination, view.is_v4, key.protocol, length).fold();
-    field.u16::<0>() == sum
+    checksum == pseudo(&key.source, &key.destination, view.is_v4, key.protocol, length).fold()
 }
 
 /// Calculates the whole checksum; `view` has the addresses that stand in the packet now.

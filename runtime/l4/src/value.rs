@@ -101,6 +101,21 @@ pub struct FlowKey {
 }
 
 impl FlowKey {
+    /// The key of a packet whose two ports are `ports`, as they stand in it.
+    #[inline(always)]
+    pub(crate) const fn of_packet(
+        source: Address,
+        destination: Address,
+        ports: u32,
+        protocol: u8,
+    ) -> Self {
+        let ([a, b], [c, d], [e, f, g, h]) = (source.words, destination.words, ports.to_ne_bytes());
+        let rest = u64::from_ne_bytes([e, f, g, h, protocol, 0, 0, 0]);
+        // SAFETY: both are forty bytes of integers, without padding. In words it is put together
+        // where it is needed, in the kernel's program too.
+        unsafe { core::mem::transmute([a, b, c, d, rest]) }
+    }
+
     /// The key of what comes back.
     #[inline(always)]
     pub const fn reversed(&self) -> Self {

@@ -8,38 +8,42 @@
 #[cfg(target_arch = "bpf")]
 macro_rules! words {
     ($($load:ident, $store:ident, $type:ty, $size:literal;)*) => {$(
-        /// Reads a word.
+        /// Reads the word at `AT` bytes behind `base`.
         ///
         /// # Safety
         /// As many bytes can be read there.
         #[inline(always)]
-        pub(crate) unsafe fn $load(at: *const u8) -> $type {
+        pub(crate) unsafe fn $load<const AT: usize>(base: *const u8) -> $type {
             let word: u64;
-            // SAFETY: the caller's; the instruction reads these bytes and nothing else.
+            // SAFETY: the caller's; the instruction reads these bytes and nothing else, and
+            // leaves zeros in front of them.
             unsafe {
                 core::arch::asm!(
-                    concat!("{word} = *(", $size, " *)({at} + 0)"),
+                    concat!("{word} = *(", $size, " *)({base} + {at})"),
                     word = lateout(reg) word,
-                    at = in(reg) at,
+                    base = in(reg) base,
+                    at = const AT,
                     options(pure, readonly, nostack),
                 );
+                core::hint::assert_unchecked(word <= <$type>::MAX as u64);
             }
             word as $type
         }
 
-        /// Writes a word.
+        /// Writes the word at `AT` bytes behind `base`.
         ///
         /// # Safety
         /// As many bytes can be written there.
         #[inline(always)]
-        pub(crate) unsafe fn $store(at: *mut u8, word: $type) {
-            let word = u64::from(word);
+        pub(crate) unsafe fn $store<const AT: usize>(base: *mut u8, word: $type) {
+            let word = word as u64;
             // SAFETY: the caller's; the instruction writes these bytes and nothing else.
             unsafe {
                 core::arch::asm!(
-                    concat!("*(", $size, " *)({at} + 0) = {word}"),
+                    concat!("*(", $size, " *)({base} + {at}) = {word}"),
                     word = in(reg) word,
-                    at = in(reg) at,
+                    base = in(reg) base,
+                    at = const AT,
                     options(nostack),
                 );
             }
@@ -50,24 +54,24 @@ macro_rules! words {
 #[cfg(not(target_arch = "bpf"))]
 macro_rules! words {
     ($($load:ident, $store:ident, $type:ty, $size:literal;)*) => {$(
-        /// Reads a word.
+        /// Reads the word at `AT` bytes behind `base`.
         ///
         /// # Safety
         /// As many bytes can be read there.
         #[inline(always)]
-        pub(crate) unsafe fn $load(at: *const u8) -> $type {
+        pub(crate) unsafe fn $load<const AT: usize>(base: *const u8) -> $type {
             // SAFETY: the caller's; no alignment is assumed.
-            unsafe { at.cast::<$type>().read_unaligned() }
+            unsafe { base.add(AT).cast::<$type>().read_unaligned() }
         }
 
-        /// Writes a word.
+        /// Writes the word at `AT` bytes behind `base`.
         ///
         /// # Safety
         /// As many bytes can be written there.
         #[inline(always)]
-        pub(crate) unsafe fn $store(at: *mut u8, word: $type) {
+        pub(crate) unsafe fn $store<const AT: usize>(base: *mut u8, word: $type) {
             // SAFETY: the caller's; no alignment is assumed.
-            unsafe { at.cast::<$type>().write_unaligned(word) }
+            unsafe { base.add(AT).cast::<$type>().write_unaligned(word) }
         }
     )*};
 }

@@ -1,8 +1,10 @@
 //! The short way decides as the long one does, and is taken.
 
 use crate::handle::{Account, decide};
-use crate::testing::{Dice, ETHERNET_BYTES, Generator, Spec, client_v4, reply_to, world};
-use crate::value::Address;
+use crate::testing::{
+    Dice, ETHERNET_BYTES, Generator, Spec, client_v4, client_v6, encaps, reply_to, world,
+};
+use crate::value::mode;
 use crate::{Buffer, MemoryTables, Packet, Subject, Tenure, Tick, Verdict, steady};
 
 #[test]
@@ -44,12 +46,13 @@ fn both_ways_give_the_same_packets_flows_and_counts() {
 #[test]
 fn a_flow_that_goes_on_takes_the_short_way() {
     let [syn, syn_ack, ack] = [0x02, 0x12, 0x10];
-    // The VIPs of `nat`, and of `dsr` by GRE over IPv4.
-    for (vip, translated) in [(1, true), (2, false)] {
+    for (address, mode, encap, _) in encaps() {
+        let translated = mode == mode::NAT;
         let world = world();
         let tables = world.tables(0);
         let mut now = world.start;
-        let ends = ((client_v4(1), 40_000), (Address::v4([203, 0, 113, vip]), 80));
+        let from = if address.is_v4() { client_v4(1) } else { client_v6(1) };
+        let ends = ((from, 40_000), (address, 80));
         let client = |flags| Spec::tcp(ends.0, ends.1, flags).frame();
         let sent = take(&tables, &client(syn), now, true).1;
         let answer = |flags| reply_to(&sent, flags).expect("TCP has answers");
@@ -70,7 +73,7 @@ fn a_flow_that_goes_on_takes_the_short_way() {
             }
         }
         // About once in a second the other direction's entry is looked at.
-        assert_eq!(short, if translated { 190 } else { 100 }, "VIP {vip}");
+        assert_eq!(short, if translated { 190 } else { 100 }, "{address:?}, {mode}, {encap}");
     }
 }
 
@@ -83,12 +86,15 @@ fn take(
 ) -> (Verdict, Vec<u8>, bool) {
     let mut packet = Buffer::<ETHERNET_BYTES>::new(frame, 3);
     let bytes = packet.length() as u64;
-    let mut account = Account::NOBODY;
     let short = match may_be_short {
-        true => steady::pass(&mut packet, tables, now, bytes, &mut account),
+        true => steady::pass(&mut packet, tables, now, bytes),
         false => None,
     };
-    let verdict = short.unwrap_or_else(|| decide(&mut packet, tables, now, &mut account));
-    account.settle(tables, verdict, bytes);
+    let verdict = short.unwrap_or_else(|| {
+        let mut account = Account::NOBODY;
+        let verdict = decide(&mut packet, tables, now, &mut account);
+        account.settle(tables, verdict, bytes);
+        verdict
+    });
     (verdict, packet.as_slice().to_vec(), short.is_some())
 }
