@@ -9,6 +9,7 @@ mod kind;
 mod messages;
 #[cfg(any(test, feature = "property"))]
 pub mod property;
+mod reader;
 mod text;
 mod timeout;
 mod web;
@@ -16,7 +17,8 @@ mod web;
 pub use code::Code;
 pub use kind::Kind;
 pub use messages::Messages;
-pub use text::put_status_message;
+pub use reader::{MessageError, MessageReader, message_prefix};
+pub use text::{put_status_message, status_message};
 pub use timeout::Timeout;
 pub use web::{TextDecoder, TextError, put_text, put_trailers};
 

@@ -1,6 +1,9 @@
 //! What must hold for any bytes whatever, shared by the seeded tests and the fuzz target.
 
-use super::{Code, Kind, Messages, TextDecoder, TextError, Timeout, put_text};
+use super::{
+    Code, Kind, MessageError, MessageReader, Messages, TextDecoder, TextError, Timeout,
+    message_prefix, put_status_message, put_text, status_message,
+};
 
 /// Fields are read or refused, bodies are read the same however they are cut.
 pub fn check_grpc(input: &[u8]) {
@@ -20,6 +23,10 @@ fn check_fields(input: &[u8]) {
         // Nothing is longer than what it was read from, but for no time, which has no field.
         assert!(again.duration() <= timeout.duration().max(std::time::Duration::from_nanos(1)));
     }
+    let text = String::from_utf8_lossy(input);
+    let mut field = Vec::new();
+    put_status_message(&text, &mut field);
+    assert_eq!(status_message(&field), text);
     if let Some(code) = Code::of_field(input) {
         let known = code.digits().as_bytes() == input;
         assert!(known || code == Code::Unknown);
@@ -40,6 +47,24 @@ fn check_messages(body: &[u8], step: usize) {
     body.chunks(step).for_each(|piece| cut.feed(piece));
     assert_eq!(whole, cut);
     assert!(whole.count() <= body.len() as u64);
+    let read = |step: usize| {
+        let (mut reader, mut messages) = (MessageReader::new(64), Vec::new());
+        for mut piece in body.chunks(step) {
+            while let Some(message) = reader.read(&mut piece)? {
+                messages.push(message);
+            }
+        }
+        Ok::<_, MessageError>((messages, reader.is_whole()))
+    };
+    let read_whole = read(body.len().max(1));
+    assert_eq!(read_whole, read(step));
+    if let Ok((messages, true)) = read_whole {
+        let prefixed = messages.iter().flat_map(|message| {
+            // At most 64.
+            [&message_prefix(message.len() as u32), &message[..]].concat()
+        });
+        assert!(prefixed.eq(body.iter().copied()));
+    }
 }
 
 fn check_text(body: &[u8], step: usize) {

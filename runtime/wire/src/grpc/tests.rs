@@ -6,8 +6,8 @@ use penstock_env::Rng;
 
 use super::property::check_grpc;
 use super::{
-    Code, Kind, Messages, TextDecoder, TextError, Timeout, put_status_message, put_text,
-    put_trailers,
+    Code, Kind, MessageError, MessageReader, Messages, TextDecoder, TextError, Timeout,
+    put_status_message, put_text, put_trailers, status_message,
 };
 
 #[test]
@@ -90,6 +90,43 @@ fn an_answer_without_a_status_gets_one_from_http() {
         (504, Code::Unavailable),
     ] {
         assert_eq!(Code::of_http_status(http), code, "{http}");
+    }
+}
+
+/// The first message of a body, read with a limit of four bytes, however it is cut.
+#[track_caller]
+fn check_read(body: &[u8], expected: Result<Option<&[u8]>, MessageError>) {
+    for cut in 0..=body.len() {
+        let mut reader = MessageReader::new(4);
+        let mut pieces = [&body[..cut], &body[cut..]].into_iter();
+        let read = pieces.find_map(|mut piece| reader.read(&mut piece).transpose()).transpose();
+        assert_eq!(read.as_ref().map(Option::as_deref), expected.as_ref().map(|found| *found));
+    }
+}
+
+#[test]
+fn a_message_is_read_as_far_as_it_may() {
+    check_read(b"\0\0\0\0\x04abcdrest", Ok(Some(b"abcd")));
+    check_read(b"\0\0\0\0\0rest", Ok(Some(b"")));
+    check_read(b"\0\0\0\0\x04abc", Ok(None));
+    check_read(b"\0\0\0", Ok(None));
+    check_read(b"\0\0\0\0\x05", Err(MessageError::TooLong { bytes: 5, max: 4 }));
+    check_read(b"\0\xff\xff\xff\xff", Err(MessageError::TooLong { bytes: u32::MAX, max: 4 }));
+    check_read(b"\x01\0\0\0\x01a", Err(MessageError::Compressed));
+    check_read(b"\x80\0\0\0\x01a", Err(MessageError::UnknownFlag(0x80)));
+}
+
+#[test]
+fn a_status_message_is_read_whatever_it_is() {
+    for (field, text) in [
+        ("plain", "plain"),
+        ("100 %25 %C3%a4", "100 % \u{e4}"),
+        ("%", "%"),
+        ("%2", "%2"),
+        ("%zz%41", "%zzA"),
+        ("%ff", "\u{fffd}"),
+    ] {
+        assert_eq!(status_message(field.as_bytes()), text, "{field:?}");
     }
 }
 

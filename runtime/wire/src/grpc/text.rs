@@ -14,4 +14,25 @@ pub fn put_status_message(text: &str, out: &mut Vec<u8>) {
     }
 }
 
+/// What a field says in that encoding. A percent sign that no two digits follow stands for itself,
+/// as the protocol wants it: a message is for people, and better garbled than lost.
+pub fn status_message(field: &[u8]) -> String {
+    let (mut text, mut rest) = (Vec::with_capacity(field.len()), field);
+    while let Some((&byte, behind)) = rest.split_first() {
+        let digit = |at: usize| char::from(*behind.get(at)?).to_digit(16);
+        match (byte, digit(0).zip(digit(1))) {
+            (b'%', Some((high, low))) => {
+                // Two digits of four bits.
+                text.push((high << 4 | low) as u8);
+                rest = &behind[2..];
+            }
+            _ => {
+                text.push(byte);
+                rest = behind;
+            }
+        }
+    }
+    String::from_utf8_lossy(&text).into_owned()
+}
+
 const DIGITS: [u8; 16] = *b"0123456789ABCDEF";
