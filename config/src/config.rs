@@ -5,7 +5,7 @@ use toml::de::DeTable;
 
 use crate::cluster::Cluster;
 use crate::files::Files;
-use crate::filter::Filter;
+use crate::filter::{Filter, check_grpc_calls};
 use crate::findings::place::Places;
 use crate::findings::{FindingKind, Findings};
 use crate::fleet::Fleet;
@@ -69,6 +69,7 @@ impl Config {
         let config = Config::read(&mut table);
         let config = config.filter(|config| check_destinations(config, &mut table).is_some());
         let config = config.filter(|config| check_datagrams(config, &mut table).is_some());
+        let config = config.filter(|config| check_grpc_calls(config, &mut table).is_some());
         table.close("config");
         let Reader { findings, left_out, .. } = reader;
         let found = places.join_syntax(errors, findings);

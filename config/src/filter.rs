@@ -8,10 +8,13 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use crate::cluster::ClusterProtocol;
+use crate::config::Config;
 use crate::grammar::block::BlockName;
 use crate::grammar::names::ClusterId;
 use crate::grammar::reader::TableReader;
 use crate::grammar::section::{choice, section};
+use crate::passthrough::refuse;
 use crate::payload::{Environment, Payload};
 use crate::values::text::{BadText, text_settings};
 use crate::values::units::ByteSize;
@@ -45,12 +48,20 @@ section! {
         deadlines as "deadline": Deadlines = Deadlines::default();
         /// What happens to requests that the filter fails on.
         on_error: OnError = OnError::Deny;
-        /// What it may do; everything if not set, but for callouts to clusters not listed.
+        /// What it may do; everything if not set, but for calls to clusters not listed.
         capabilities: Option<Vec<Capability>> = None;
         /// The clusters that it may call.
         http_calls: Vec<ClusterId> = Vec::new();
         /// Callouts that an instance may have under way.
         http_calls_max: u32 = 256, in 1..=65_536;
+        /// The clusters that it may call by gRPC; what they speak is `h2`.
+        grpc_calls: Vec<ClusterId> = Vec::new();
+        /// gRPC calls and streams that an instance may have under way.
+        grpc_calls_max: u32 = 256, in 1..=65_536;
+        /// The largest message of a gRPC call, either way.
+        grpc_message_max: ByteSize = ByteSize::mib(4), in ByteSize::bytes(1)..=ByteSize::gib(1);
+        /// Messages of one gRPC call that may wait to be sent.
+        grpc_buffer_max: ByteSize = ByteSize::mib(8), in ByteSize::bytes(1)..=ByteSize::gib(1);
         /// Whether requests share an instance.
         isolation: Isolation = Isolation::Shared;
         /// What a pause in the header callbacks holds back.
@@ -97,6 +108,20 @@ fn refuse_file(
     problem: String,
 ) -> Option<()> {
     table.reader.below(key, |reader| reader.refuse_file(span, problem))
+}
+
+/// What filters call by gRPC has to speak HTTP/2: that is what gRPC is carried by.
+pub(crate) fn check_grpc_calls(config: &Config, table: &mut TableReader<'_, '_, '_>) -> Option<()> {
+    let mut sound = Some(());
+    for filter in &config.filters {
+        let mut called = filter.grpc_calls.iter().map(|&id| config.cluster(id));
+        if let Some(cluster) = called.find(|one| one.protocol != ClusterProtocol::Http2) {
+            let problem =
+                format!("gRPC needs [cluster.{}] to have protocol = \"h2\"", cluster.name);
+            sound = refuse(table, ["filter", &filter.name, "grpc_calls"], &problem);
+        }
+    }
+    sound
 }
 
 section! {
@@ -170,6 +195,8 @@ choice! {
         LocalResponse = "local-response",
         /// Calling the clusters in `http_calls`.
         HttpCall = "http-call",
+        /// Calling the clusters in `grpc_calls`.
+        GrpcCall = "grpc-call",
         /// Data shared over all shards.
         SharedData = "shared-data",
         /// Metrics of its own.

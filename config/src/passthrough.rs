@@ -162,10 +162,13 @@ fn is_connected_to(config: &Config, cluster: ClusterId) -> bool {
     });
     terminated.flat_map(|service| service.destinations.clusters()).any(|id| id == cluster)
         || shares.any(|share| share.cluster == cluster)
-        || config.filters.iter().any(|filter| filter.http_calls.contains(&cluster))
+        || config.filters.iter().any(|filter| {
+            filter.http_calls.contains(&cluster) || filter.grpc_calls.contains(&cluster)
+        })
 }
 
-fn refuse(
+/// Says that a key of a block contradicts what another block says.
+pub(crate) fn refuse(
     table: &mut TableReader<'_, '_, '_>,
     [kind, name, key]: [&str; 3],
     problem: &str,

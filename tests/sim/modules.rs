@@ -3,6 +3,8 @@
 //! Their modules are compiled once per process. Deadlines are off, for they hang on a wall clock;
 //! a loop is ended by its fuel instead, after the same number of steps in every run.
 
+mod calls;
+
 use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
 
@@ -139,6 +141,8 @@ static MODULES: LazyLock<Modules> = LazyLock::new(|| {
         ("/late.wasm", LATE),
         ("/look.wasm", LOOK),
         ("/root.wasm", ROOT),
+        ("/grpc.wasm", calls::GRPC),
+        ("/watch.wasm", calls::WATCH),
     ];
     let by_path = texts.map(compile).into();
     Modules { engine, by_path }
@@ -168,6 +172,16 @@ fn module(body: &str) -> String {
             (func $get_shared (param i32 i32 i32 i32 i32) (result i32)))
         (import "env" "proxy_set_shared_data"
             (func $set_shared (param i32 i32 i32 i32 i32) (result i32)))
+        (import "env" "proxy_grpc_call" (func $grpc_call
+            (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+        (import "env" "proxy_grpc_stream"
+            (func $grpc_stream (param i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
+        (import "env" "proxy_grpc_send"
+            (func $grpc_send (param i32 i32 i32 i32) (result i32)))
+        (import "env" "proxy_grpc_cancel" (func $grpc_cancel (param i32) (result i32)))
+        (import "env" "proxy_grpc_close" (func $grpc_close (param i32) (result i32)))
+        (import "env" "proxy_get_buffer_bytes"
+            (func $buffer (param i32 i32 i32 i32 i32) (result i32)))
         (memory (export "memory") 2)
         (func (export "proxy_abi_version_0_2_1"))
         (func (export "proxy_on_memory_allocate") (param i32) (result i32) (i32.const 65536))
@@ -177,6 +191,8 @@ fn module(body: &str) -> String {
         (data (i32.const 32) "x-mark")
         (data (i32.const 48) "auth")
         (data (i32.const 56) "x-count")
+        (data (i32.const 160) "sim.AuthCheck")
+        (data (i32.const 176) "Watch")
         (data (i32.const 80)
             "\03\00\00\00\07\00\00\00\03\00\00\00\05\00\00\00\01\00\00\00"
             "\0a\00\00\00\01\00\00\00:method\00GET\00:path\00/\00:authority\00a\00")

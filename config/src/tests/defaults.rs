@@ -161,6 +161,8 @@ fn a_filter_that_is_told_nothing() {
     check("isolation", "shared");
     check("pause_headers", "all");
     check("http_calls", "[]");
+    check("grpc_calls", "[]");
+    check("grpc_message_max", "4MiB");
     check("storm.traps", "50");
     check("storm.window", "10s");
     check("storm.rearm_min", "1s");

@@ -224,6 +224,11 @@ fn names_that_lead_nowhere() {
         &["3:15 reference filter.f.http_calls[0]: there is no [cluster.jwks] ?\"jwsk\""],
     );
     check(
+        "[filter.f]\nwasm = \"f\"\ngrpc_calls = [\"a\"]\n\
+         [cluster.a]\nendpoints = [\"[::1]:1\"]",
+        &["3:14 reference filter.f.grpc_calls: gRPC needs [cluster.a] to have protocol = \"h2\""],
+    );
+    check(
         "[cluster.\"a b\"]\nendpoints = [\"[::1]:1\"]",
         &["1:1 value cluster.\"a b\": a name has letters, digits, - and _, at most 64 of them"],
     );

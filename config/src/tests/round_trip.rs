@@ -140,6 +140,7 @@ limits = { requests = 16384, queued = 0 }
 
 [cluster.api-v2]
 endpoints = ["[2001:db8::1]:80"]
+protocol = "h2"
 balance = "weighted-round-robin"
 timeouts = { connect = "250ms" }
 
@@ -154,6 +155,8 @@ deadline = { headers = "2ms" }
 on_error = "deny"
 capabilities = ["headers", "http-call"]
 http_calls = ["api"]
+grpc_calls = ["api-v2"]
+grpc_message_max = "64KiB"
 
 [filter.rate]
 wasm = "rate.wasm"

@@ -230,11 +230,11 @@ pub const HOSTCALLS: &[Hostcall] = &[
     env("proxy_send_local_response", &[I, I, I, I, I, I, I, I], C::LocalResponse, P0),
     // Callouts.
     env("proxy_http_call", &[I, I, I, I, I, I, I, I, I, I], C::HttpCall, P0),
-    env("proxy_grpc_call", &[I, I, I, I, I, I, I, I, I, I, I, I], C::GrpcCall, P1),
-    env("proxy_grpc_stream", &[I, I, I, I, I, I, I, I, I], C::GrpcCall, P1),
-    env("proxy_grpc_send", &[I, I, I, I], C::GrpcCall, P1),
-    env("proxy_grpc_cancel", &[I], C::GrpcCall, P1),
-    env("proxy_grpc_close", &[I], C::GrpcCall, P1),
+    env("proxy_grpc_call", &[I, I, I, I, I, I, I, I, I, I, I, I], C::GrpcCall, P0),
+    env("proxy_grpc_stream", &[I, I, I, I, I, I, I, I, I], C::GrpcCall, P0),
+    env("proxy_grpc_send", &[I, I, I, I], C::GrpcCall, P0),
+    env("proxy_grpc_cancel", &[I], C::GrpcCall, P0),
+    env("proxy_grpc_close", &[I], C::GrpcCall, P0),
     // Shared data and queues.
     env("proxy_get_shared_data", &[I, I, I, I, I], C::SharedData, P0),
     env("proxy_set_shared_data", &[I, I, I, I, I], C::SharedData, P0),

@@ -166,6 +166,8 @@ impl Control {
                 ("penstock_filter_calls_total", "Callbacks called.", view.calls),
                 ("penstock_filter_denied_total", "Exchanges answered 503.", view.denied),
                 ("penstock_filter_skipped_total", "Exchanges without it.", view.skipped),
+                ("penstock_filter_limited_total", "What a limit refused it.", view.limited),
+                ("penstock_filter_grpc_calls_total", "gRPC calls begun.", view.grpc_calls),
             ] {
                 scrape.counter(name, help, &labels, count);
             }

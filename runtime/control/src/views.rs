@@ -200,6 +200,10 @@ pub struct FilterView {
     pub denied: u64,
     /// Exchanges that went on without it by its policy.
     pub skipped: u64,
+    /// Hostcalls, and bodies that it held, refused for a limit.
+    pub limited: u64,
+    /// gRPC calls and streams that it began.
+    pub grpc_calls: u64,
     /// Memory of its instances.
     pub memory_bytes: u64,
     /// Contexts that are open.
@@ -386,6 +390,8 @@ fn filter_view(filter: &Filter) -> FilterView {
         failures: failures.filter(|(_, count)| *count > 0).collect(),
         denied: sum(|shard| shard.denied.value()),
         skipped: sum(|shard| shard.skipped.value()),
+        limited: sum(|shard| shard.limits.value()),
+        grpc_calls: sum(|shard| shard.grpc_calls.value()),
         memory_bytes: sum(|shard| shard.memory_bytes.value()),
         contexts: sum(|shard| shard.contexts.value()),
         mean_us: cpu_ns as f64 / measured as f64 / 1e3,

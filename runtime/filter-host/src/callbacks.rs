@@ -4,6 +4,7 @@ use crate::abi::Action;
 use crate::calls::Headers;
 use crate::contexts::{ContextId, Ending, Kind};
 use crate::error::{TrapCause, Trapped};
+use crate::grpc::GrpcEvent;
 use crate::instance::{Instance, Way};
 use crate::session::{CalloutFailure, CalloutResponse};
 use crate::state::Lent;
@@ -103,13 +104,8 @@ impl Instance {
         let Some(owner) = self.state_mut().callouts.open.remove(&token) else {
             return Ok(());
         };
-        let Some(context) = self.context(owner) else {
+        let Some(root) = self.root_of(owner) else {
             return Ok(());
-        };
-        context.callouts_open -= 1;
-        let root = match context.kind {
-            Kind::Root { .. } => owner,
-            Kind::Stream { root } => root,
         };
         let (fields, bytes, trailers) = match answer {
             Ok(answer) => (answer.headers.len(), answer.body.len(), answer.trailers.len()),
@@ -123,6 +119,52 @@ impl Instance {
         let arguments = (root.as_u32(), token, fields as u32, bytes as u32, trailers as u32);
         self.run(root, lent, self.header_ticks, |store, calls| {
             calls.http_call_response.as_ref().map_or(Ok(()), |call| call.call(store, arguments))
+        })
+    }
+
+    /// One of the callbacks for gRPC calls, on the root context, if the call is still wanted.
+    pub(crate) fn on_grpc<'a>(
+        &mut self,
+        token: u32,
+        event: &'a GrpcEvent,
+        lent: Lent<'a>,
+    ) -> Result<(), Trapped> {
+        let Some(call) = self.state_mut().callouts.grpc.get_mut(&token) else {
+            return Ok(());
+        };
+        if call.closed {
+            return Ok(());
+        }
+        // It stays known while its last callback runs: closing it there is no mistake.
+        let (owner, streams) = (call.owner, call.streams);
+        call.closed = !streams || matches!(event, GrpcEvent::Closed { .. });
+        let Some(root) = self.root_of(owner) else {
+            return Ok(());
+        };
+        let lent = Lent { grpc: Some(event), ..lent };
+        self.run(root, lent, self.header_ticks, |store, calls| {
+            let (call, number) = match event {
+                GrpcEvent::InitialMetadata(fields) => (&calls.grpc_initial_metadata, fields.len()),
+                GrpcEvent::Message(message) => (&calls.grpc_receive, message.len()),
+                GrpcEvent::TrailingMetadata(fields) => {
+                    (&calls.grpc_trailing_metadata, fields.len())
+                }
+                GrpcEvent::Closed { status, .. } => (&calls.grpc_close, *status as usize),
+            };
+            let arguments = (root.as_u32(), token, number as u32);
+            call.as_ref().map_or(Ok(()), |call| call.call(store, arguments))
+        })?;
+        if !streams {
+            self.state_mut().callouts.grpc.remove(&token);
+        }
+        Ok(())
+    }
+
+    /// The root context of a context; `None` when that is gone.
+    fn root_of(&mut self, id: ContextId) -> Option<ContextId> {
+        Some(match self.context(id)?.kind {
+            Kind::Root { .. } => id,
+            Kind::Stream { root } => root,
         })
     }
 
@@ -188,15 +230,21 @@ impl Instance {
 
     /// Answers every call of the context with nothing, so that the guest forgets it too.
     fn cancel_callouts(&mut self, id: ContextId) -> Result<(), Trapped> {
-        if self.context(id).is_none_or(|context| context.callouts_open == 0) {
+        if self.context(id).is_none_or(|context| !context.has_calls) {
             return Ok(());
         }
-        let open = &self.state().callouts.open;
-        let tokens: Vec<u32> =
-            open.iter().filter(|(_, owner)| **owner == id).map(|(token, _)| *token).collect();
-        for token in tokens {
+        let calls = &self.state().callouts;
+        let open = calls.open.iter().filter(|(_, owner)| **owner == id);
+        let open: Vec<u32> = open.map(|(token, _)| *token).collect();
+        let grpc = calls.grpc.iter().filter(|(_, call)| call.owner == id);
+        let grpc: Vec<u32> = grpc.map(|(token, _)| *token).collect();
+        for token in open {
             let cancelled = Err(CalloutFailure::Cancelled);
             self.on_http_call_response(token, cancelled, Lent::default())?;
+        }
+        for token in grpc {
+            self.on_grpc(token, &GrpcEvent::cancelled(), Lent::default())?;
+            self.state_mut().callouts.grpc.remove(&token);
         }
         if let Some(mail) = self.context(id).and_then(|context| context.mail.as_mut()) {
             mail.callouts.clear();

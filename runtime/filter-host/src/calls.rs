@@ -21,6 +21,10 @@ pub(crate) struct Calls {
     pub(crate) log: Option<TypedFunc<u32, ()>>,
     pub(crate) delete: Option<TypedFunc<u32, ()>>,
     pub(crate) http_call_response: Option<TypedFunc<CallResponse, ()>>,
+    pub(crate) grpc_initial_metadata: Option<Heard>,
+    pub(crate) grpc_receive: Option<Heard>,
+    pub(crate) grpc_trailing_metadata: Option<Heard>,
+    pub(crate) grpc_close: Option<Heard>,
     /// Whether the guest wants to hear of a stream's beginning and end; see `abi::stateless`.
     pub(crate) streams_are_told: bool,
 }
@@ -35,6 +39,9 @@ pub(crate) enum Headers {
 
 /// Root context, token, fields, body bytes, trailers.
 type CallResponse = (u32, u32, u32, u32, u32);
+
+/// Root context, token, and a number: fields, bytes, or a status.
+type Heard = TypedFunc<(u32, u32, u32), ()>;
 
 impl Calls {
     /// Looks every callback up, once for the life of the instance.
@@ -60,6 +67,10 @@ impl Calls {
             log: typed(instance, store, C::Log.name()),
             delete: typed(instance, store, C::Delete.name()),
             http_call_response: typed(instance, store, C::HttpCallResponse.name()),
+            grpc_initial_metadata: typed(instance, store, C::GrpcInitialMetadata.name()),
+            grpc_receive: typed(instance, store, C::GrpcReceive.name()),
+            grpc_trailing_metadata: typed(instance, store, C::GrpcTrailingMetadata.name()),
+            grpc_close: typed(instance, store, C::GrpcClose.name()),
             streams_are_told: true,
         }
     }

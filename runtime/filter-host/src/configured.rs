@@ -9,7 +9,8 @@ use penstock_config as config;
 
 use crate::chain::ChainLink;
 use crate::settings::{
-    Capabilities, FilterSettings, Isolation, OnError, PauseHeaders, PluginSettings, Storm,
+    Capabilities, FilterSettings, GrpcLimits, Isolation, OnError, PauseHeaders, PluginSettings,
+    Storm,
 };
 
 /// The settings of every filter, in the order of `Config::filters`.
@@ -35,6 +36,7 @@ pub fn chain_links(settings: &[FilterSettings], chain: &[config::FilterUse]) -> 
 
 fn settings(config: &config::Config, filter: &config::Filter) -> FilterSettings {
     let name: &str = &filter.name;
+    let name_of = |&id: &config::ClusterId| (*config.cluster(id).name).into();
     FilterSettings {
         name: name.into(),
         vm_id: filter.vm_id.as_deref().unwrap_or(name).into(),
@@ -42,7 +44,8 @@ fn settings(config: &config::Config, filter: &config::Filter) -> FilterSettings 
         environment: filter.environment.to_vec().into(),
         sha256: filter.sha256.map(|digest| digest.0),
         capabilities: capabilities(filter.capabilities.as_deref()),
-        clusters: filter.http_calls.iter().map(|&id| (*config.cluster(id).name).into()).collect(),
+        clusters: filter.http_calls.iter().map(name_of).collect(),
+        grpc_clusters: filter.grpc_calls.iter().map(name_of).collect(),
         on_error: match filter.on_error {
             config::OnError::Deny => OnError::Deny,
             config::OnError::Allow => OnError::Allow,
@@ -62,6 +65,11 @@ fn settings(config: &config::Config, filter: &config::Filter) -> FilterSettings 
         body_bytes_max: filter.body_buffer_max.as_usize(),
         hostcall_bytes_max: filter.hostcall_bytes_max.as_usize(),
         callouts_max: filter.http_calls_max,
+        grpc: GrpcLimits {
+            calls_max: filter.grpc_calls_max,
+            message_bytes_max: filter.grpc_message_max.as_usize(),
+            buffered_bytes_max: filter.grpc_buffer_max.as_usize(),
+        },
         log_lines_max: filter.log_lines_max,
         shared_bytes_max: filter.shared_data_max.as_usize(),
         storm: Storm {
@@ -112,6 +120,7 @@ fn capabilities(granted: Option<&[config::Capability]>) -> Capabilities {
             From::Streams => To::Streams,
             From::LocalResponse => To::LocalResponse,
             From::HttpCall => To::HttpCall,
+            From::GrpcCall => To::GrpcCall,
             From::SharedData => To::SharedData,
             From::Metrics => To::Metrics,
             From::Timers => To::Timers,

@@ -55,8 +55,8 @@ pub(crate) struct Context {
     pub(crate) answered: bool,
     /// Where the end of the context's life stands.
     pub(crate) ending: Ending,
-    /// HTTP calls under way.
-    pub(crate) callouts_open: u32,
+    /// It has made calls.
+    pub(crate) has_calls: bool,
     /// What most contexts never have.
     pub(crate) mail: Option<Box<Mail>>,
 }
@@ -89,7 +89,7 @@ impl Context {
             close: false,
             answered: false,
             ending: Ending::No,
-            callouts_open: 0,
+            has_calls: false,
             mail: None,
         }
     }

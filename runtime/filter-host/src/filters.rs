@@ -12,6 +12,7 @@ use penstock_env::Time;
 #[cfg(any(test, feature = "testing", feature = "property"))]
 use crate::error::{TrapCause, Trapped};
 use crate::filter::Filter;
+use crate::grpc::GrpcEvent;
 use crate::instance::Instance;
 use crate::running::{Live, Running};
 use crate::session::{Callout, CalloutFailure, CalloutResponse};
@@ -37,7 +38,7 @@ pub(crate) struct Shard {
     waker: RefCell<Option<Waker>>,
 }
 
-/// An HTTP call that a root context wants made: on a timer, or while it was configured.
+/// A call that a root context wants made: on a timer, or while it was configured.
 pub struct RootCallout {
     /// The call.
     pub callout: Callout,
@@ -147,6 +148,14 @@ impl Filters {
         let _ = call
             .origin
             .with(|instance| instance.on_http_call_response(token, answer, Lent::default()));
+        self.shard.reap();
+    }
+
+    /// Delivers what came on a root context's gRPC call. It is lost as [`Filters::answer`] says.
+    pub fn hear(&self, call: &RootCallout, event: &GrpcEvent) {
+        let token = call.callout.token;
+        // As in `answer`.
+        let _ = call.origin.with(|instance| instance.on_grpc(token, event, Lent::default()));
         self.shard.reap();
     }
 

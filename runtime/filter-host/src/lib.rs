@@ -2,7 +2,7 @@
 //!
 //! The only crate that sees wasmtime. `proxy` sees a [`Chain`] to run for each exchange, and
 //! gives it a [`Session`]: the fields, bodies and properties of that exchange. Not for deciding
-//! what a filter does, nor for sockets: a filter's own HTTP calls come out as [`Callout`]s that
+//! what a filter does, nor for sockets: a filter's own calls come out as [`Callout`]s that
 //! the proxy performs.
 //!
 //! Who makes what: the process one [`FilterHost`] over one [`Engine`]; the control thread a
@@ -19,6 +19,7 @@ mod engine;
 mod error;
 mod filter;
 mod filters;
+mod grpc;
 mod guest;
 mod hostcalls;
 mod inspect;
@@ -47,6 +48,7 @@ pub use engine::{Engine, EngineError, EngineSettings};
 pub use error::{LoadError, TrapCause, Trapped};
 pub use filter::{Filter, FilterHost};
 pub use filters::{Attention, Filters, RootCallout};
+pub use grpc::{GrpcCall, GrpcEvent, Outgoing, Sending};
 pub use inspect::{Import, Inspection};
 pub use module::{Module, digest, hex};
 pub use pairs::PairList;
@@ -56,6 +58,7 @@ pub use session::{
     Session,
 };
 pub use settings::{
-    Capabilities, FilterSettings, Isolation, OnError, PauseHeaders, PluginSettings, Storm,
+    Capabilities, FilterSettings, GrpcLimits, Isolation, OnError, PauseHeaders, PluginSettings,
+    Storm,
 };
 pub use world::{EnvWorld, World};

@@ -122,6 +122,8 @@ pub struct ShardStats {
     pub denied: Cell,
     /// Hostcalls refused by a limit: bytes, callouts, shared data.
     pub limits: Cell,
+    /// gRPC calls and streams that were begun.
+    pub grpc_calls: Cell,
     /// Log lines that were dropped.
     pub log_dropped: Cell,
     /// Nanoseconds per callback; one in [`SAMPLE_EVERY`] is measured and counts as that many.

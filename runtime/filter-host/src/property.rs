@@ -13,8 +13,9 @@ use wasmtime::Val;
 use crate::abi::hostcalls::HOSTCALLS;
 use crate::abi::{Module, Status, Value, Version, callbacks};
 use crate::contexts::ContextId;
+use crate::grpc::GrpcEvent;
 use crate::instance::{Instance, Way};
-use crate::session::{Body, CalloutResponse};
+use crate::session::{Body, Callout, CalloutResponse};
 use crate::state::Lent;
 use crate::testing::{FakeSession, FakeWorld, Fields};
 use crate::{
@@ -84,6 +85,10 @@ pub(crate) struct Probe {
     pub(crate) body: Vec<u8>,
     answer: CalloutResponse,
     pub(crate) configuring: bool,
+    /// What came on a gRPC call.
+    pub(crate) event: Option<GrpcEvent>,
+    /// The call that was made last.
+    pub(crate) last_callout: Option<Callout>,
 }
 
 impl Probe {
@@ -111,8 +116,18 @@ impl Probe {
             trailers: PairList::default(),
         };
         let body = b"0123456789".to_vec();
-        let configuring = false;
-        Probe { filter, world, instance, stream, session, body, answer, configuring }
+        Probe {
+            filter,
+            world,
+            instance,
+            stream,
+            session,
+            body,
+            answer,
+            configuring: false,
+            event: None,
+            last_callout: None,
+        }
     }
 
     /// A fresh instance, after a trap.
@@ -133,6 +148,7 @@ impl Probe {
             session: Some(&mut self.session),
             request_body: Some(&mut self.body as &mut dyn Body),
             callout: Some(&self.answer),
+            grpc: self.event.as_ref(),
             stream: self.stream,
             configuring: self.configuring,
             ..Lent::default()
@@ -142,7 +158,7 @@ impl Probe {
         // Everything that calls leave behind is taken away, or the fuzzer would fill memory.
         let stream = self.stream;
         if let Some(mail) = self.instance.context(stream).and_then(|stream| stream.mail.as_mut()) {
-            mail.callouts.clear();
+            self.last_callout = mail.callouts.drain(..).next_back().or(self.last_callout.take());
         }
         if self.body.len() > 1 << 16 {
             self.body.truncate(10);
@@ -173,6 +189,21 @@ impl Probe {
     /// What the host keeps of the exchange's context.
     pub(crate) fn context(&mut self) -> &mut crate::contexts::Context {
         self.instance.context(self.stream).expect("it is open")
+    }
+
+    /// Brings what came on a gRPC call.
+    pub(crate) fn hear(&mut self, token: u32, event: GrpcEvent) {
+        self.instance.on_grpc(token, &event, Lent::default()).expect("there is no callback");
+    }
+
+    /// Ends the exchange.
+    pub(crate) fn close(&mut self) {
+        self.instance.close(self.stream, Lent::default()).expect("there is no callback");
+    }
+
+    /// How often a limit bit.
+    pub(crate) fn limits_hit(&self) -> u64 {
+        self.filter.stats().shards[0].limits.value()
     }
 
     /// A second exchange in the same instance.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::PairList;
 use crate::abi::MapType;
 use crate::abi::pairs::Pairs;
+use crate::grpc::GrpcCall;
 
 /// One exchange, as its filters see it.
 pub trait Session {
@@ -148,7 +149,7 @@ pub struct LocalResponse {
     pub failed: Option<Arc<str>>,
 }
 
-/// An HTTP request that a filter wants made.
+/// An HTTP request that a filter wants made, or a gRPC call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Callout {
     /// What the answer is delivered under.
@@ -157,16 +158,18 @@ pub struct Callout {
     pub link: usize,
     /// The cluster's name ...
     pub cluster: Arc<str>,
-    /// ... and its place in [`crate::FilterSettings::clusters`].
+    /// ... and its place in [`crate::FilterSettings::clusters`], or `grpc_clusters`.
     pub cluster_index: usize,
     /// The fields; `:method`, `:path` and `:authority` are among them.
     pub headers: PairList,
-    /// The body, whole.
+    /// The body, whole; none of a gRPC call, which has messages.
     pub body: Vec<u8>,
     /// The trailers.
     pub trailers: PairList,
     /// How long it may take; `None` leaves it to the proxy.
     pub timeout: Option<Duration>,
+    /// What it has more as a gRPC call. Its fields are the metadata, beside the pseudo-fields.
+    pub grpc: Option<GrpcCall>,
 }
 
 /// The answer to a [`Callout`].

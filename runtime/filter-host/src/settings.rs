@@ -22,6 +22,8 @@ pub struct FilterSettings {
     pub capabilities: Capabilities,
     /// The clusters that it may call; [`crate::Callout::cluster`] is an index into them.
     pub clusters: Arc<[Arc<str>]>,
+    /// The clusters that it may call by gRPC, likewise.
+    pub grpc_clusters: Arc<[Arc<str>]>,
     /// What happens to a stream whose filter failed.
     pub on_error: OnError,
     /// What a pause in a header callback holds.
@@ -43,6 +45,8 @@ pub struct FilterSettings {
     pub hostcall_bytes_max: usize,
     /// HTTP calls under way at once, per instance.
     pub callouts_max: u32,
+    /// What its gRPC calls may take.
+    pub grpc: GrpcLimits,
     /// Log lines per second, per shard.
     pub log_lines_max: u32,
     /// Bytes of shared data, over all filters of the `vm_id`.
@@ -64,6 +68,7 @@ impl FilterSettings {
             sha256: None,
             capabilities: Capabilities::ALL,
             clusters: Arc::default(),
+            grpc_clusters: Arc::default(),
             on_error: OnError::Deny,
             pause_headers: PauseHeaders::All,
             isolation: Isolation::Shared,
@@ -74,11 +79,29 @@ impl FilterSettings {
             body_bytes_max: 1 << 20,
             hostcall_bytes_max: 4 << 20,
             callouts_max: 256,
+            grpc: GrpcLimits::default(),
             log_lines_max: 100,
             shared_bytes_max: 16 << 20,
             storm: Storm::default(),
             plugins: Arc::new([PluginSettings::default()]),
         }
+    }
+}
+
+/// What the gRPC calls of a filter may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GrpcLimits {
+    /// Calls and streams under way at once, per instance.
+    pub calls_max: u32,
+    /// Bytes of one message, either way.
+    pub message_bytes_max: usize,
+    /// Bytes of messages that wait to be sent, per call.
+    pub buffered_bytes_max: usize,
+}
+
+impl Default for GrpcLimits {
+    fn default() -> GrpcLimits {
+        GrpcLimits { calls_max: 256, message_bytes_max: 4 << 20, buffered_bytes_max: 8 << 20 }
     }
 }
 
@@ -96,7 +119,7 @@ pub struct PluginSettings {
 pub struct Capabilities(u32);
 
 impl Capabilities {
-    /// Everything. HTTP calls still reach only the clusters that are listed.
+    /// Everything. Calls still reach only the clusters that are listed.
     pub const ALL: Capabilities = Capabilities(u32::MAX);
     /// What no filter works without.
     pub const NONE: Capabilities = Capabilities(1 << Capability::Lifecycle as u32);

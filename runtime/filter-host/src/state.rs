@@ -11,6 +11,7 @@ use wasmtime::{Memory, TypedFunc};
 use crate::abi::{Status, Version, arena};
 use crate::contexts::{ContextId, Contexts, Kind};
 use crate::engine::TICK;
+use crate::grpc::{GrpcEvent, Ongoing};
 use crate::limits::Limits;
 use crate::metrics::{FilterStats, ShardStats};
 use crate::session::{Body, CalloutResponse, Session};
@@ -84,6 +85,7 @@ pub(crate) struct Lent<'a> {
     pub(crate) request_body: Option<&'a mut dyn Body>,
     pub(crate) response_body: Option<&'a mut dyn Body>,
     pub(crate) callout: Option<&'a CalloutResponse>,
+    pub(crate) grpc: Option<&'a GrpcEvent>,
     /// The stream that the session and bodies belong to.
     pub(crate) stream: ContextId,
     /// What `proxy_get_status` tells.
@@ -115,6 +117,7 @@ pub(crate) struct Call {
     request_body: Option<NonNull<dyn Body>>,
     response_body: Option<NonNull<dyn Body>>,
     callout: Option<NonNull<CalloutResponse>>,
+    grpc: Option<NonNull<GrpcEvent>>,
 }
 
 impl Call {
@@ -143,6 +146,7 @@ impl Call {
             request_body: lent.request_body.map(body),
             response_body: lent.response_body.map(body),
             callout: lent.callout.map(NonNull::from),
+            grpc: lent.grpc.map(NonNull::from),
         }
     }
 
@@ -187,6 +191,12 @@ impl Call {
         // SAFETY: as in `session`; the reference is shared, and so was the borrow.
         self.callout.map(|callout| unsafe { callout.as_ref() })
     }
+
+    /// What came on a gRPC call, in its callback; any context may read it then.
+    pub(crate) fn grpc(&self) -> Option<&GrpcEvent> {
+        // SAFETY: as in `callout`.
+        self.grpc.map(|event| unsafe { event.as_ref() })
+    }
 }
 
 /// The block that the guest lent for values; see `abi::arena`.
@@ -212,11 +222,12 @@ impl Arena {
     }
 }
 
-/// HTTP calls under way, by token.
+/// Calls under way, by token.
 #[derive(Debug, Default)]
 pub(crate) struct Callouts {
     last_token: u32,
     pub(crate) open: Map<u32, ContextId>,
+    pub(crate) grpc: Map<u32, Ongoing>,
     /// Root contexts have some for the shard to pick up.
     pub(crate) root_waiting: bool,
 }
@@ -226,7 +237,8 @@ impl Callouts {
     pub(crate) fn next_token(&mut self) -> u32 {
         loop {
             self.last_token = self.last_token.wrapping_add(1).max(1);
-            if !self.open.contains_key(&self.last_token) {
+            let token = &self.last_token;
+            if !self.open.contains_key(token) && !self.grpc.contains_key(token) {
                 return self.last_token;
             }
         }

@@ -1,4 +1,7 @@
-//! HTTP calls that filters make: one request to a cluster, its answer collected whole.
+//! HTTP calls that filters make: one request to a cluster, its answer collected whole. `grpc` has
+//! their gRPC calls, which begin the same way.
+
+pub(crate) mod grpc;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -11,7 +14,7 @@ use std::time::Duration;
 use penstock_balance::{EndpointId, TriedSet};
 use penstock_config::{ClusterId, ClusterProtocol};
 use penstock_env::{Chunk, Env, SendBuf, Stream, StreamExt, Timer, TimerExt};
-use penstock_filter_host::{Callout, CalloutFailure, CalloutResponse, PairList};
+use penstock_filter_host::{Callout, CalloutFailure, CalloutResponse, GrpcEvent, PairList};
 use penstock_wire::http1::{
     BodyDecoder, BodyLimits, Fields, Framing, Lenient, Limits, Method, Parsed, RequestHead,
     RequestOutbound, ResponseHead, parse_response, write_request,
@@ -29,23 +32,33 @@ use crate::worker::{Plan, Worker};
 /// How long a call may take where the filter does not say.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Answers on their way to an exchange that made calls.
+/// What comes of calls, on its way to the exchange that made them.
 #[derive(Default)]
 pub(crate) struct Inbox {
-    answers: RefCell<VecDeque<Answer>>,
+    arrivals: RefCell<VecDeque<Arrival>>,
     waker: RefCell<Option<Waker>>,
     /// The tasks of calls under way, to be told when nobody waits for them any more.
     calls: RefCell<Vec<Waker>>,
+    /// Those of calls that wait until there is nothing here.
+    waiting: RefCell<Vec<Waker>>,
 }
 
-/// A call with what became of it.
-pub(crate) type Answer = (Callout, Result<CalloutResponse, CalloutFailure>);
+/// What came of a call.
+pub(crate) enum Arrival {
+    /// The call, and what became of it.
+    Answer(Callout, Result<CalloutResponse, CalloutFailure>),
+    /// Something on a gRPC call; by the place of its filter in the chain, and its token.
+    Event((usize, u32), GrpcEvent),
+}
 
 impl Inbox {
-    /// The next answer.
-    pub(crate) fn poll_take(&self, context: &mut Context<'_>) -> Poll<Answer> {
-        match self.answers.borrow_mut().pop_front() {
-            Some(answer) => Poll::Ready(answer),
+    /// The next arrival.
+    pub(crate) fn poll_take(&self, context: &mut Context<'_>) -> Poll<Arrival> {
+        match self.arrivals.borrow_mut().pop_front() {
+            Some(arrival) => {
+                self.waiting.borrow_mut().drain(..).for_each(Waker::wake);
+                Poll::Ready(arrival)
+            }
             None => {
                 self.waker.replace(Some(context.waker().clone()));
                 Poll::Pending
@@ -61,8 +74,17 @@ impl Inbox {
         }
     }
 
-    fn put(&self, answer: Answer) {
-        self.answers.borrow_mut().push_back(answer);
+    /// Ready when nothing waits to be taken: who brings many things brings one at a time.
+    fn poll_empty(&self, context: &mut Context<'_>) -> Poll<()> {
+        if self.arrivals.borrow().is_empty() {
+            return Poll::Ready(());
+        }
+        self.waiting.borrow_mut().push(context.waker().clone());
+        Poll::Pending
+    }
+
+    fn put(&self, arrival: Arrival) {
+        self.arrivals.borrow_mut().push_back(arrival);
         if let Some(waker) = self.waker.take() {
             waker.wake();
         }
@@ -72,6 +94,7 @@ impl Inbox {
 impl Drop for Inbox {
     fn drop(&mut self) {
         self.calls.get_mut().drain(..).for_each(Waker::wake);
+        self.waiting.get_mut().drain(..).for_each(Waker::wake);
     }
 }
 
@@ -85,6 +108,12 @@ pub(crate) fn start<E: Env>(
     bytes_max: usize,
     inbox: &Rc<Inbox>,
 ) {
+    if callout.grpc.is_some() {
+        let listener =
+            grpc::Listener::Exchange(Rc::downgrade(inbox), (callout.link, callout.token));
+        grpc::start(worker, plan, Some(cluster), callout, listener);
+        return;
+    }
     let (worker, plan, inbox) = (worker.clone(), Rc::clone(plan), Rc::downgrade(inbox));
     let env = worker.env().clone();
     env.spawn(async move {
@@ -99,7 +128,7 @@ pub(crate) fn start<E: Env>(
             .await
         };
         if let Some((answer, inbox)) = answer.zip(inbox.upgrade()) {
-            inbox.put((callout, answer));
+            inbox.put(Arrival::Answer(callout, answer));
         }
     });
 }
@@ -313,11 +342,12 @@ async fn collect<S: Stream>(
 }
 
 fn response_of(head: &ResponseHead, body: Vec<u8>, trailers: &Fields) -> CalloutResponse {
+    CalloutResponse { headers: fields_of(head), body, trailers: trailers.iter().collect() }
+}
+
+/// The fields of a head, its status first.
+fn fields_of(head: &ResponseHead) -> PairList {
     let status = head.status().to_string();
     let pseudo = std::iter::once((&b":status"[..], status.as_bytes()));
-    let headers = PairList::new(
-        pseudo.chain(head.fields().iter().collect::<Vec<_>>()).collect::<Vec<_>>().into_iter(),
-    );
-    let trailers = PairList::new(trailers.iter().collect::<Vec<_>>().into_iter());
-    CalloutResponse { headers, body, trailers }
+    pseudo.chain(head.fields().iter()).collect()
 }

@@ -42,13 +42,18 @@ pub(crate) async fn run<E: Env>(worker: WeakWorker<E>, env: E, filters: Filters)
 }
 
 fn perform<E: Env>(worker: &Worker<E>, filters: &Filters, call: RootCallout) {
+    let plan = worker.plan();
+    // By name: the call may be of a filter of an earlier snapshot.
+    let cluster = plan.snapshot.config.cluster_named(&call.callout.cluster);
+    if call.callout.grpc.is_some() {
+        let callout = call.callout.clone();
+        let listener = callout::grpc::Listener::Root(filters.clone(), call);
+        return callout::grpc::start(worker, &plan, cluster, callout, listener);
+    }
     let (worker, filters) = (worker.clone(), filters.clone());
     let env = worker.env().clone();
     env.spawn(async move {
-        let plan = worker.plan();
-        // By name: the call may be of a filter of an earlier snapshot.
         let settings = call.filter.settings();
-        let cluster = plan.snapshot.config.cluster_named(&call.callout.cluster);
         let answer = match cluster {
             Some(cluster) => {
                 let bytes_max = settings.hostcall_bytes_max;

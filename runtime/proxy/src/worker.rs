@@ -93,6 +93,13 @@ struct Inner<E: Env> {
     flows: Flows<E>,
 }
 
+impl<E: Env> Drop for Inner<E> {
+    fn drop(&mut self) {
+        // Their instances end in good order, and with them whatever they have under way.
+        self.filters.apply(&[]);
+    }
+}
+
 /// Makes a sealed stream of a plain one: the one thing that a worker over any environment can't
 /// do by itself.
 type Seal<E> = fn(&E, <E as Env>::Stream, Session, Vec<u8>) -> <E as Env>::Stream;

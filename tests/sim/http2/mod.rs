@@ -7,11 +7,13 @@
 //! - `raw`: frame by frame, for what a client of `h2` would never send;
 //! - `abuse`: what is refused, and by which name;
 //! - `any`: frames without a plan;
+//! - `callouts`: gRPC calls that filters make;
 //! - `origin` and `upstream`: the side of endpoints;
 //! - `websocket` and its two `peer`s: tunnels, over both versions of HTTP.
 
 mod abuse;
 mod any;
+mod callouts;
 mod client;
 mod exchanges;
 mod grpc;

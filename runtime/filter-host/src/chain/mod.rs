@@ -19,6 +19,7 @@ use crate::chain::gate::Pieces;
 use crate::chain::link::{Link, Stop};
 use crate::error::Trapped;
 use crate::filters::Filters;
+use crate::grpc::GrpcEvent;
 use crate::instance::Way;
 use crate::session::{Body, Callout, CalloutFailure, CalloutResponse, LocalResponse, Session};
 
@@ -194,7 +195,7 @@ impl Chain {
         self.links.iter().any(|link| link.gate(Way::Response).holds())
     }
 
-    /// The next HTTP call that a filter wants made. To be asked after every other call: a filter
+    /// The next call that a filter wants made. To be asked after every other call: a filter
     /// may make a call and not wait for it.
     pub fn callout(&mut self) -> Option<Callout> {
         if !self.callouts {
@@ -214,6 +215,19 @@ impl Chain {
     ) {
         if let Some(link) = self.links.get_mut(callout.link) {
             link.answer(session, callout.token, answer);
+            self.callouts = true;
+        }
+    }
+
+    /// Delivers what came on a gRPC call, which the filter at `link` of the chain made.
+    pub fn hear(
+        &mut self,
+        session: &mut dyn Session,
+        (link, token): (usize, u32),
+        event: &GrpcEvent,
+    ) {
+        if let Some(link) = self.links.get_mut(link) {
+            link.hear(session, token, event);
             self.callouts = true;
         }
     }

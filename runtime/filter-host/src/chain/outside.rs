@@ -1,17 +1,24 @@
-//! A link between callbacks: its HTTP calls and their answers, what wakes the exchange, the end.
+//! A link between callbacks: its calls and what comes of them, what wakes the exchange, the end.
 
 use std::rc::Rc;
 use std::task::Context;
 
 use crate::chain::Event;
 use crate::chain::link::{Link, Place};
+use crate::grpc::GrpcEvent;
 use crate::instance::Way;
 use crate::session::{Body, Callout, CalloutFailure, CalloutResponse, Session};
 use crate::settings::Isolation;
 use crate::state::Lent;
 
+/// What comes of a call.
+enum Came<'a> {
+    Answer(Result<&'a CalloutResponse, CalloutFailure>),
+    Event(&'a GrpcEvent),
+}
+
 impl Link {
-    /// The filter's next HTTP call for this exchange.
+    /// The filter's next call for this exchange.
     pub(super) fn callout(&mut self, index: usize) -> Option<Callout> {
         let Place::In(running, id) = &self.place else {
             return None;
@@ -32,6 +39,16 @@ impl Link {
         token: u32,
         answer: Result<&CalloutResponse, CalloutFailure>,
     ) {
+        self.deliver(session, token, Came::Answer(answer));
+    }
+
+    /// Delivers what came on a gRPC call.
+    pub(super) fn hear(&mut self, session: &mut dyn Session, token: u32, event: &GrpcEvent) {
+        self.deliver(session, token, Came::Event(event));
+    }
+
+    /// Calls the filter with all that is in its hands.
+    fn deliver(&mut self, session: &mut dyn Session, token: u32, came: Came<'_>) {
         let Place::In(running, id) = &self.place else {
             return;
         };
@@ -46,7 +63,10 @@ impl Link {
             ..Lent::default()
         };
         // A failure shows as an event: the instance is gone, and so this link is woken.
-        let _ = running.with(|instance| instance.on_http_call_response(token, answer, lent));
+        let _ = running.with(|instance| match came {
+            Came::Answer(answer) => instance.on_http_call_response(token, answer, lent),
+            Came::Event(event) => instance.on_grpc(token, event, lent),
+        });
         self.request.bytes = request.bytes;
         self.response.bytes = response.bytes;
     }

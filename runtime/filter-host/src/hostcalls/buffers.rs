@@ -1,6 +1,7 @@
 //! Bodies, configurations and answers, as buffers.
 
 use crate::abi::{BufferType, Status};
+use crate::grpc::GrpcEvent;
 use crate::guest::{Answer, Guest, slice};
 use crate::session::Body;
 use crate::state::State;
@@ -38,6 +39,10 @@ fn with_buffer<T>(
         BufferType::HttpCallResponseBody => {
             call.callout().map(|answer| Readable::Bytes(&answer.body))
         }
+        BufferType::GrpcCallMessage => match call.grpc() {
+            Some(GrpcEvent::Message(message)) => Some(Readable::Bytes(message)),
+            Some(_) | None => None,
+        },
         BufferType::VmConfiguration => Some(Readable::Bytes(&settings.vm_config)),
         BufferType::PluginConfiguration if call.configuring => {
             settings.plugins.get(plugin).map(|plugin| Readable::Bytes(&plugin.config))
@@ -45,7 +50,6 @@ fn with_buffer<T>(
         BufferType::PluginConfiguration
         | BufferType::DownstreamData
         | BufferType::UpstreamData
-        | BufferType::GrpcCallMessage
         | BufferType::ForeignFunctionArguments => None,
     };
     Ok(read(buffer.ok_or(Status::NotFound)?, scratch))

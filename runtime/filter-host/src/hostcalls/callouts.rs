@@ -1,14 +1,16 @@
-//! HTTP calls of the filter's own. gRPC calls link, and answer that they are not there.
+//! HTTP calls of the filter's own, and how calls that are over ended.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::PairList;
 use crate::abi::Status;
-use crate::contexts::Kind;
+use crate::contexts::{ContextId, Kind};
+use crate::grpc::GrpcEvent;
 use crate::guest::{Answer, Guest, slice};
 use crate::hostcalls::headers::PAIRS_MAX;
 use crate::session::Callout;
+use crate::state::State;
 
 /// `proxy_http_call`. The call belongs to the effective context: it is cancelled when that ends.
 #[expect(clippy::too_many_arguments, reason = "the ABI's own signature")]
@@ -48,11 +50,10 @@ pub(super) fn http_call(
         return Err(Status::InternalFailure.into());
     }
     let owner = state.call.effective;
-    let context = state.contexts.find(owner).ok_or(Status::BadArgument)?;
+    state.contexts.find(owner).ok_or(Status::BadArgument)?;
     let token = state.callouts.next_token();
     state.callouts.open.insert(token, owner);
-    context.callouts_open += 1;
-    context.mail().callouts.push_back(Callout {
+    let callout = Callout {
         token,
         link: 0,
         cluster: Arc::clone(&clusters[cluster_index]),
@@ -61,74 +62,35 @@ pub(super) fn http_call(
         body: body.to_vec(),
         trailers,
         timeout: (timeout_ms > 0).then(|| Duration::from_millis(timeout_ms.unsigned_abs().into())),
-    });
+        grpc: None,
+    };
+    post(state, owner, callout)?;
+    Ok(guest.write_u32(out, token)?)
+}
+
+/// Puts a call where its owner's task finds it.
+pub(super) fn post(state: &mut State, owner: ContextId, callout: Callout) -> Result<(), Status> {
+    let context = state.contexts.find(owner).ok_or(Status::BadArgument)?;
+    context.has_calls = true;
+    context.mail().callouts.push_back(callout);
     match context.kind {
         Kind::Root { .. } => state.callouts.root_waiting = true,
         Kind::Stream { .. } if owner != state.call.stream => context.wake(),
         Kind::Stream { .. } => {}
     }
-    Ok(guest.write_u32(out, token)?)
+    Ok(())
 }
 
 /// `proxy_get_status`: of the call whose answer is being delivered.
 pub(super) fn call_status(guest: &mut Guest<'_>, code: u32, text: u32, bytes: u32) -> Answer {
     let state = guest.state();
-    let (status, message) = state.call.status;
-    state.scratch.clear();
-    state.scratch.extend_from_slice(message.as_bytes());
+    let State { call, scratch, .. } = state;
+    let (status, message) = match call.grpc() {
+        Some(GrpcEvent::Closed { status, message }) => (*status, &**message),
+        Some(_) | None => call.status,
+    };
+    scratch.clear();
+    scratch.extend_from_slice(message.as_bytes());
     guest.write_u32(code, status)?;
     guest.give_scratch(text, bytes)
-}
-
-/// `proxy_grpc_call`.
-#[expect(clippy::too_many_arguments, reason = "the ABI's own signature")]
-pub(super) fn grpc_call(
-    _guest: &mut Guest<'_>,
-    _a: u32,
-    _b: u32,
-    _c: u32,
-    _d: u32,
-    _e: u32,
-    _f: u32,
-    _g: u32,
-    _h: u32,
-    _i: u32,
-    _j: u32,
-    _k: u32,
-    _l: u32,
-) -> Answer {
-    Err(Status::Unimplemented.into())
-}
-
-/// `proxy_grpc_stream`.
-#[expect(clippy::too_many_arguments, reason = "the ABI's own signature")]
-pub(super) fn grpc_stream(
-    _guest: &mut Guest<'_>,
-    _a: u32,
-    _b: u32,
-    _c: u32,
-    _d: u32,
-    _e: u32,
-    _f: u32,
-    _g: u32,
-    _h: u32,
-    _i: u32,
-) -> Answer {
-    Err(Status::Unimplemented.into())
-}
-
-/// `proxy_grpc_send`.
-pub(super) fn grpc_send(
-    _guest: &mut Guest<'_>,
-    _token: u32,
-    _value: u32,
-    _bytes: u32,
-    _end: u32,
-) -> Answer {
-    Err(Status::Unimplemented.into())
-}
-
-/// `proxy_grpc_cancel` and `proxy_grpc_close`.
-pub(super) fn grpc_end(_guest: &mut Guest<'_>, _token: u32) -> Answer {
-    Err(Status::Unimplemented.into())
 }

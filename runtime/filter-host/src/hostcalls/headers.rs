@@ -1,8 +1,9 @@
-//! Maps of fields: the exchange's own, and those of an answer to `proxy_http_call`.
+//! Maps of fields: the exchange's own, and those of answers to the filter's calls.
 
 use crate::PairList;
 use crate::abi::pairs::{Pairs, Writer, list_bytes};
 use crate::abi::{MapType, Status, Version};
+use crate::grpc::GrpcEvent;
 use crate::guest::{Answer, Guest, slice};
 use crate::session::{BadField, HeaderMap};
 use crate::state::Call;
@@ -22,7 +23,14 @@ fn readable(call: &mut Call, map: u32) -> Result<Readable<'_>, Status> {
         MapType::HttpCallResponseTrailers => {
             call.callout().map(|answer| Readable::List(&answer.trailers)).ok_or(Status::BadArgument)
         }
-        MapType::GrpcInitialMetadata | MapType::GrpcTrailingMetadata => Err(Status::BadArgument),
+        MapType::GrpcInitialMetadata => match call.grpc() {
+            Some(GrpcEvent::InitialMetadata(fields)) => Ok(Readable::List(fields)),
+            Some(_) | None => Err(Status::BadArgument),
+        },
+        MapType::GrpcTrailingMetadata => match call.grpc() {
+            Some(GrpcEvent::TrailingMetadata(fields)) => Ok(Readable::List(fields)),
+            Some(_) | None => Err(Status::BadArgument),
+        },
         map => {
             let map = call.session()?.headers(map).ok_or(Status::BadArgument)?;
             Ok(Readable::Session(map))

@@ -5,6 +5,7 @@
 
 mod buffers;
 mod callouts;
+mod grpc;
 mod headers;
 mod lifecycle;
 mod log;
@@ -85,14 +86,16 @@ pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
         "proxy_http_call" = callouts::http_call
             [cluster: u32, cluster_bytes: u32, fields: u32, fields_bytes: u32, body: u32,
              body_bytes: u32, trailers: u32, trailers_bytes: u32, timeout_ms: u32, out: u32];
-        "proxy_grpc_call" = callouts::grpc_call
-            [_a: u32, _b: u32, _c: u32, _d: u32, _e: u32, _f: u32, _g: u32, _h: u32, _i: u32,
-             _j: u32, _k: u32, _l: u32];
-        "proxy_grpc_stream" = callouts::grpc_stream
-            [_a: u32, _b: u32, _c: u32, _d: u32, _e: u32, _f: u32, _g: u32, _h: u32, _i: u32];
-        "proxy_grpc_send" = callouts::grpc_send [_token: u32, _value: u32, _bytes: u32, _end: u32];
-        "proxy_grpc_cancel" = callouts::grpc_end [_token: u32];
-        "proxy_grpc_close" = callouts::grpc_end [_token: u32];
+        "proxy_grpc_call" = grpc::call
+            [cluster: u32, cluster_bytes: u32, service: u32, service_bytes: u32, method: u32,
+             method_bytes: u32, metadata: u32, metadata_bytes: u32, message: u32,
+             message_bytes: u32, timeout_ms: u32, out: u32];
+        "proxy_grpc_stream" = grpc::stream
+            [cluster: u32, cluster_bytes: u32, service: u32, service_bytes: u32, method: u32,
+             method_bytes: u32, metadata: u32, metadata_bytes: u32, out: u32];
+        "proxy_grpc_send" = grpc::send [token: u32, message: u32, message_bytes: u32, end: u32];
+        "proxy_grpc_cancel" = grpc::cancel [token: u32];
+        "proxy_grpc_close" = grpc::close [token: u32];
         "proxy_get_shared_data" = shared::read
             [key: u32, key_bytes: u32, value: u32, bytes: u32, cas: u32];
         "proxy_set_shared_data" = shared::write

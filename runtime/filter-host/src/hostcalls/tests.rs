@@ -1,5 +1,7 @@
 //! Corner cases of each hostcall, and arguments that lie.
 
+mod grpc;
+
 use penstock_env::Rng;
 
 use crate::abi::hostcalls::HOSTCALLS;
@@ -16,6 +18,10 @@ const LAST: u64 = Probe::MEMORY_BYTES;
 fn probe() -> Probe {
     let mut settings = FilterSettings::new("probe");
     settings.clusters = std::sync::Arc::new(["origin".into()]);
+    probe_of(settings)
+}
+
+fn probe_of(mut settings: FilterSettings) -> Probe {
     settings.vm_config = (*b"vm").into();
     let plugin = PluginSettings { root_id: "root".into(), config: (*b"plugin").into() };
     settings.plugins = std::sync::Arc::new([plugin]);

@@ -18,7 +18,7 @@ use penstock_wire::http1::{Fields, RequestHead, ResponseHead};
 use super::body::Relay;
 use super::fieldmap::{RequestMap, ResponseMap};
 use super::session::{Facts, HttpSession, Properties, trailers};
-use crate::callout::{self, Inbox};
+use crate::callout::{self, Arrival, Inbox};
 use crate::downstream::Downstream;
 use crate::failure::Cause;
 use crate::upstream::Up;
@@ -215,11 +215,15 @@ impl<'a, E: Env> Filtered<'a, E> {
         context: &mut Context<'_>,
         heads: &mut Heads<'_>,
     ) -> Result<Poll<()>, Cause> {
-        while let Poll::Ready((callout, answer)) = self.inbox.poll_take(context) {
-            let answer = answer.as_ref().map_err(|&failure| failure);
+        while let Poll::Ready(arrival) = self.inbox.poll_take(context) {
             // What the filter makes of it shows as an event.
             let _ = self.with(heads.reborrow(), None, |chain, session| {
-                chain.answer(session, &callout, answer);
+                match &arrival {
+                    Arrival::Answer(callout, answer) => {
+                        chain.answer(session, callout, answer.as_ref().map_err(|&failure| failure));
+                    }
+                    Arrival::Event(call, event) => chain.hear(session, *call, event),
+                }
                 Flow::Continue
             });
         }
