@@ -28,8 +28,10 @@ fn config(endpoints: &[Address], service: &str, cluster: &str) -> String {
 fn endpoint(world: &World, number: u8) -> (SimEnv, Address) {
     let env = world.node("endpoint", Limits::AMPLE);
     let address = env.address(9_000);
-    env.bind_datagrams(&address, move |replies, ends, datagram| {
-        replies.send(&ends, &[&[number], datagram].concat());
+    env.bind_datagrams(&address, move |replies, ends, datagrams| {
+        for datagram in datagrams {
+            replies.send(&ends, &[&[&[number], *datagram].concat()]);
+        }
     });
     (env, address)
 }
@@ -63,9 +65,9 @@ fn client(world: &World, name: u32, proxy: &Proxy, questions: u32, pause_ms: u32
     let (notes, mut rng) = (Rc::new(Notes::default()), world.rng());
     let seen = Rc::clone(&notes);
     env.clone().spawn(async move {
-        let (timer, mut answer) = (env.timer(), Vec::new());
-        let heard = |answer: &[u8]| {
-            let [endpoint, a, b, c, d, e, f, g, h] = *answer else { panic!("{answer:?}") };
+        let timer = env.timer();
+        let heard = |answer: &&[u8]| {
+            let [endpoint, a, b, c, d, e, f, g, h] = **answer else { panic!("{answer:?}") };
             assert_eq!(u32::from_be_bytes([a, b, c, d]), name, "somebody else's");
             let question = u32::from_be_bytes([e, f, g, h]);
             let mut answers = seen.answers.borrow_mut();
@@ -75,18 +77,14 @@ fn client(world: &World, name: u32, proxy: &Proxy, questions: u32, pause_ms: u32
         };
         for question in 0..questions {
             seen.asked.set(question + 1);
-            socket.send(&[name.to_be_bytes(), question.to_be_bytes()].concat());
+            socket.send(&[&[name.to_be_bytes(), question.to_be_bytes()].concat()]);
             timer.set(env.now() + Duration::from_millis(u64::from(1 + rng.below(pause_ms))));
-            while let Some(Ok(())) = timer.race(socket.receive(&mut answer)).await {
-                heard(&answer);
-            }
+            let hear = || socket.receive(|answers| answers.iter().for_each(heard));
+            while let Some(Ok(())) = timer.race(hear()).await {}
         }
         timer.set(env.now() + Duration::from_secs(2));
-        while let Some(received) = timer.race(socket.receive(&mut answer)).await {
-            if received.is_ok() {
-                heard(&answer);
-            }
-        }
+        let hear = || socket.receive(|answers| answers.iter().for_each(heard));
+        while timer.race(hear()).await.is_some() {}
         seen.is_done.set(true);
     });
     notes

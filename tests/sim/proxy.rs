@@ -155,10 +155,10 @@ impl Proxy {
             accepting[turn.next().unwrap_or_default()].accept(entrance, stream);
         });
         let accepting = workers.clone();
-        env.bind_datagrams(&front, move |replies, ends, datagram| {
+        env.bind_datagrams(&front, move |replies, ends, datagrams| {
             // As the kernel does: a flow stays on its shard.
             let shard = usize::from(ends.peer.port()) % accepting.len();
-            accepting[shard].datagram(entrance, replies, ends, datagram);
+            accepting[shard].datagrams(entrance, replies, ends, datagrams);
         });
         let inner = Inner {
             workers,

@@ -3,6 +3,7 @@
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
+use std::ops::AddAssign;
 use std::task::{Context, Poll};
 
 /// Both ends of a datagram that came in: whose it is, and the address of ours that it was sent to.
@@ -14,24 +15,44 @@ pub struct Ends {
     pub local: SocketAddr,
 }
 
+/// How much of what was to be sent was not lost here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sent {
+    /// Datagrams.
+    pub datagrams: usize,
+    /// Their bytes.
+    pub bytes: usize,
+}
+
+impl AddAssign for Sent {
+    fn add_assign(&mut self, more: Sent) {
+        self.datagrams += more.datagrams;
+        self.bytes += more.bytes;
+    }
+}
+
 /// Datagrams between us and one peer that we have chosen. Dropping it closes it.
 pub trait Datagrams: 'static {
-    /// Waits for the next one, which takes the place of what is in `into`.
+    /// Waits for the next ones, and gives `take` those that have come, in order, some at a time.
     ///
     /// # Errors
     /// The peer, or somebody on the way, says that nobody is there. Later ones may pass.
-    fn poll_receive(&self, context: &mut Context<'_>, into: &mut Vec<u8>) -> Poll<io::Result<()>>;
+    fn poll_receive(
+        &self,
+        context: &mut Context<'_>,
+        take: &mut dyn FnMut(&[&[u8]]),
+    ) -> Poll<io::Result<()>>;
 
-    /// Sends one. False when it was lost here: the kernel has no room for it, or it is too large.
-    /// What becomes known of the way is told by [`Datagrams::poll_receive`].
-    fn send(&self, datagram: &[u8]) -> bool;
+    /// Sends these, in order. One may be lost here: the kernel has no room for it, or it is too
+    /// large. What becomes known of the way is told by [`Datagrams::poll_receive`].
+    fn send(&self, datagrams: &[&[u8]]) -> Sent;
 }
 
 /// What one does with datagrams in `async` code.
 pub trait DatagramsExt: Datagrams {
-    /// Waits for the next one; see [`Datagrams::poll_receive`].
-    fn receive(&self, into: &mut Vec<u8>) -> impl Future<Output = io::Result<()>> {
-        poll_fn(|context| self.poll_receive(context, into))
+    /// Waits for the next ones; see [`Datagrams::poll_receive`].
+    fn receive(&self, mut take: impl FnMut(&[&[u8]])) -> impl Future<Output = io::Result<()>> {
+        poll_fn(move |context| self.poll_receive(context, &mut take))
     }
 }
 
@@ -39,6 +60,6 @@ impl<D: Datagrams> DatagramsExt for D {}
 
 /// The way back to those whose datagrams come in at one socket. Cheap to clone.
 pub trait Replies: Clone + 'static {
-    /// Sends a datagram from `ends.local` to `ends.peer`. False when it was lost here.
-    fn send(&self, ends: &Ends, datagram: &[u8]) -> bool;
+    /// Sends datagrams from `ends.local` to `ends.peer`, in order. One may be lost here.
+    fn send(&self, ends: &Ends, datagrams: &[&[u8]]) -> Sent;
 }

@@ -20,7 +20,7 @@ use std::io;
 
 pub use address::Address;
 pub use conduit::{Conduit, Flow, Torn};
-pub use datagrams::{Datagrams, DatagramsExt, Ends, Replies};
+pub use datagrams::{Datagrams, DatagramsExt, Ends, Replies, Sent};
 pub use map::{Map, MapSeed};
 pub use rng::Rng;
 pub use send::{COPY_BELOW_BYTES, Part, SendBuf};

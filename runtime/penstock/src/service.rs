@@ -128,10 +128,10 @@ impl Service for ProxyService {
         }
     }
 
-    fn datagram(&self, socket: usize, replies: &ShardReplies, ends: Ends, datagram: &[u8]) {
+    fn datagrams(&self, socket: usize, replies: &ShardReplies, ends: Ends, datagrams: &[&[u8]]) {
         let assignment = self.sockets.borrow().get(socket).copied().flatten();
         if let Some(Assignment { entrance, .. }) = assignment {
-            self.worker.datagram(entrance, replies, ends, datagram);
+            self.worker.datagrams(entrance, replies, ends, datagrams);
         }
     }
 

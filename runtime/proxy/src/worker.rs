@@ -26,7 +26,7 @@ use crate::http2::Links;
 use crate::introduction::Introduction;
 use crate::metrics::Schemas;
 use crate::pool::Pool;
-use crate::relay::datagrams::{self, Flows};
+use crate::relay::datagrams::Flows;
 use crate::secure::{Secure, SecureStream, Turns};
 use crate::snapshot::{Entrance, Snapshot};
 use crate::{protocol, relay};
@@ -166,11 +166,18 @@ impl<E: Env> Worker<Secure<E>> {
         }
     }
 
-    /// Serves a datagram that came in at this place of the snapshot; `replies` leads back.
-    pub fn datagram(&self, entrance: Entrance, replies: &E::Replies, ends: Ends, datagram: &[u8]) {
+    /// Serves datagrams with these ends that came in at this place of the snapshot; `replies` leads
+    /// back.
+    pub fn datagrams(
+        &self,
+        entrance: Entrance,
+        replies: &E::Replies,
+        ends: Ends,
+        datagrams: &[&[u8]],
+    ) {
         // Listeners have none.
         if let Entrance::Service(service) = entrance {
-            datagrams::serve(self, service, replies, ends, datagram);
+            relay::datagrams::serve(self, service, replies, ends, datagrams);
         }
     }
 

@@ -11,10 +11,10 @@ use io_uring::{opcode, squeue, types};
 use penstock_env::{Rng, Time, Unix};
 
 use crate::ahead::TaskPlace;
+use crate::batch::Batch;
 use crate::buffers::{Buffers, GROUP};
 use crate::clock;
 use crate::conduit::Pipes;
-use crate::incoming::DATAGRAM_BYTES_MAX;
 use crate::ring::{Op, Ring};
 use crate::slots::{End, SlotKey, Slots};
 use crate::socket::Socket;
@@ -44,8 +44,8 @@ pub struct Core {
     /// Whether few enough things happen at a time that a send by system call is cheaper.
     pub(crate) direct: Cell<bool>,
     pub(crate) draining: Cell<bool>,
-    /// What the datagram under way is received into.
-    pub(crate) datagram: RefCell<Vec<u8>>,
+    /// Room for datagrams, once there are some.
+    pub(crate) batch: RefCell<Option<Batch>>,
     pool: RefCell<Vec<Vec<u8>>>,
     now: Cell<Time>,
     unix: Cell<Unix>,
@@ -104,7 +104,7 @@ impl Core {
             polled: Cell::default(),
             direct: Cell::new(true),
             draining: Cell::new(false),
-            datagram: RefCell::new(vec![0; DATAGRAM_BYTES_MAX]),
+            batch: RefCell::default(),
             pool: RefCell::default(),
             now: Cell::new(now),
             unix: Cell::new(unix),

@@ -7,14 +7,16 @@ use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use penstock_env::{Address, Datagrams};
+use penstock_env::{Address, Datagrams, Sent};
 
 use crate::address::RawAddress;
+use crate::batch::{Batch, TRAINS_WANTED};
 use crate::core::Core;
 use crate::ring::Op;
 use crate::slots::SlotKey;
-use crate::socket::Socket;
+use crate::socket::{Socket, set_option};
 use crate::stream::wait;
+use crate::train;
 
 /// Datagrams to and from one endpoint.
 pub struct ShardDatagrams {
@@ -35,6 +37,7 @@ impl ShardDatagrams {
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
+        set_option(fd, libc::IPPROTO_UDP, libc::UDP_GRO, &TRAINS_WANTED);
         let key = core.sockets.borrow_mut().insert(Socket::new(fd));
         let opened = ShardDatagrams { core: Rc::clone(core), key, fd };
         // SAFETY: the address is valid for the call, which does not wait.
@@ -46,7 +49,11 @@ impl ShardDatagrams {
 }
 
 impl Datagrams for ShardDatagrams {
-    fn poll_receive(&self, context: &mut Context<'_>, into: &mut Vec<u8>) -> Poll<io::Result<()>> {
+    fn poll_receive(
+        &self,
+        context: &mut Context<'_>,
+        take: &mut dyn FnMut(&[&[u8]]),
+    ) -> Poll<io::Result<()>> {
         let mut sockets = self.core.sockets.borrow_mut();
         let (socket, life) = sockets.find(self.key).expect("a flow's socket outlives it");
         let known = std::mem::take(&mut socket.send_error);
@@ -54,18 +61,16 @@ impl Datagrams for ShardDatagrams {
             return Poll::Ready(Err(io::Error::from_raw_os_error(known)));
         }
         if !life.readable_asked && std::mem::take(&mut socket.is_ready) {
-            let room = &mut *self.core.datagram.borrow_mut();
-            let flags = libc::MSG_DONTWAIT;
-            // SAFETY: `room` is valid for its length.
-            let got = unsafe { libc::recv(self.fd, room.as_mut_ptr().cast(), room.len(), flags) };
-            if let Ok(length) = usize::try_from(got) {
-                into.clear();
-                into.extend_from_slice(&room[..length]);
-                return Poll::Ready(Ok(()));
-            }
-            let error = io::Error::last_os_error();
-            if !matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EINTR)) {
-                return Poll::Ready(Err(error));
+            let mut batch = self.core.batch.borrow_mut();
+            let batch = batch.get_or_insert_with(Batch::new);
+            match batch.receive(self.fd) {
+                Ok(_) => {
+                    drop(sockets);
+                    batch.give(take);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EINTR)) => {}
+                Err(error) => return Poll::Ready(Err(error)),
             }
         }
         wait(&mut socket.recv_waker, context.waker());
@@ -76,15 +81,9 @@ impl Datagrams for ShardDatagrams {
         Poll::Pending
     }
 
-    fn send(&self, datagram: &[u8]) -> bool {
-        let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-        // SAFETY: `datagram` is valid for the length of the call.
-        let sent = unsafe { libc::send(self.fd, datagram.as_ptr().cast(), datagram.len(), flags) };
-        if sent >= 0 {
-            return true;
-        }
-        let errno = io::Error::last_os_error().raw_os_error().unwrap_or(libc::EIO);
-        if !is_lost_here(errno) {
+    fn send(&self, datagrams: &[&[u8]]) -> Sent {
+        let (sent, failed) = train::send(self.fd, None, datagrams);
+        if let Some(errno) = failed.filter(|errno| !is_lost_here(*errno)) {
             // What the network has said of an earlier one; who receives is to hear of it.
             let mut sockets = self.core.sockets.borrow_mut();
             let (socket, _) = sockets.find(self.key).expect("a flow's socket outlives it");
@@ -93,7 +92,7 @@ impl Datagrams for ShardDatagrams {
                 waker.wake_by_ref();
             }
         }
-        false
+        sent
     }
 }
 

@@ -6,9 +6,11 @@
 
 mod address;
 mod ahead;
+mod batch;
 mod buffers;
 mod clock;
 mod conduit;
+mod control;
 mod core;
 mod datagrams;
 mod gather;
@@ -23,6 +25,7 @@ mod slots;
 mod socket;
 mod start;
 mod stream;
+mod train;
 mod wheel;
 mod world;
 

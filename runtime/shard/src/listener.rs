@@ -7,6 +7,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use penstock_env::Address;
 
 use crate::address::{self, RawAddress};
+use crate::batch::TRAINS_WANTED;
 use crate::socket::set_option;
 
 /// Connections that may wait for accept; the kernel caps it at `net.core.somaxconn`.
@@ -92,6 +93,7 @@ impl Listener {
         let (number, wildcard) = (fd.as_raw_fd(), ip.ip().is_unspecified());
         set_option(number, libc::SOL_SOCKET, libc::SO_REUSEPORT, &1_i32);
         set_option(number, libc::SOL_SOCKET, libc::SO_RCVBUF, &WAITING_BYTES);
+        set_option(number, libc::IPPROTO_UDP, libc::UDP_GRO, &TRAINS_WANTED);
         if ip.is_ipv6() {
             let only = i32::from(!wildcard);
             set_option(number, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, &only);

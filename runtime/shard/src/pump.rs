@@ -15,8 +15,9 @@ use std::task::Poll;
 use io_uring::{opcode, types};
 use penstock_env::{Time, Wake};
 
+use crate::batch::{BATCH_MAX, Batch};
 use crate::core::{Core, add};
-use crate::incoming::{BATCH_MAX, Batch, ShardReplies};
+use crate::incoming::ShardReplies;
 use crate::listener::Listener;
 use crate::ring::{Completion, Op};
 use crate::slots::SlotKey;
@@ -40,8 +41,6 @@ pub(crate) struct Pump<S: Service> {
     env: ShardEnv,
     service: Rc<S>,
     listeners: RefCell<Vec<Option<Rc<Listener>>>>,
-    /// Room for datagrams, once there is a listener for them.
-    batch: RefCell<Option<Batch>>,
     mailbox: Mailbox<S::Mail>,
     mail_word: Box<u64>,
     tick: Box<types::Timespec>,
@@ -56,7 +55,6 @@ impl<S: Service> Pump<S> {
             env,
             service,
             listeners: RefCell::default(),
-            batch: RefCell::default(),
             mailbox,
             mail_word: Box::new(0),
             tick: Box::default(),
@@ -186,21 +184,19 @@ impl<S: Service> Pump<S> {
         let listener = self.listeners.borrow().get(index).cloned().flatten();
         let Some(listener) = listener else { return };
         let replies = ShardReplies::new(Rc::clone(&listener));
-        let mut batch = self.batch.borrow_mut();
+        let mut batch = self.core.batch.borrow_mut();
         let batch = batch.get_or_insert_with(Batch::new);
         for _ in 0..BATCHES_MAX {
-            let received = batch.receive(&listener, |ends, datagram| {
-                self.service.datagram(index, &replies, ends, datagram);
+            // Nothing more; or an answer of ours was refused, which is told once.
+            let Ok(count) = batch.receive(listener.fd()) else { break };
+            let mut taken = 0;
+            batch.give_by_ends(listener.local(), |ends, datagrams| {
+                taken += datagrams.len() as u64;
+                self.service.datagrams(index, &replies, ends, datagrams);
             });
-            match received {
-                Ok(count) => {
-                    add(&self.core.counters.datagrams, count as u64);
-                    if count < BATCH_MAX {
-                        break;
-                    }
-                }
-                // Nothing more; or an answer of ours was refused, which is told once.
-                Err(_) => break,
+            add(&self.core.counters.datagrams, taken);
+            if count < BATCH_MAX {
+                break;
             }
         }
         self.arm_datagrams(&listener, completion.key);

@@ -24,8 +24,8 @@ pub trait Service: 'static {
     /// A connection came in at the listener with this index.
     fn accept(&self, listener: usize, stream: ShardStream);
 
-    /// A datagram came in at the listener with this index, and is answered by `replies`.
-    fn datagram(&self, listener: usize, replies: &ShardReplies, ends: Ends, datagram: &[u8]);
+    /// Datagrams with these ends came in at the listener with this index; `replies` leads back.
+    fn datagrams(&self, listener: usize, replies: &ShardReplies, ends: Ends, datagrams: &[&[u8]]);
 
     /// A message came in.
     fn mail(&self, mail: Self::Mail, control: &dyn Control);

@@ -33,8 +33,8 @@ struct Echo {
 impl Service for Echo {
     type Mail = Mail;
 
-    fn datagram(&self, _listener: usize, replies: &ShardReplies, ends: Ends, datagram: &[u8]) {
-        replies.send(&ends, datagram);
+    fn datagrams(&self, _: usize, replies: &ShardReplies, ends: Ends, datagrams: &[&[u8]]) {
+        replies.send(&ends, datagrams);
     }
 
     fn accept(&self, _listener: usize, stream: ShardStream) {

@@ -8,7 +8,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use penstock_env::{Address, Datagrams, Ends, Replies};
+use penstock_env::{Address, Datagrams, Ends, Replies, Sent};
 
 use super::env::SimEnv;
 use super::node::Node;
@@ -34,7 +34,7 @@ pub(super) struct Door {
 }
 
 /// Called outside of any task; must only spawn, send or drop.
-type Take = Rc<RefCell<dyn FnMut(&SimReplies, Ends, &[u8])>>;
+type Take = Rc<RefCell<dyn FnMut(&SimReplies, Ends, &[&[u8]])>>;
 
 /// Datagrams to and from one peer in the simulated world.
 pub struct SimDatagrams {
@@ -55,7 +55,7 @@ impl SimEnv {
     pub fn bind_datagrams(
         &self,
         address: &Address,
-        take: impl FnMut(&SimReplies, Ends, &[u8]) + 'static,
+        take: impl FnMut(&SimReplies, Ends, &[&[u8]]) + 'static,
     ) {
         let door = Door { node: self.node.clone(), take: Rc::new(RefCell::new(take)) };
         let before = self.shared.net.borrow_mut().doors.insert(address.clone(), door);
@@ -88,26 +88,33 @@ impl SimEnv {
 }
 
 impl Datagrams for SimDatagrams {
-    fn poll_receive(&self, context: &mut Context<'_>, into: &mut Vec<u8>) -> Poll<io::Result<()>> {
+    fn poll_receive(
+        &self,
+        context: &mut Context<'_>,
+        take: &mut dyn FnMut(&[&[u8]]),
+    ) -> Poll<io::Result<()>> {
         let mut net = self.shared.net.borrow_mut();
         let Some(socket) = net.datagrams.get_mut(&self.id) else { return Poll::Pending };
         if std::mem::take(&mut socket.refused) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionRefused.into()));
         }
-        let Some(datagram) = socket.inbox.pop_front() else {
+        let come = std::mem::take(&mut socket.inbox);
+        if come.is_empty() {
             socket.waker = Some(context.waker().clone());
             return Poll::Pending;
-        };
-        *into = datagram;
+        }
+        drop(net);
+        let come: Vec<&[u8]> = come.iter().map(Vec::as_slice).collect();
+        take(&come);
         Poll::Ready(Ok(()))
     }
 
-    fn send(&self, datagram: &[u8]) -> bool {
+    fn send(&self, datagrams: &[&[u8]]) -> Sent {
         let net = self.shared.net.borrow();
-        let Some(socket) = net.datagrams.get(&self.id) else { return false };
+        let Some(socket) = net.datagrams.get(&self.id) else { return Sent::default() };
         let ends = Ends { peer: socket.remote, local: socket.local };
         drop(net);
-        self.shared.send_datagram(&self.node, ends, datagram, Some(self.id))
+        self.shared.send_datagrams(&self.node, ends, datagrams, Some(self.id))
     }
 }
 
@@ -119,12 +126,28 @@ impl Drop for SimDatagrams {
 }
 
 impl Replies for SimReplies {
-    fn send(&self, ends: &Ends, datagram: &[u8]) -> bool {
-        self.shared.send_datagram(&self.node, *ends, datagram, None)
+    fn send(&self, ends: &Ends, datagrams: &[&[u8]]) -> Sent {
+        self.shared.send_datagrams(&self.node, *ends, datagrams, None)
     }
 }
 
 impl Shared {
+    fn send_datagrams(
+        self: &Rc<Shared>,
+        node: &Node,
+        ends: Ends,
+        datagrams: &[&[u8]],
+        sender: Option<u64>,
+    ) -> Sent {
+        let mut sent = Sent::default();
+        for datagram in datagrams {
+            if self.send_datagram(node, ends, datagram, sender) {
+                sent += Sent { datagrams: 1, bytes: datagram.len() };
+            }
+        }
+        sent
+    }
+
     /// Puts a datagram on its way from `ends.local`; who sent it by a socket of its own may hear
     /// that nobody took it.
     fn send_datagram(
@@ -165,7 +188,7 @@ impl Shared {
         if let Some((node, take)) = door.map(|door| (door.node.clone(), door.take.clone())) {
             drop(net);
             let replies = SimReplies { shared: self.clone(), node };
-            return (take.borrow_mut())(&replies, Ends { peer: from, local: to }, datagram);
+            return (take.borrow_mut())(&replies, Ends { peer: from, local: to }, &[datagram]);
         }
         // Nobody is there, says an ICMP error.
         let sender = sender.and_then(|id| net.datagrams.get_mut(&id));

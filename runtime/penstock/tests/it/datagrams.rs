@@ -96,6 +96,32 @@ fn datagrams_of_every_size_cross_and_come_from_the_address_that_was_asked() {
 }
 
 #[test]
+fn bursts_cross_in_their_order() {
+    for ip in ["127.0.0.1", "::1"] {
+        let penstock = Penstock::start(&config(ip, &[server(ip, "")], ""));
+        let to = SocketAddr::new(ip.parse().expect("an address"), port_of(&penstock));
+        let socket = client(to);
+        let sizes = [1_200, 1_200, 1_200, 300, 1_200, 1_200, 0, 9, 9, 9, 20_000, 20_000, 1_500];
+        for round in 0..18 {
+            // The first byte of each that has one says which it is.
+            let questions: Vec<Vec<u8>> =
+                sizes.iter().zip(1..).map(|(size, at)| vec![round * 13 + at; *size]).collect();
+            for question in &questions {
+                socket.send_to(question, to).expect("it is sent");
+            }
+            for question in &questions {
+                let mut answer = vec![0; 65_535];
+                let (length, _) = socket.recv_from(&mut answer).expect("an answer");
+                assert_eq!(
+                    (length, answer.first()),
+                    (question.len(), question.first().or(Some(&0)))
+                );
+            }
+        }
+    }
+}
+
+#[test]
 fn a_flow_keeps_its_endpoint_over_a_reload_and_is_a_line_in_the_log() {
     let folder = Folder::new();
     let log = folder.join("access.log");

@@ -63,27 +63,25 @@ impl<E: Env> Flows<E> {
     }
 }
 
-/// Serves a datagram that has come to a service.
+/// Serves datagrams that have come to a service.
 pub(crate) fn serve<E: Env>(
     worker: &Worker<E>,
     service: usize,
     replies: &E::Replies,
     ends: Ends,
-    datagram: &[u8],
+    datagrams: &[&[u8]],
 ) {
     let key = Key { service: service as u32, ends };
     let flow = worker.flows().find(&key).or_else(|| begin(worker, key, replies));
     let Some(flow) = flow else { return };
     let (block, ids) = (flow.metrics.shard(worker.shard()), &worker.schemas().service);
     flow.seen.set(worker.env().now());
-    if flow.up.borrow().send(datagram) {
-        let (up, down) = flow.carried.get();
-        flow.carried.set((up + datagram.len() as u64, down));
-        block.increment(ids.datagrams_in);
-        block.add(ids.bytes_in, datagram.len() as u64);
-    } else {
-        block.increment(ids.datagrams_lost);
-    }
+    let sent = flow.up.borrow().send(datagrams);
+    let (up, down) = flow.carried.get();
+    flow.carried.set((up + sent.bytes as u64, down));
+    block.add(ids.datagrams_in, sent.datagrams as u64);
+    block.add(ids.bytes_in, sent.bytes as u64);
+    block.add(ids.datagrams_lost, (datagrams.len() - sent.datagrams) as u64);
 }
 
 /// Begins a flow, unless there is no room or nobody to send to: that is counted.
@@ -204,13 +202,14 @@ impl<E: Env> Session<E> {
     #[allow(clippy::manual_async_fn, reason = "an `async fn` keeps what it is given twice")]
     fn run(mut self) -> impl Future<Output = ()> {
         async move {
-            let mut answer = self.worker.env().buffer();
+            let flow = Rc::clone(&self.flow);
             let cause = loop {
-                let flow = &self.flow;
-                let receive =
-                    poll_fn(|context| flow.up.borrow().poll_receive(context, &mut answer));
+                let receive = poll_fn(|context| {
+                    let take = &mut |answers: &[&[u8]]| self.answer(answers);
+                    flow.up.borrow().poll_receive(context, take)
+                });
                 match flow.timer.race(receive).await {
-                    Some(Ok(())) => self.answer(&answer),
+                    Some(Ok(())) => {}
                     Some(Err(error)) => {
                         let cause = failure::of_connect(&error);
                         if !self.move_on(cause) {
@@ -221,13 +220,12 @@ impl<E: Env> Session<E> {
                     None => {}
                 }
             };
-            self.worker.env().recycle(answer);
             self.end(cause);
         }
     }
 
-    /// Passes an answer on.
-    fn answer(&mut self, answer: &[u8]) {
+    /// Passes answers on.
+    fn answer(&mut self, answers: &[&[u8]]) {
         let (worker, flow) = (&self.worker, &self.flow);
         let now = worker.env().now();
         if self.answered.is_none() {
@@ -235,14 +233,12 @@ impl<E: Env> Session<E> {
         }
         flow.seen.set(now);
         let (block, ids) = (flow.metrics.shard(worker.shard()), &worker.schemas().service);
-        if self.replies.send(&self.key.ends, answer) {
-            let (up, down) = flow.carried.get();
-            flow.carried.set((up, down + answer.len() as u64));
-            block.increment(ids.datagrams_out);
-            block.add(ids.bytes_out, answer.len() as u64);
-        } else {
-            block.increment(ids.datagrams_lost);
-        }
+        let sent = self.replies.send(&self.key.ends, answers);
+        let (up, down) = flow.carried.get();
+        flow.carried.set((up, down + sent.bytes as u64));
+        block.add(ids.datagrams_out, sent.datagrams as u64);
+        block.add(ids.bytes_out, sent.bytes as u64);
+        block.add(ids.datagrams_lost, (answers.len() - sent.datagrams) as u64);
     }
 
     /// Whether nothing has moved for as long as a flow may be silent; else it is asked again then.
