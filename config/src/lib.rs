@@ -79,7 +79,7 @@ pub use listener::{
     ForwardedFields, Http2, Http2Mode, Lenience, Listener, ListenerLimits, ListenerTimeouts,
     Protocol, Routes,
 };
-pub use passthrough::Encap;
+pub use passthrough::{Encap, MoveWhenDown};
 pub use payload::{Environment, Payload};
 pub use proxy_protocol::{ProxyProtocol, ProxyVersion};
 pub use route::{

@@ -23,6 +23,19 @@ choice! {
     }
 }
 
+choice! {
+    /// Whose flows leave an endpoint that checks find down.
+    pub enum MoveWhenDown("move-when-down") {
+        /// Those of UDP, which go on elsewhere. A connection's other end can't be moved: it stays,
+        /// and may outlive a check that failed for another reason.
+        Udp = "udp",
+        /// Those of TCP too: where they come to nobody knows them, and they are reset.
+        All = "all",
+        /// None: they stay until they end or are idle for too long.
+        Nothing = "none",
+    }
+}
+
 /// The clusters that packets are passed on to, before anything is read: how an endpoint may be
 /// written depends on it.
 pub(crate) fn passed_to(root: &DeTable<'_>) -> Vec<String> {
@@ -60,6 +73,9 @@ fn not_in_terminate(service: &Service) -> Option<Refusal> {
     let of_packets = (ours.opening, ours.closing, ours.closed);
     if service.encap.is_some() {
         Some(("encap", "goes with mode \"dsr\" alone"))
+    } else if service.move_when_down.is_some() {
+        let problem = "goes with the modes \"nat\" and \"dsr\": connections end by themselves";
+        Some(("move_when_down", problem))
     } else if !service.interfaces.is_empty() {
         Some(("interface", "goes with the modes \"nat\" and \"dsr\": connections come by any"))
     } else if of_packets != (default.opening, default.closing, default.closed) {

@@ -12,7 +12,7 @@ use crate::grammar::names::ClusterId;
 use crate::grammar::reader::TableReader;
 use crate::grammar::section::{Group, TableSchema, TableWriter, choice, section};
 use crate::grammar::setting::ListOf;
-use crate::passthrough::{Encap, RETRIES, check_mode};
+use crate::passthrough::{Encap, MoveWhenDown, RETRIES, check_mode};
 use crate::proxy_protocol::{ProxyProtocol, ProxyVersion};
 use crate::values::address::{EndpointAddress, ListenAddress};
 use crate::values::link::InterfaceName;
@@ -38,6 +38,9 @@ section! {
         encap: Option<Encap> = None;
         /// With "nat" and "dsr": the interface that packets come in on, or a list of them.
         interfaces as "interface": Vec<InterfaceName> = Vec::new(), in INTERFACES;
+        /// With "nat" and "dsr": whose flows go to other endpoints when checks find theirs down;
+        /// "udp" unless set. To TCP that is a reset, with the next packet.
+        move_when_down: Option<MoveWhenDown> = None;
         /// Peers whose connections begin with a header that says who they are from.
         proxy_protocol: Option<ProxyProtocol> = None;
         /// Tells endpoints who a connection is from, in a header of this version, in front of all
@@ -153,6 +156,15 @@ impl Service {
     /// What packets to endpoints are put into, in `dsr`.
     pub fn encap(&self) -> Encap {
         self.encap.unwrap_or(Encap::Gre)
+    }
+
+    /// Whether flows to an endpoint that checks find down go to another one.
+    pub fn moves_when_down(&self, transport: Transport) -> bool {
+        match self.move_when_down.unwrap_or(MoveWhenDown::Udp) {
+            MoveWhenDown::Udp => transport == Transport::Udp,
+            MoveWhenDown::All => true,
+            MoveWhenDown::Nothing => false,
+        }
     }
 
     /// Whether some of its ports are UDP's.

@@ -37,6 +37,7 @@ fn what_is_passed_on_needs_an_interface_and_no_ports_of_endpoints() {
     assert!("10.0.0.1".parse::<EndpointAddress>().is_err(), "elsewhere a port is needed");
     check_in("nat", "", &[]);
     check_in("dsr", "encap = \"gue\"", &[]);
+    check_in("nat", "move_when_down = \"none\"", &[]);
     check(
         &text.replace("interface = [\"eth0\", \"bond0.7\"]\n", ""),
         &["1:1 missing service.s.interface: packets are passed on from an interface: name it"],

@@ -126,6 +126,7 @@ vip = ["203.0.113.14", "2001:db8::14"]
 ports = "tcp/443"
 mode = "dsr"
 encap = "ipip"
+move_when_down = "all"
 interface = "eth0"
 to = "packets"
 

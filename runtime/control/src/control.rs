@@ -175,7 +175,7 @@ impl Boot {
         let snapshot = Arc::new(snapshot);
         let shards = Box::new(start(&snapshot, &schemas, &alarm)?);
         let mut layer4 = Layer4::new(datapaths);
-        layer4.apply(&config, &snapshot.seed)?;
+        layer4.apply(&config, &[], &snapshot.seed)?;
         layer4.settle();
         let place = Place { running: true, restarts: 0, started: clock.now() };
         Ok(Control {

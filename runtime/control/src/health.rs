@@ -6,12 +6,13 @@
 use std::time::Duration;
 
 use penstock_balance::{HealthState, TriedSet, View};
-use penstock_config::{Config, ServiceMode};
-use penstock_env::{Address, Time};
+use penstock_config::Config;
+use penstock_env::Time;
 use penstock_proxy::snapshot::address_of;
 use penstock_proxy::{Snapshot, snapshot};
 
 use crate::Control;
+use crate::layer4::{Fallen, passing};
 
 /// How often changes are looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -24,11 +25,8 @@ pub(crate) struct HealthWatch {
     generation: u32,
     clusters: Vec<Seen>,
     /// Whom packets pass by, and of which Snapshot that is.
-    spared: (u32, Vec<Spared>),
+    pub(crate) spared: (u32, Vec<Fallen>),
 }
-
-/// An endpoint that no new flow is passed on to: the place of its cluster, and its address.
-type Spared = (usize, Address);
 
 /// One cluster: its endpoints in the order of their ids, and whether so few are well that all
 /// are tried.
@@ -96,19 +94,15 @@ impl Control {
     }
 
     /// Has new flows of packets pass by endpoints that checks find down, and come back to them.
-    /// Their flows so far stay: who answers for them nobody else knows.
+    /// Their flows so far stay or go elsewhere, as the service says.
     fn spare_fallen(&mut self) {
         let (generation, fallen) = (self.snapshot.generation, fallen(&self.snapshot));
         let (told_of, told) = &self.health.spared;
-        // A new Snapshot has begun with all of them.
+        // What an appliance begins with has all of them.
         let same = if *told_of == generation { *told == fallen } else { fallen.is_empty() };
         if !same {
-            let mut config = Config::clone(&self.snapshot.config);
-            for (cluster, address) in &fallen {
-                let endpoints = &mut config.clusters[*cluster].endpoints;
-                endpoints.retain(|one| address_of(&one.address) != *address);
-            }
-            match self.layer4.apply(&config, &self.snapshot.seed) {
+            let config = without(&self.snapshot.config, &fallen);
+            match self.layer4.apply(&config, &fallen, &self.snapshot.seed) {
                 Ok(_) => self.layer4.settle(),
                 // Tried again at the next look.
                 Err(error) => {
@@ -140,13 +134,21 @@ impl Control {
     }
 }
 
+/// The config, without these endpoints.
+pub(crate) fn without(config: &Config, fallen: &[Fallen]) -> Config {
+    let mut config = Config::clone(config);
+    for (cluster, address) in fallen {
+        let endpoints = &mut config.clusters[*cluster].endpoints;
+        endpoints.retain(|one| address_of(&one.address) != *address);
+    }
+    config
+}
+
 /// The endpoints that checks find down, of clusters that packets are passed on to; none of a
 /// cluster where all are.
-fn fallen(snapshot: &Snapshot) -> Vec<Spared> {
-    let services = snapshot.config.services.iter();
-    let passing = services.filter(|service| service.mode != ServiceMode::Terminate);
-    let mut clusters: Vec<usize> =
-        passing.flat_map(|service| service.destinations.clusters()).map(|id| id.index()).collect();
+pub(crate) fn fallen(snapshot: &Snapshot) -> Vec<Fallen> {
+    let clusters = passing(&snapshot.config).flat_map(|service| service.destinations.clusters());
+    let mut clusters: Vec<usize> = clusters.map(|id| id.index()).collect();
     clusters.sort();
     clusters.dedup();
     let mut spared = Vec::new();

@@ -10,7 +10,7 @@ use serde::Serialize;
 use thiserror::Error;
 
 use crate::tls::Loaded;
-use crate::{BadFilter, BadPlan, BadTls, Control, ShardsError};
+use crate::{BadFilter, BadPlan, BadTls, Control, ShardsError, health};
 
 /// Keys that only a start reads. A reload that changes them says so and goes on with the rest.
 const READ_AT_START: &[&str] = &[
@@ -200,13 +200,17 @@ impl Control {
             &self.capacity,
         )?;
         let next = Arc::new(next);
-        let before = self.layer4.apply(&next.config, &next.seed)?;
+        // Who is down stays down: verdicts outlive a reload.
+        let fallen = health::fallen(&next);
+        let well = health::without(&next.config, &fallen);
+        let before = self.layer4.apply(&well, &fallen, &next.seed)?;
         if let Err(error) = self.shards.apply(&next) {
             self.layer4.restore(before);
             return Err(error.into());
         }
         self.layer4.settle();
         self.tls.keep(tls);
+        self.health.spared = (next.generation, fallen);
         self.snapshot = next;
         self.acme.look();
         self.announcer.look();

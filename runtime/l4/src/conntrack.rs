@@ -111,9 +111,17 @@ pub(crate) fn look<'t, T: Tables>(
     let backend = tables.backend(field!(flow, backend))?;
     let holds = vip.generation == field!(flow, vip_generation)
         && backend.generation == field!(flow, backend_generation)
-        && (backend.state == state::UP || backend.state == state::DRAINING)
+        && keeps(vip, backend.state)
         && now.since(field!(flow, seen)) <= timeout(vip, key.protocol, field!(flow, state));
     holds.then_some(Found { flow, vip, backend, tenure })
+}
+
+/// Whether flows of a VIP stay with a backend in this state. By bits, as each branch here is one
+/// more for every packet, and room on the kernel's small stack.
+#[inline(always)]
+fn keeps(vip: &Vip, backend: u8) -> bool {
+    let lost = 1 | 1 << state::DOWN | u32::from(vip.moves & 1) << state::FAILED;
+    lost >> (backend & 31) & 1 == 0
 }
 
 /// How long a flow may be silent.

@@ -100,7 +100,7 @@ impl Outer {
     /// The largest packet that fits the way to the backend.
     #[inline(always)]
     pub(crate) fn room(self, vip: &Vip) -> usize {
-        (vip.mtu as usize).saturating_sub(self.overhead())
+        usize::from(vip.mtu).saturating_sub(self.overhead())
     }
 
     /// Puts its headers in front of a packet that fits, and addresses it.

@@ -120,7 +120,7 @@ fn put_pair<P: Packet, T: Tables>(
     back: &FlowKey,
 ) -> Result<(), Cause> {
     let key = &view.key;
-    let (addresses_delta, transport_delta) = deltas(view.is_v4, back, key);
+    let [addresses_delta, transport_delta] = deltas(view.is_v4, back, key).parts();
     let mut flow = Flow {
         source: key.destination,
         destination: key.source,
@@ -167,9 +167,20 @@ fn invert(flow: &mut Flow, key: &FlowKey) {
     flow.role = if flow.role == role::RETURN { role::FORWARD } else { role::RETURN };
 }
 
+/// What a change of addresses and ports adds to checksums, of IPv4 and of the transport: in one
+/// word, as a function of the kernel's program gives back no more.
+struct Deltas(u32);
+
+impl Deltas {
+    #[inline(always)]
+    fn parts(&self) -> [u16; 2] {
+        [self.0 as u16, (self.0 >> 16) as u16]
+    }
+}
+
 /// What changing a packet with key `old` to the inverse of `new` adds to the checksums.
-#[inline(always)]
-fn deltas(is_v4: bool, old: &FlowKey, new: &FlowKey) -> (u16, u16) {
+#[inline(never)]
+fn deltas(is_v4: bool, old: &FlowKey, new: &FlowKey) -> Deltas {
     let addresses = Sum::ZERO
         .replace_address(&old.source, &new.destination, is_v4)
         .replace_address(&old.destination, &new.source, is_v4);
@@ -178,7 +189,7 @@ fn deltas(is_v4: bool, old: &FlowKey, new: &FlowKey) -> (u16, u16) {
     let transport = covered
         .replace(old.source_port, new.destination_port)
         .replace(old.destination_port, new.source_port);
-    (addresses.fold(), transport.fold())
+    Deltas(u32::from(addresses.fold()) | u32::from(transport.fold()) << 16)
 }
 
 /// Keeps the other direction's entry alive and of the same state, making it anew when it was

@@ -209,7 +209,11 @@ pub struct Vip {
     /// Which Maglev table.
     pub ring: u32,
     /// The largest IP packet on the way to the backends, the encapsulation included.
-    pub mtu: u32,
+    pub mtu: u16,
+    /// Not 0 when flows of a backend that is found down are placed anew.
+    pub moves: u8,
+    /// Zero.
+    pub zero: u8,
     /// Idle timeouts.
     pub timeouts: Timeouts,
 }
@@ -234,6 +238,9 @@ pub mod state {
     pub const DRAINING: u8 = 2;
     /// Nothing: its flows are placed anew.
     pub const DOWN: u8 = 3;
+    /// Found down: its Maglev table no longer names it, and it keeps what it has of those VIPs
+    /// only whose flows stay with it ([`Vip::moves`](super::Vip::moves)).
+    pub const FAILED: u8 = 4;
 }
 
 /// One backend.
@@ -420,7 +427,7 @@ plain! {
     FlowKey: 2 * 16 + 2 * 2 + 1 + 3,
     VipKey: 16 + 2 + 1 + 5,
     Timeouts: 5 * 4,
-    Vip: 2 + 1 + 1 + 4 + 4 + 20,
+    Vip: 2 + 1 + 1 + 4 + 2 + 1 + 1 + 20,
     Link: 6 + 6 + 4,
     Backend: 16 + 16 + 2 + 2 + 1 + 3,
     Flow: 2 * 16 + 16 + 8 + 4 * 2 + 3 * 4 + 3 * 2 + 2 + 4,

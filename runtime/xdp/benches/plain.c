@@ -35,7 +35,7 @@ struct flow {
 	u16 vip, vip_generation, backend_generation;
 	u8 state, role, zero[4];
 };
-struct vip { u16 generation; u8 mode, encap; u32 ring, mtu, timeouts[5]; };
+struct vip { u16 generation; u8 mode, encap; u32 ring; u16 mtu; u8 moves, zero; u32 timeouts[5]; };
 struct backend { struct address address; struct link link; u16 port, generation; u8 state, zero[3]; };
 struct pool { struct address address; u16 first, ports; u32 zero; };
 struct settings { u64 hash[2]; struct pool pools[2]; struct address tunnels[2]; u32 sources, nat; };
@@ -52,7 +52,7 @@ struct eth { u8 destination[6], source[6]; u16 type; } __attribute__((packed));
 struct ip { u8 version, class; u16 length, id, fragment; u8 hops, protocol; u16 sum; u32 source, destination; } __attribute__((packed));
 struct tcp { u16 source, destination; u32 sequence, acknowledged; u8 offset, flags; u16 window, sum, urgent; } __attribute__((packed));
 
-enum { PASS = 2, GRE = 1, TUNNEL = 1, RETURN = 3, DOWN = 3 };
+enum { PASS = 2, GRE = 1, TUNNEL = 1, RETURN = 3, DRAINING = 2 };
 
 INLINE u16 be(u16 number) { return __builtin_bswap16(number); }
 
@@ -128,7 +128,7 @@ SEC("xdp") int plain(struct xdp_md *context)
 	struct backend *backend = lookup(&BACKENDS, &index);
 	if (!vip || !backend || vip->generation != flow->vip_generation)
 		return PASS;
-	if (backend->generation != flow->backend_generation || !backend->state || backend->state == DOWN)
+	if (backend->generation != flow->backend_generation || !backend->state || backend->state > DRAINING)
 		return PASS;
 	u32 now = coarse_ns() >> 20, idle = now - flow->seen;
 	if (idle > vip->timeouts[ip->protocol == 6 ? 1 : 4] && idle < 0xfffffc00)

@@ -43,7 +43,31 @@ pub(crate) struct Assigned {
     pub(crate) index: u32,
     /// It keeps what flows it has, and gets no new ones.
     pub(crate) drains: bool,
+    /// It drains because checks find it down: flows of some services leave it.
+    pub(crate) failed: bool,
     generation: u16,
+}
+
+impl Assigned {
+    /// What an entry says; none when there is no backend.
+    fn of(index: u32, entry: &Backend) -> Option<Assigned> {
+        let (drains, failed) = match entry.state {
+            state::UP => (false, false),
+            state::DRAINING => (true, false),
+            state::FAILED => (true, true),
+            _ => return None,
+        };
+        Some(Assigned { index, drains, failed, generation: entry.generation })
+    }
+
+    fn entry(&self, key: BackendKey) -> Backend {
+        let state = match (self.drains, self.failed) {
+            (false, _) => state::UP,
+            (true, false) => state::DRAINING,
+            (true, true) => state::FAILED,
+        };
+        entry(key, self.generation, state)
+    }
 }
 
 impl Assignment {
@@ -60,11 +84,9 @@ impl Assignment {
         own.vips.retain(|_, number| own.numbers.contains_key(number));
         for (index, backend) in kept.backends {
             own.generations.insert(index, backend.generation);
-            if matches!(backend.state, state::UP | state::DRAINING) {
+            if let Some(assigned) = Assigned::of(index, &backend) {
                 let key = BackendKey { address: backend.address, port: backend.port };
-                let drains = backend.state == state::DRAINING;
-                let generation = backend.generation;
-                own.backends.insert(key, Assigned { index, drains, generation });
+                own.backends.insert(key, assigned);
             }
         }
         own.sources = kept.sources.into_iter().map(|key| (key, None)).collect();
@@ -105,11 +127,10 @@ impl Assignment {
             },
             Change::Backend(index, backend) => {
                 let key = BackendKey { address: backend.address, port: backend.port };
-                let (generation, drains) = (backend.generation, backend.state == state::DRAINING);
-                self.generations.insert(index, generation);
-                match backend.state {
-                    state::DOWN => self.backends.remove(&key),
-                    _ => self.backends.insert(key, Assigned { index, drains, generation }),
+                self.generations.insert(index, backend.generation);
+                match Assigned::of(index, &backend) {
+                    None => self.backends.remove(&key),
+                    Some(assigned) => self.backends.insert(key, assigned),
                 };
             }
             Change::Source(address, bits, rule) => match rule {
@@ -197,12 +218,11 @@ impl Assignment {
         for key in wanted {
             let assigned = match self.backends.get(&key) {
                 Some(there) if !there.drains => continue,
-                Some(there) => Assigned { drains: false, ..*there },
+                Some(there) => Assigned { drains: false, failed: false, ..*there },
                 None => self.new_backend(changes)?,
             };
             self.backends.insert(key, assigned);
-            let entry = entry(key, assigned.generation, state::UP);
-            changes.push(Change::Backend(assigned.index, entry));
+            changes.push(Change::Backend(assigned.index, assigned.entry(key)));
         }
         Ok(())
     }
@@ -224,7 +244,7 @@ impl Assignment {
         };
         let generation = after(self.generations.get(&index).copied().unwrap_or(0));
         self.generations.insert(index, generation);
-        Ok(Assigned { index, drains: false, generation })
+        Ok(Assigned { index, drains: false, failed: false, generation })
     }
 
     fn write_vips(&mut self, plan: &Plan, changes: &mut Vec<Change>) -> Result<(), BadPlan> {
@@ -300,6 +320,8 @@ impl Assignment {
             encap: planned.encap,
             ring,
             mtu: planned.mtu,
+            moves: u8::from(planned.moves),
+            zero: 0,
             timeouts: planned.timeouts,
         };
         if before != Some(&vip) {
@@ -343,14 +365,15 @@ impl Assignment {
         self.addresses = wanted;
     }
 
-    /// Who takes no flows any more, once no table names it.
+    /// Who takes no flows any more, once no table names it. One that was found down stays so
+    /// when the config lets go of it: its flows that went elsewhere don't come back.
     fn drain_backends(&mut self, plan: &Plan, changes: &mut Vec<Change>) {
         let wanted: BTreeSet<BackendKey> = taking(plan).collect();
         for (key, backend) in &mut self.backends {
-            if !backend.drains && !wanted.contains(key) {
-                backend.drains = true;
-                let entry = entry(*key, backend.generation, state::DRAINING);
-                changes.push(Change::Backend(backend.index, entry));
+            let failed = backend.failed || plan.down.contains(key);
+            if !wanted.contains(key) && (!backend.drains || failed != backend.failed) {
+                (backend.drains, backend.failed) = (true, failed);
+                changes.push(Change::Backend(backend.index, backend.entry(*key)));
             }
         }
     }

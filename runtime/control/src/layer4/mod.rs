@@ -16,6 +16,7 @@ mod views;
 
 pub use flows::{FlowView, FlowsView};
 pub use plan::BadPlan;
+pub(crate) use plan::{Fallen, passing};
 pub(crate) use running::Layer4;
 pub use seam::{
     Change, Datapath, DatapathError, DatapathOptions, Datapaths, InterfaceFacts, Kept, NoDatapaths,

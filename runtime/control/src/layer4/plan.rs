@@ -1,5 +1,6 @@
 //! What a config asks of the tables, before anything has a number.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
@@ -80,7 +81,12 @@ pub(crate) struct Plan {
     pub(crate) sources: Vec<(Address, u8, SourceRule)>,
     /// Sorted.
     pub(crate) interfaces: Vec<String>,
+    /// Backends that checks find down, and that no ring names therefore.
+    pub(crate) down: BTreeSet<BackendKey>,
 }
+
+/// An endpoint that checks find down: the place of its cluster, and its address.
+pub(crate) type Fallen = (usize, penstock_env::Address);
 
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct PlannedVip {
@@ -91,7 +97,9 @@ pub(crate) struct PlannedVip {
     pub(crate) encap: u8,
     /// Which of the plan's rings.
     pub(crate) ring: usize,
-    pub(crate) mtu: u32,
+    pub(crate) mtu: u16,
+    /// Whether flows of a backend that is down are placed anew.
+    pub(crate) moves: bool,
     pub(crate) timeouts: Timeouts,
 }
 
@@ -124,8 +132,7 @@ impl Plan {
         seed: &FleetSeed,
         datapaths: &dyn Datapaths,
     ) -> Result<Option<Plan>, BadPlan> {
-        let services = config.services.iter().filter(|one| one.mode != ServiceMode::Terminate);
-        let services: Vec<&Service> = services.collect();
+        let services: Vec<&Service> = passing(config).collect();
         if services.is_empty() {
             return Ok(None);
         }
@@ -135,6 +142,7 @@ impl Plan {
             rings: Vec::new(),
             sources: sources(config),
             interfaces: Vec::new(),
+            down: BTreeSet::new(),
         };
         for service in services {
             plan.add(service, config, seed, datapaths)?;
@@ -154,6 +162,18 @@ impl Plan {
         Ok(Some(plan))
     }
 
+    /// Takes note of the endpoints that `config` is without because they are down.
+    pub(crate) fn note_fallen(&mut self, config: &Config, fallen: &[Fallen]) {
+        for service in passing(config) {
+            let cluster = service.destinations.others.map(|id| id.index());
+            for (_, address) in fallen.iter().filter(|(place, _)| Some(*place) == cluster) {
+                if let penstock_env::Address::Ip(address) = address {
+                    self.down.insert(backend_key(service, *address));
+                }
+            }
+        }
+    }
+
     fn add(
         &mut self,
         service: &Service,
@@ -170,6 +190,8 @@ impl Plan {
             })?);
         }
         let mtu = facts.iter().map(|one| one.mtu).min().unwrap_or(1_500);
+        // No IP packet is longer; the loopback's MTU is.
+        let mtu = u16::try_from(mtu).unwrap_or(u16::MAX);
         for vip in service.vips.iter().map(|vip| vip.ip()) {
             let backends = backends(service, vip, config);
             self.claim_address(service, vip, &backends, &facts, config)?;
@@ -186,6 +208,7 @@ impl Plan {
                     encap: encap_of(service),
                     ring,
                     mtu,
+                    moves: service.moves_when_down(port.transport),
                     timeouts: timeouts(service, port.number),
                 });
             }
@@ -277,6 +300,18 @@ impl Plan {
     }
 }
 
+/// The services that packets are passed on for.
+pub(crate) fn passing(config: &Config) -> impl Iterator<Item = &Service> {
+    config.services.iter().filter(|one| one.mode != ServiceMode::Terminate)
+}
+
+/// Who an endpoint is to a service.
+fn backend_key(service: &Service, address: SocketAddr) -> BackendKey {
+    // In `dsr` packets keep the port that they were sent to.
+    let port = if service.mode == ServiceMode::Nat { address.port().to_be() } else { 0 };
+    BackendKey { address: address_of(address.ip()), port }
+}
+
 /// The endpoints that a VIP's packets can go to, sorted.
 fn backends(service: &Service, vip: IpAddr, config: &Config) -> Vec<PlannedBackend> {
     let Some(cluster) = service.destinations.others else { return Vec::new() };
@@ -285,11 +320,7 @@ fn backends(service: &Service, vip: IpAddr, config: &Config) -> Vec<PlannedBacke
         let EndpointAddress::Ip(address) = &endpoint.address else { return None };
         let fits = !is_nat || address.is_ipv4() == vip.is_ipv4();
         fits.then(|| PlannedBackend {
-            at: BackendKey {
-                address: address_of(address.ip()),
-                // In `dsr` packets keep the port that they were sent to.
-                port: if is_nat { address.port().to_be() } else { 0 },
-            },
+            at: backend_key(service, *address),
             weight: u16::try_from(endpoint.weight.shares()).unwrap_or(u16::MAX),
         })
     });

@@ -10,7 +10,7 @@ use penstock_l4::Subject;
 use penstock_l4::value::Counters;
 
 use super::assign::Assignment;
-use super::plan::{BackendKey, BadPlan, Plan};
+use super::plan::{BackendKey, BadPlan, Fallen, Plan};
 use super::{Datapath, DatapathError, DatapathOptions, Datapaths, Tables};
 
 /// The datapath, and what it was told.
@@ -46,13 +46,21 @@ impl Layer4 {
         Layer4 { datapaths, running: None }
     }
 
-    /// Has the tables say what the config asks for. What is no longer asked for goes on until
-    /// [`Layer4::settle`].
+    /// Has the tables say what the config asks for, which is without these that are down. What is
+    /// no longer asked for goes on until [`Layer4::settle`].
     ///
     /// # Errors
     /// Why not; then everything is as it was.
-    pub(crate) fn apply(&mut self, config: &Config, seed: &FleetSeed) -> Result<Before, BadPlan> {
-        let plan = Plan::of(config, seed, &*self.datapaths)?;
+    pub(crate) fn apply(
+        &mut self,
+        config: &Config,
+        fallen: &[Fallen],
+        seed: &FleetSeed,
+    ) -> Result<Before, BadPlan> {
+        let mut plan = Plan::of(config, seed, &*self.datapaths)?;
+        if let Some(plan) = &mut plan {
+            plan.note_fallen(config, fallen);
+        }
         let before = Before(self.running.as_ref().map(|running| running.plan.clone()));
         match (&mut self.running, plan) {
             (None, None) => {}

@@ -216,7 +216,7 @@ fn sound() -> Layer4 {
 
 #[track_caller]
 fn put(layer4: &mut Layer4, config: &Config) {
-    layer4.apply(config, &seed()).unwrap_or_else(|error| panic!("{error}"));
+    layer4.apply(config, &[], &seed()).unwrap_or_else(|error| panic!("{error}"));
     layer4.settle();
 }
 
@@ -362,7 +362,7 @@ fn a_change_that_fails_anywhere_changes_nothing() {
         };
         let flows = generations(&layer4);
         writes.store(failing, Relaxed);
-        if layer4.apply(&other, &seed()).is_ok() {
+        if layer4.apply(&other, &[], &seed()).is_ok() {
             assert!(failing > 5, "there was nothing to write");
             return;
         }
@@ -383,11 +383,11 @@ fn an_interface_that_takes_no_program_changes_nothing() {
     let text = "[service.n]\nvip = \"10.9.0.1\"\nports = \"tcp/80\"\nmode = \"nat\"\nto = \"c\"\n\
                 interface = \"eth9\"\n[cluster.c]\nendpoints = [\"10.1.0.1\"]\n";
     let before = meaning(&layer4);
-    let error = layer4.apply(&parse(text), &seed()).err().expect("not on eth9");
+    let error = layer4.apply(&parse(text), &[], &seed()).err().expect("not on eth9");
     assert_eq!(error.to_string(), "eth9 has no native XDP");
     assert_eq!(meaning(&layer4), before);
     // Nor one that is not there.
-    let error = layer4.apply(&parse(&text.replace("eth9", "eth7")), &seed()).err();
+    let error = layer4.apply(&parse(&text.replace("eth9", "eth7")), &[], &seed()).err();
     let error = error.expect("there is no eth7").to_string();
     assert_eq!(error, "service.n.interface: there is no interface eth7");
     // And without services there is no datapath.
@@ -465,6 +465,34 @@ fn what_tables_have_no_room_for_is_refused_by_number() {
 }
 
 #[test]
+fn flows_leave_who_is_down_by_transport_and_a_restart_knows_who_was() {
+    for (line, expected) in [
+        ("", [false, true]),
+        ("move_when_down = \"all\"\n", [true, true]),
+        ("move_when_down = \"none\"\n", [false, false]),
+    ] {
+        let text = format!(
+            "[service.d]\nvip = \"10.9.0.3\"\nports = [\"tcp/53\", \"udp/53\"]\n{line}\
+             mode = \"dsr\"\ninterface = \"eth0\"\nto = \"c\"\n[cluster.c]\n\
+             endpoints = [\"10.1.0.1\", \"10.1.0.2\"]\n"
+        );
+        let mut layer4 = sound();
+        let ip = "10.1.0.2".parse().expect("an address");
+        let down = [(0, penstock_env::Address::Ip(std::net::SocketAddr::new(ip, 0)))];
+        let well = parse(&text.replace(", \"10.1.0.2\"", ""));
+        put(&mut layer4, &parse(&text));
+        layer4.apply(&well, &down, &seed()).unwrap_or_else(|error| panic!("{error}"));
+        let kept = running(&layer4).datapath.kept().expect("they say");
+        let moves: Vec<bool> = kept.vips.iter().map(|(_, vip)| vip.moves != 0).collect();
+        assert_eq!(moves, expected, "{line}");
+        let adopted = Assignment::adopt(kept);
+        assert_eq!(adopted.backends, running(&layer4).assignment.backends);
+        let failed: Vec<bool> = adopted.backends.values().map(|one| one.failed).collect();
+        assert_eq!(failed, [false, true]);
+    }
+}
+
+#[test]
 fn new_flows_pass_by_endpoints_that_checks_find_down_unless_all_are() {
     let path = std::env::temp_dir().join(format!("penstock-fallen-{}.toml", std::process::id()));
     let text = "[runtime]\nshards = 1\n[service.d]\nvip = \"10.9.0.3\"\nports = \"tcp/443\"\n\
@@ -473,22 +501,33 @@ fn new_flows_pass_by_endpoints_that_checks_find_down_unless_all_are() {
     let writes = Arc::new(AtomicUsize::new(usize::MAX));
     let machine = Machine { writes, left: Pretended::default() };
     let mut control = control_over(&path, text, Box::new(machine));
+    let states = |control: &Control| {
+        let view = running(&control.layer4).packets_view("d", &seed(), None);
+        view.backends.iter().map(|one| one.state).collect::<Vec<_>>()
+    };
     let say = |control: &mut Control, states: [bool; 2]| {
         let cluster = &control.snapshot().clusters[0];
         for (endpoint, up) in cluster.balancer.endpoints().iter().zip(states) {
             endpoint.load().health().set_probed(up);
         }
         control.look_at_health();
-        let backends = &running(&control.layer4).assignment.backends;
-        backends.values().map(|backend| backend.drains).collect::<Vec<_>>()
     };
-    assert_eq!(say(&mut control, [true, true]), [false, false]);
-    assert_eq!(say(&mut control, [false, true]), [true, false]);
-    // A new config begins with all of them, and is told again.
+    let check = |control: &mut Control, health: [bool; 2], expected: [&str; 2]| {
+        say(control, health);
+        assert_eq!(states(control), expected);
+    };
+    check(&mut control, [true, true], ["up", "up"]);
+    check(&mut control, [false, true], ["down", "up"]);
+    // A new config brings nobody back.
     std::fs::write(&path, text.replace("tcp/443", "tcp/444")).expect("written");
     control.reload().expect("it is in force");
-    assert_eq!(say(&mut control, [false, true]), [true, false]);
-    assert_eq!(say(&mut control, [false, false]), [false, false], "nobody to go to instead");
-    assert_eq!(say(&mut control, [true, false]), [false, true]);
+    assert_eq!(states(&control), ["down", "up"]);
+    // With nobody to go to instead, both may as well be tried.
+    check(&mut control, [false, false], ["up", "up"]);
+    check(&mut control, [true, false], ["up", "down"]);
+    // Nor does one that lets go of who is down.
+    std::fs::write(&path, text.replace(", \"10.1.0.2\"", "")).expect("written");
+    control.reload().expect("it is in force");
+    assert_eq!(states(&control), ["up", "down"]);
     std::fs::remove_file(path).expect("removed");
 }

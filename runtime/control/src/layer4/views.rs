@@ -53,7 +53,7 @@ pub struct BackendView {
     pub address: String,
     /// Its share beside the others'.
     pub weight: u16,
-    /// `up` or `draining`.
+    /// `up`, `draining`, or `down` as checks find it.
     pub state: &'static str,
     /// Flows to it, of all services; not counted in `/v1/status`.
     pub flows: Option<u64>,
@@ -162,6 +162,7 @@ impl Running {
             weight: weights.get(key).copied().unwrap_or(0),
             state: match assigned {
                 Some(one) if !one.drains => "up",
+                Some(one) if one.failed => "down",
                 _ => "draining",
             },
             flows: assigned.and_then(|one| flows_of(one.index)),
@@ -214,8 +215,8 @@ impl Running {
             ] {
                 scrape.counter(name, help, &labels, count);
             }
-            let draining = f64::from(u8::from(view.state == "draining"));
-            let help = "1 while it only keeps the flows that it has.";
+            let draining = f64::from(u8::from(view.state != "up"));
+            let help = "1 while it gets no new flows.";
             scrape.gauge("penstock_backend_draining", help, &labels, draining);
         }
     }

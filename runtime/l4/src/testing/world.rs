@@ -127,7 +127,8 @@ pub fn world() -> World {
             closed: 10_000,
             datagram: 30_000,
         };
-        vips.push((number, Vip { generation: 1, mode, encap, ring, mtu: 1_500, timeouts }));
+        let vip = Vip { generation: 1, mode, encap, ring, mtu: 1_500, moves: 0, zero: 0, timeouts };
+        vips.push((number, vip));
     }
     let pool = |address| Pool { address, port_first: 20_000, lane_ports: 200, zero: [0; 4] };
     let (pool_v4, pool_v6) = (pool(Address::v4([198, 51, 100, 1])), pool(v6(9, 1)));

@@ -6,7 +6,7 @@ use crate::testing::{
     Carried, ETHERNET_BYTES, Outer, Spec, client_v4, client_v6, encaps, inside, make_partial,
     repair_v4_header, reply_to, transport_checksum_holds, world,
 };
-use crate::value::{Address, Backend, encap, mode, state};
+use crate::value::{Address, Backend, Vip, encap, mode, state};
 use crate::{Cause, Tenure, Verdict};
 
 const SYN: u8 = 0x02;
@@ -235,6 +235,20 @@ fn draining_keeps_flows_and_death_places_them_anew() {
         appliance.tables.set_backend(flow.backend, Some(Backend { state, ..backend }));
         let after = appliance.sends(&segment(GRE_V4, 40_000, SYN).frame());
         assert_eq!(after == out, keeps);
+    }
+    // One that is found down keeps its flows, unless its VIP says that they move.
+    for (moves, keeps) in [(0, true), (1, false)] {
+        let mut appliance = Appliance::of(&world());
+        appliance.sends(&segment(GRE_V4, 40_000, SYN).frame());
+        appliance.sends(&segment(GRE_V4, 40_000, ACK).frame());
+        appliance.tables.set_ring(0, vec![other; 65_537].into());
+        let failed = Backend { state: state::FAILED, ..backend };
+        appliance.tables.set_backend(flow.backend, Some(failed));
+        let (_, vip) = world().vips[usize::from(flow.vip) - 1];
+        appliance.tables.set_vip(flow.vip, Some(Vip { moves, ..vip }));
+        let after = appliance.sends(&segment(GRE_V4, 40_000, ACK).frame());
+        let host = |frame: &[u8]| frame[ETHERNET_BYTES + 19];
+        assert_eq!(host(&after) == host(&out), keeps);
     }
     // The same index for another backend: no flow of the old one goes there.
     let mut appliance = Appliance::of(&world());

@@ -89,7 +89,7 @@ fn new_flows_pass_by_a_backend_that_is_down_and_come_back_to_it() {
     };
     let who = |site: &Site, vip: &str| site.curl(&[&format!("http://{vip}/who")]);
     site.stop("b0");
-    until("checks find it", || state("draining"));
+    until("checks find it", || state("down"));
     for vip in VIPS {
         let answers: Vec<String> = (0..20).map(|_| who(&site, vip)).collect();
         assert!(answers.iter().all(|answer| !answer.starts_with("b0")), "{vip}: {answers:?}");

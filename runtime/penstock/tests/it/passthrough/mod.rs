@@ -2,11 +2,13 @@
 //! between a router and backends on which nginx serves.
 
 mod bgp;
+mod down;
 mod downloads;
 mod dsr;
 mod life;
 mod nat;
 mod site;
+mod talk;
 
 /// Namespaces and what is in them, as the datapath's own tests have it.
 #[allow(dead_code, reason = "the harness is shared")]

@@ -84,7 +84,8 @@ impl Site {
              events {{ worker_connections 512; }}\n\
              http {{ access_log off; client_body_temp_path {root}/body; proxy_temp_path {root}/p;\n\
              fastcgi_temp_path {root}/f; uwsgi_temp_path {root}/u; scgi_temp_path {root}/s;\n\
-             client_max_body_size 0; sendfile on; send_timeout 10m;\n\
+             client_max_body_size 0; sendfile on; send_timeout 10m; keepalive_timeout 10m;\n\
+             keepalive_requests 1000000;\n\
              server {{ listen 127.0.0.1:81; return 200 \"$http_content_length\\n\"; }}\n\
              server {{ listen 80; listen [::]:80; listen 8080; listen [::]:8080;\n\
              root {root}/..; location /who {{ return 200 \"{name} $remote_addr\\n\"; }}\n\

@@ -103,6 +103,8 @@ pub fn world(mode: u8) -> World {
         encap: encap::GRE,
         ring,
         mtu: 1_500,
+        moves: 0,
+        zero: 0,
         timeouts: Timeouts {
             opening: 60_000,
             established: 600_000,
