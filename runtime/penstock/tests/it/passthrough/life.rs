@@ -3,12 +3,14 @@
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use rustix::process::Signal;
 
 use super::ground::peers::{answer, datagrams, echo};
 use super::site::{BACKENDS, Site, VIPS, can_be};
+use super::talk::{ask, connect};
 use crate::harness::{Folder, Penstock, run, until, write_config};
 
 #[test]
@@ -17,53 +19,27 @@ fn a_restart_under_load_loses_no_packet_and_a_detach_leaves_nothing() {
         return;
     }
     let site = Site::new(1);
+    site.send_again_late();
     for name in BACKENDS {
         answer(&site.net, name, 8_081, &["[::]:8080"]);
     }
     let config = site.config("lb0", "nat", &BACKENDS, "");
     let mut penstock = site.start("lb0", &config);
-    let (answered, ended) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-    // Each has one datagram under way and sends none again: one that is lost ends the test.
-    let clients: Vec<_> = (0..8)
-        .map(|number| {
-            let (answered, ended) = (answered.clone(), ended.clone());
-            site.net.begin("client", move || {
-                let socket = datagrams(VIPS[number % 2]);
-                for question in 0_u64.. {
-                    if ended.load(Ordering::Relaxed) {
-                        break;
-                    }
-                    if !echo(&socket, &question.to_ne_bytes()) {
-                        return Err(format!("client {number}: datagram {question} is lost"));
-                    }
-                    answered.fetch_add(1, Ordering::Relaxed);
-                    // The process that starts meanwhile has to get some of the machine, too.
-                    std::thread::sleep(Duration::from_millis(1));
-                }
-                Ok(())
-            })
-        })
-        .collect();
-    let more = || {
-        let before = answered.load(Ordering::Relaxed);
-        until("datagrams go on", || {
-            (answered.load(Ordering::Relaxed) > before + 500).then_some(())
-        });
-    };
+    let load = Load::begin(&site);
+    load.more();
+    let sent_again = site.sent_again();
     for signal in [Signal::TERM, Signal::KILL] {
-        more();
         penstock.signal(signal);
         penstock.wait();
         // With nobody there packets are passed on all the same.
-        more();
+        load.more();
         penstock = site.start("lb0", &config);
         assert!(penstock.errors().contains("those of before go on"), "{}", penstock.errors());
+        load.more();
     }
-    more();
-    ended.store(true, Ordering::Relaxed);
-    for client in clients {
-        client.join().expect("it does not panic").unwrap_or_else(|why| panic!("{why}"));
-    }
+    // A segment that was lost would have been sent again, by whichever end.
+    assert_eq!(site.sent_again(), sent_again);
+    load.end();
     assert!(site.attached("lb0").is_some());
     penstock.signal(Signal::TERM);
     penstock.wait();
@@ -71,6 +47,68 @@ fn a_restart_under_load_loses_no_packet_and_a_detach_leaves_nothing() {
     assert!(detached.status.success(), "{}", String::from_utf8_lossy(&detached.stderr));
     assert_eq!(site.attached("lb0"), None);
     assert_eq!(std::fs::read_dir(site.pins()).map_or(0, Iterator::count), 0);
+}
+
+/// Clients that ask and ask, over flows that stay: half of them by datagrams, half by TCP.
+struct Load {
+    clients: Vec<JoinHandle<Result<(), String>>>,
+    /// How many questions were answered, by transport.
+    answered: Arc<[AtomicU64; 2]>,
+    ended: Arc<AtomicBool>,
+}
+
+impl Load {
+    fn begin(site: &Site) -> Load {
+        let (answered, ended) = (Arc::<[AtomicU64; 2]>::default(), Arc::<AtomicBool>::default());
+        let clients = (0..16).map(|number| {
+            let (answered, ended) = (answered.clone(), ended.clone());
+            let (transport, vip) = (number / 8, VIPS[number % 2]);
+            site.net.begin("client", move || {
+                let mut question = asker(transport, vip);
+                while !ended.load(Ordering::Relaxed) {
+                    question().map_err(|why| format!("client {number} of {vip}: {why}"))?;
+                    answered[transport].fetch_add(1, Ordering::Relaxed);
+                    // The process that starts meanwhile has to get some of the machine, too.
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+                Ok(())
+            })
+        });
+        Load { clients: clients.collect(), answered, ended }
+    }
+
+    /// Waits until some more questions of both transports were answered.
+    fn more(&self) {
+        let so_far = || [0, 1].map(|transport| self.answered[transport].load(Ordering::Relaxed));
+        let before = so_far();
+        until("questions are answered", || {
+            let now = so_far();
+            (now[0] > before[0] + 500 && now[1] > before[1] + 500).then_some(())
+        });
+    }
+
+    #[track_caller]
+    fn end(self) {
+        self.ended.store(true, Ordering::Relaxed);
+        for client in self.clients {
+            client.join().expect("it does not panic").unwrap_or_else(|why| panic!("{why}"));
+        }
+    }
+}
+
+/// One flow to a VIP, by datagrams (0) or TCP (1): what asks a question on it. A datagram is
+/// never sent again: one that is lost ends the test.
+fn asker(transport: usize, vip: &str) -> Box<dyn FnMut() -> Result<(), String>> {
+    if transport == 1 {
+        let mut connection = connect(vip);
+        return Box::new(move || ask(&mut connection).map(drop).map_err(|error| error.to_string()));
+    }
+    let (socket, mut question) = (datagrams(vip), 0_u64);
+    Box::new(move || {
+        question += 1;
+        let answered = echo(&socket, &question.to_ne_bytes());
+        answered.then_some(()).ok_or_else(|| format!("datagram {question} is lost"))
+    })
 }
 
 #[test]

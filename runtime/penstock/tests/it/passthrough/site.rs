@@ -206,6 +206,33 @@ impl Site {
         command
     }
 
+    /// Has TCP send again what is lost only after 20 s: what a busy machine is late with is not
+    /// taken for lost.
+    pub fn send_again_late(&self) {
+        let backends = BACKENDS.into_iter().zip(FIRST_BACKEND..);
+        for (name, leg) in [("client", 1)].into_iter().chain(backends) {
+            self.net.set(name, "net/ipv4/tcp_early_retrans", "0");
+            self.net.ip(name, &format!("route change default via 10.{leg}.0.1 rto_min 20s"));
+            self.net.ip(name, &format!("-6 route change default via fd00:{leg}::1 rto_min 20s"));
+        }
+    }
+
+    /// How many segments were sent again on the connections that are open, by either end.
+    pub fn sent_again(&self) -> u64 {
+        let ends = std::iter::once("client").chain(BACKENDS).map(|name| {
+            let mut command = self.net.program(name, "ss");
+            let output = command.args(["-Htin", "state", "established"]).output();
+            let text = String::from_utf8(output.expect("ss runs").stdout);
+            let text = text.expect("it is ASCII");
+            assert!(name != "client" || text.contains("cwnd:"), "no connection: {text}");
+            // As in `retrans:0/3`: of now, and of all.
+            let counts = text.split(" retrans:").skip(1);
+            let counts = counts.filter_map(|one| one.split(['/', ' ']).nth(1)?.parse::<u64>().ok());
+            counts.sum::<u64>()
+        });
+        ends.sum()
+    }
+
     /// The program on an interface of a namespace, by its number.
     pub fn attached(&self, name: &str) -> Option<String> {
         let output = self.net.program(name, "ip").args(["link", "show", "eth0"]).output();
