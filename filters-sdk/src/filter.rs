@@ -4,7 +4,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::config::ConfigError;
-use crate::flow::Flow;
+use crate::flow::{CallId, Flow};
+use crate::grpc::GrpcEvent;
 use crate::view::{Body, Log, Plugin, Reply, Request, Response, Trailers};
 
 /// A filter: one value per configuration and shard, and one [`State`] per request.
@@ -82,6 +83,30 @@ pub trait Filter: Sized + 'static {
         Flow::Continue
     }
 
+    /// Something came on a gRPC call that [`Request::grpc`] or [`Request::grpc_stream`] started.
+    /// What is returned decides as in [`on_reply`](Filter::on_reply); while more is to come of a
+    /// stream, [`Flow::Wait`] is the answer.
+    fn on_grpc(
+        &self,
+        request: &mut Request<'_, Self::State>,
+        call: CallId,
+        event: &GrpcEvent<'_>,
+    ) -> Flow {
+        let _ = (request, call, event);
+        Flow::Continue
+    }
+
+    /// Something came on a gRPC call that [`Response::grpc`] or [`Response::grpc_stream`] started.
+    fn on_response_grpc(
+        &self,
+        response: &mut Response<'_, Self::State>,
+        call: CallId,
+        event: &GrpcEvent<'_>,
+    ) -> Flow {
+        let _ = (response, call, event);
+        Flow::Continue
+    }
+
     /// The exchange is over, however it ended. The last look at both heads.
     fn on_log(&self, log: &mut Log<'_, Self::State>) {
         let _ = log;
@@ -95,6 +120,11 @@ pub trait Filter: Sized + 'static {
     /// The reply to a call that [`Plugin::call`] started.
     fn on_plugin_reply(&self, plugin: &mut Plugin<'_>, reply: &Reply<'_>) {
         let _ = (plugin, reply);
+    }
+
+    /// Something came on a gRPC call that [`Plugin::grpc`] or [`Plugin::grpc_stream`] started.
+    fn on_plugin_grpc(&self, plugin: &mut Plugin<'_>, call: CallId, event: &GrpcEvent<'_>) {
+        let _ = (plugin, call, event);
     }
 }
 

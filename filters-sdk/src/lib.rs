@@ -54,10 +54,12 @@
 extern crate self as penstock;
 
 mod arena;
+mod calls;
 pub mod clock;
 mod config;
 mod filter;
 mod flow;
+pub mod grpc;
 pub mod log;
 mod metrics;
 mod pairs;
@@ -75,6 +77,7 @@ mod view;
 pub use config::ConfigError;
 pub use filter::{Filter, NoConfig};
 pub use flow::{Answer, CallId, CallRefused, Flow, HttpCall};
+pub use grpc::{GrpcCall, GrpcEvent, GrpcStatus, GrpcStream};
 pub use metrics::{Counter, Gauge, Histogram};
 pub use pairs::Headers;
 /// Turns an impl of [`Filter`] into a module: exports its callbacks, fills in omitted types.

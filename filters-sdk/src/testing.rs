@@ -110,7 +110,7 @@ impl<F: Filter> Instance<F> {
         });
     }
 
-    /// The callouts that wait for a reply, oldest first.
+    /// The calls of which something is to come, oldest first.
     pub fn calls(&self) -> Vec<Called> {
         native::with(|double| double.calls.iter().cloned().map(Called).collect())
     }
@@ -141,11 +141,47 @@ impl<F: Filter> Instance<F> {
         let call = native::with(|double| {
             assert!(!double.calls.is_empty(), "no callout waits for a reply");
             let call = double.calls.remove(0);
-            double.reply = native::Reply { headers, body };
+            double.reply = native::Reply { headers, body, ..native::Reply::default() };
             double.context = self.root;
             call.id
         });
         self.runtime.on_http_call_response(call, counts.0, counts.1);
+        native::with(|double| double.reply = native::Reply::default());
+    }
+
+    /// Something comes on the oldest gRPC call. A call is over with that; a stream when it is
+    /// closed.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[track_caller]
+    pub fn grpc(&self, came: GrpcCame<'_>) {
+        let call = native::with(|double| {
+            let place = double.calls.iter().position(|call| call.grpc.is_some());
+            let place = place.expect("no gRPC call is under way");
+            let streams = double.calls[place].grpc.as_ref().is_some_and(|side| side.streams);
+            let id = double.calls[place].id;
+            if !streams || matches!(came, GrpcCame::Closed(..)) {
+                double.calls.remove(place);
+            }
+            let mut reply = native::Reply::default();
+            match came {
+                GrpcCame::Metadata(fields) | GrpcCame::Trailers(fields) => {
+                    reply.headers = owned(fields);
+                }
+                GrpcCame::Message(message) => reply.body = message.to_vec(),
+                GrpcCame::Closed(_, message) => reply.message = message.to_owned(),
+            }
+            double.reply = reply;
+            double.context = self.root;
+            id
+        });
+        match came {
+            GrpcCame::Metadata(_) => self.runtime.on_grpc_metadata(call),
+            GrpcCame::Message(message) => self.runtime.on_grpc_message(call, message.len()),
+            GrpcCame::Trailers(_) => self.runtime.on_grpc_trailers(call),
+            GrpcCame::Closed(code, _) => self.runtime.on_grpc_close(call, code),
+        }
         native::with(|double| double.reply = native::Reply::default());
     }
 
@@ -196,7 +232,20 @@ impl Double {
     }
 }
 
-/// A callout that waits for its reply. It prints as `cluster method path`.
+/// Something that comes on a gRPC call.
+#[derive(Clone, Copy, Debug)]
+pub enum GrpcCame<'a> {
+    /// The fields before the messages of a stream.
+    Metadata(&'a [(&'a str, &'a str)]),
+    /// A message.
+    Message(&'a [u8]),
+    /// The fields behind the messages of a stream.
+    Trailers(&'a [(&'a str, &'a str)]),
+    /// The end, with its code and what is said to it.
+    Closed(u32, &'a str),
+}
+
+/// A call of which something is to come. It prints as `cluster method path`.
 #[derive(Clone)]
 pub struct Called(native::Call);
 
@@ -206,9 +255,19 @@ impl Called {
         exchange::first(&self.0.headers, name)
     }
 
-    /// Its body.
+    /// Its body; of a gRPC call, the message.
     pub fn body(&self) -> &[u8] {
         &self.0.body
+    }
+
+    /// What was sent so far on a gRPC stream.
+    pub fn sent(&self) -> &[Vec<u8>] {
+        self.0.grpc.as_ref().map_or(&[], |side| &side.sent)
+    }
+
+    /// Whether nothing more will be sent on a gRPC stream.
+    pub fn is_finished(&self) -> bool {
+        self.0.grpc.as_ref().is_some_and(|side| side.ended)
     }
 
     /// How long the filter is ready to wait.

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use penstock_filters_sdk_testing::{FilterTest, OnError};
+use penstock_filters_sdk_testing::{FilterTest, GrpcEvent, OnError};
 
 /// Crate proxy-wasm 0.2.5.
 fn proxy_wasm() -> FilterTest {
@@ -122,6 +122,44 @@ fn callouts_hold_the_request_until_the_reply() {
         call().finish();
         call().reply(200, &[], "body").expect_continue();
     }
+}
+
+#[test]
+fn grpc_calls_hold_the_request_until_they_end() {
+    let test = proxy_wasm();
+    let fields = |list: &[(&str, &str)]| {
+        list.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect()
+    };
+    let closed = |status, message: &str| GrpcEvent::Closed { status, message: message.into() };
+    let call = || {
+        let asked = test.request(&head("/grpc")).expect_wait();
+        asked.expect_call("auth", "/sim.Echo/Unary").expect_sent("who")
+    };
+    let message = |text: &str| GrpcEvent::Message(text.into());
+    call().grpc(message("ada")).expect_continue().expect_header("x-reply", "ada");
+    call().grpc(closed(7, "no")).expect_answer(403).expect_answer_body("7 no");
+    call().finish();
+    test.request(&head("/stream"))
+        .expect_wait()
+        .expect_call("auth", "/sim.Echo/Both")
+        .expect_sent("one")
+        .grpc(GrpcEvent::InitialMetadata(fields(&[("content-type", "application/grpc")])))
+        .grpc(message("one"))
+        .expect_sent("two")
+        .grpc(message("two"))
+        .grpc(GrpcEvent::TrailingMetadata(fields(&[("grpc-status", "0")])))
+        .expect_wait()
+        .grpc(closed(0, ""))
+        .expect_continue()
+        .expect_header("x-reply", "onetwo");
+    let lines = lines(&test);
+    for line in ["grpc head true application/grpc", "grpc tail 0", "grpc close 0"] {
+        assert!(lines.contains(&line.to_owned()), "{lines:?}");
+    }
+    test.request(&head("/stream")).grpc(closed(14, "gone")).expect_answer(502);
+    // Given up while it lasts: the crate is told, and the instance goes on.
+    test.request(&head("/stream")).expect_wait().finish();
+    call().grpc(message("eve")).expect_continue();
 }
 
 #[test]

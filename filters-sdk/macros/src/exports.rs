@@ -6,15 +6,13 @@
 /// The exports of the filter `self_type`, whose impl has the functions called `functions`.
 pub(crate) fn code(self_type: &str, functions: &[String]) -> String {
     let mut code = ALWAYS.replace("SELF_TYPE", self_type);
-    let mut reply = false;
-    for (function, export) in EXPORTS {
-        if functions.iter().any(|name| name == function) {
-            // Three methods share the callback for replies.
-            let is_reply = *export == REPLY;
-            if !(is_reply && reply) {
-                code.push_str(export);
-            }
-            reply |= is_reply;
+    let has = |function: &str| functions.iter().any(|name| name == function);
+    for (place, (function, export)) in EXPORTS.iter().enumerate() {
+        // Some share theirs: three methods are for replies, and three for gRPC.
+        let before = &EXPORTS[..place];
+        let is_there = before.iter().any(|(other, same)| same == export && has(other));
+        if has(function) && !is_there {
+            code.push_str(export);
         }
     }
     // Exporting a name is unsafe in edition 2024 because two of one name may clash; the ABI's
@@ -115,7 +113,27 @@ const EXPORTS: &[(&str, &str)] = &[
     ("on_reply", REPLY),
     ("on_response_reply", REPLY),
     ("on_plugin_reply", REPLY),
+    ("on_grpc", GRPC),
+    ("on_response_grpc", GRPC),
+    ("on_plugin_grpc", GRPC),
 ];
+
+const GRPC: &str = r#"#[unsafe(no_mangle)]
+    extern "C" fn proxy_on_grpc_receive_initial_metadata(_: u32, call: u32, _: u32) {
+        run(|runtime| runtime.on_grpc_metadata(call))
+    }
+    #[unsafe(no_mangle)]
+    extern "C" fn proxy_on_grpc_receive(_: u32, call: u32, bytes: usize) {
+        run(|runtime| runtime.on_grpc_message(call, bytes))
+    }
+    #[unsafe(no_mangle)]
+    extern "C" fn proxy_on_grpc_receive_trailing_metadata(_: u32, call: u32, _: u32) {
+        run(|runtime| runtime.on_grpc_trailers(call))
+    }
+    #[unsafe(no_mangle)]
+    extern "C" fn proxy_on_grpc_close(_: u32, call: u32, status: u32) {
+        run(|runtime| runtime.on_grpc_close(call, status))
+    }"#;
 
 const REPLY: &str = r#"#[unsafe(no_mangle)]
     extern "C" fn proxy_on_http_call_response(

@@ -14,11 +14,13 @@ use std::rc::Rc;
 
 use penstock_filters_sdk_abi::{Action, BufferType, MapType, StreamType};
 
+use crate::calls::Calls;
 use crate::config::{self, ConfigError};
 use crate::filter::Filter;
 use crate::flow::{Answer, CallId, Flow};
+use crate::grpc::{GrpcEvent, GrpcStatus};
 use crate::sys;
-use crate::view::{Body, Log, Plugin, Reply, Request, Response, Trailers};
+use crate::view::{Body, Fields, Log, Plugin, Reply, Request, Response, Trailers};
 use table::Table;
 
 /// All that a module keeps between callbacks.
@@ -45,12 +47,21 @@ struct Stream<S> {
     response_waits: bool,
 }
 
-/// One callout whose reply is to come.
+/// One call of which something is to come.
+#[derive(Clone, Copy)]
 struct Call {
     root: u32,
     /// 0: the plugin itself.
     stream: u32,
     half: StreamType,
+    /// Several things may come of it.
+    streams: bool,
+}
+
+/// What came of a call.
+enum News<'a> {
+    Reply(Reply<'a>),
+    Grpc(CallId, GrpcEvent<'a>),
 }
 
 const CONTINUE: u32 = Action::Continue as u32;
@@ -111,7 +122,7 @@ impl<F: Filter> Runtime<F> {
             let mut request = Request::new(state, end);
             let flow = filter.on_request(&mut request);
             let calls = core::mem::take(&mut request.calls);
-            self.started(&calls, root, id, StreamType::HttpRequest);
+            self.note(&calls, root, id, StreamType::HttpRequest);
             self.settle(id, root, StreamType::HttpRequest, flow)
         })
     }
@@ -140,7 +151,7 @@ impl<F: Filter> Runtime<F> {
             let mut response = Response::new(state, end);
             let flow = filter.on_response(&mut response);
             let calls = core::mem::take(&mut response.calls);
-            self.started(&calls, root, id, StreamType::HttpResponse);
+            self.note(&calls, root, id, StreamType::HttpResponse);
             self.settle(id, root, StreamType::HttpResponse, flow)
         })
     }
@@ -196,18 +207,63 @@ impl<F: Filter> Runtime<F> {
         let Some(filter) = self.filter(root) else { return };
         let mut plugin = Plugin::new();
         filter.on_tick(&mut plugin);
-        self.started(&plugin.calls, root, 0, StreamType::HttpRequest);
+        self.note(&plugin.calls, root, 0, StreamType::HttpRequest);
     }
 
     /// The reply to a callout.
     pub fn on_http_call_response(&self, id: u32, headers: usize, body: usize) {
         let Some(call) = self.calls.borrow_mut().remove(id) else { return };
-        let reply = Reply::new(CallId(id), headers, body);
+        self.bring(&call, &News::Reply(Reply::new(CallId(id), headers, body)));
+    }
+
+    /// The fields before the messages of a gRPC stream.
+    pub fn on_grpc_metadata(&self, id: u32) {
+        self.hear(id, GrpcEvent::Metadata(Fields::new(MapType::GrpcInitialMetadata)));
+    }
+
+    /// A message on a gRPC call.
+    pub fn on_grpc_message(&self, id: u32, bytes: usize) {
+        let message = match bytes {
+            0 => &[][..],
+            bytes => sys::buffer(BufferType::GrpcCallMessage, 0, bytes).unwrap_or(&[]),
+        };
+        self.hear(id, GrpcEvent::Message(message));
+    }
+
+    /// The fields behind the messages of a gRPC stream.
+    pub fn on_grpc_trailers(&self, id: u32) {
+        self.hear(id, GrpcEvent::Trailers(Fields::new(MapType::GrpcTrailingMetadata)));
+    }
+
+    /// The end of a gRPC call.
+    pub fn on_grpc_close(&self, id: u32, code: u32) {
+        let message = core::str::from_utf8(sys::call_message()).unwrap_or("");
+        self.hear(id, GrpcEvent::Closed(GrpcStatus { code, message }));
+    }
+
+    fn hear(&self, id: u32, event: GrpcEvent<'_>) {
+        let Some(call) = self.calls.borrow_mut().find(id).copied() else { return };
+        let is_over = !call.streams || matches!(event, GrpcEvent::Closed(_));
+        if is_over {
+            self.calls.borrow_mut().remove(id);
+        }
+        self.bring(&call, &News::Grpc(CallId(id), event));
+        if is_over && call.streams {
+            // Hosts keep a stream until this side has closed it, too.
+            sys::grpc_close(id);
+        }
+    }
+
+    /// Brings what came of a call to the method that is there for it.
+    fn bring(&self, call: &Call, news: &News<'_>) {
         if call.stream == 0 {
             let Some(filter) = self.filter(call.root) else { return };
             let mut plugin = Plugin::new();
-            filter.on_plugin_reply(&mut plugin, &reply);
-            self.started(&plugin.calls, call.root, 0, StreamType::HttpRequest);
+            match news {
+                News::Reply(reply) => filter.on_plugin_reply(&mut plugin, reply),
+                News::Grpc(id, event) => filter.on_plugin_grpc(&mut plugin, *id, event),
+            }
+            self.note(&plugin.calls, call.root, 0, StreamType::HttpRequest);
             return;
         }
         // The host calls in the plugin's name; what follows is about the stream.
@@ -218,16 +274,22 @@ impl<F: Filter> Runtime<F> {
         match call.half {
             StreamType::HttpRequest => self.with_stream(stream, |filter, root, state| {
                 let mut request = Request::new(state, false);
-                let flow = filter.on_reply(&mut request, &reply);
+                let flow = match news {
+                    News::Reply(reply) => filter.on_reply(&mut request, reply),
+                    News::Grpc(id, event) => filter.on_grpc(&mut request, *id, event),
+                };
                 let calls = core::mem::take(&mut request.calls);
-                self.started(&calls, root, stream, StreamType::HttpRequest);
+                self.note(&calls, root, stream, StreamType::HttpRequest);
                 self.resume(stream, StreamType::HttpRequest, flow)
             }),
             _ => self.with_stream(stream, |filter, root, state| {
                 let mut response = Response::new(state, false);
-                let flow = filter.on_response_reply(&mut response, &reply);
+                let flow = match news {
+                    News::Reply(reply) => filter.on_response_reply(&mut response, reply),
+                    News::Grpc(id, event) => filter.on_response_grpc(&mut response, *id, event),
+                };
                 let calls = core::mem::take(&mut response.calls);
-                self.started(&calls, root, stream, StreamType::HttpResponse);
+                self.note(&calls, root, stream, StreamType::HttpResponse);
                 self.resume(stream, StreamType::HttpResponse, flow)
             }),
         };
@@ -260,9 +322,13 @@ impl<F: Filter> Runtime<F> {
         self.roots.borrow().iter().find(|entry| entry.id == root)?.filter.clone()
     }
 
-    fn started(&self, calls: &[CallId], root: u32, stream: u32, half: StreamType) {
-        for call in calls {
-            self.calls.borrow_mut().insert(call.0, Call { root, stream, half });
+    /// Writes down what a callback did about calls.
+    fn note(&self, calls: &Calls, root: u32, stream: u32, half: StreamType) {
+        for &(call, streams) in &calls.begun {
+            self.calls.borrow_mut().insert(call.0, Call { root, stream, half, streams });
+        }
+        for call in &calls.cancelled {
+            self.calls.borrow_mut().remove(call.0);
         }
     }
 

@@ -25,6 +25,16 @@ pub(crate) struct CallParts<'a> {
     pub(crate) timeout_ms: u32,
 }
 
+/// A gRPC call as the host takes it; a stream has no message and no timeout.
+pub(crate) struct GrpcParts<'a> {
+    pub(crate) cluster: &'a str,
+    pub(crate) service: &'a str,
+    pub(crate) method: &'a str,
+    pub(crate) metadata: &'a [u8],
+    pub(crate) message: &'a [u8],
+    pub(crate) timeout_ms: u32,
+}
+
 /// What the host did not do, in words for a log line.
 pub(crate) fn words(status: Status) -> &'static str {
     match status {

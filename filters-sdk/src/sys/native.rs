@@ -11,7 +11,7 @@ use std::time::Duration;
 use penstock_filters_sdk_abi::pairs::Pairs;
 use penstock_filters_sdk_abi::{BufferType, LogLevel, MapType, MetricType, Status, StreamType};
 
-use super::CallParts;
+use super::{CallParts, GrpcParts};
 
 /// A list of fields as the double keeps it.
 pub(crate) type Fields = Vec<(String, Vec<u8>)>;
@@ -58,14 +58,17 @@ pub(crate) struct LocalAnswer {
     pub(crate) body: Vec<u8>,
 }
 
-/// The reply to a callout, while its callback runs.
+/// What came of a call, while its callback runs.
 #[derive(Default)]
 pub(crate) struct Reply {
+    /// The fields, wherever in a call they belong: one callback has one kind.
     pub(crate) headers: Fields,
     pub(crate) body: Vec<u8>,
+    /// What is said to how a gRPC call ended.
+    pub(crate) message: String,
 }
 
-/// A callout that waits for its reply.
+/// A callout of which something is to come.
 #[derive(Clone)]
 pub(crate) struct Call {
     pub(crate) id: u32,
@@ -73,6 +76,17 @@ pub(crate) struct Call {
     pub(crate) headers: Fields,
     pub(crate) body: Vec<u8>,
     pub(crate) timeout: Duration,
+    pub(crate) grpc: Option<GrpcSide>,
+}
+
+/// What a callout has more that is a gRPC call.
+#[derive(Clone, Default)]
+pub(crate) struct GrpcSide {
+    pub(crate) streams: bool,
+    /// What was sent on the stream.
+    pub(crate) sent: Vec<Vec<u8>>,
+    /// Nothing more will be.
+    pub(crate) ended: bool,
 }
 
 /// A metric: the sum of a counter, the level of a gauge, the values of a histogram.
@@ -113,9 +127,28 @@ impl Double {
 
     fn map(&mut self, map: MapType) -> Result<&mut Fields, Status> {
         match map {
-            MapType::HttpCallResponseHeaders => Ok(&mut self.reply.headers),
+            MapType::HttpCallResponseHeaders
+            | MapType::GrpcInitialMetadata
+            | MapType::GrpcTrailingMetadata => Ok(&mut self.reply.headers),
             _ => Ok(self.stream()?.maps.entry(map as u32).or_default()),
         }
+    }
+}
+
+impl Double {
+    /// Whether calls may go to this cluster.
+    fn knows(&self, cluster: &str) -> bool {
+        self.clusters.is_empty() || self.clusters.iter().any(|known| known == cluster)
+    }
+
+    fn begin(&mut self, call: Call) -> u32 {
+        self.last_call += 1;
+        self.calls.push(Call { id: self.last_call, ..call });
+        self.last_call
+    }
+
+    fn grpc(&mut self, id: u32) -> Option<&mut GrpcSide> {
+        self.calls.iter_mut().find(|call| call.id == id)?.grpc.as_mut()
     }
 }
 
@@ -163,7 +196,7 @@ pub(crate) fn tick_period(milliseconds: u32) {
 pub(crate) fn buffer(from: BufferType, start: usize, max: usize) -> Result<&'static [u8], Status> {
     with(|double| {
         let bytes = match from {
-            BufferType::HttpCallResponseBody => &double.reply.body,
+            BufferType::HttpCallResponseBody | BufferType::GrpcCallMessage => &double.reply.body,
             _ => double.stream()?.bodies.entry(from as u32).or_default(),
         };
         let end = start.checked_add(max).ok_or(Status::BadArgument)?.min(bytes.len());
@@ -269,7 +302,7 @@ pub(crate) fn continue_half(half: StreamType) {
 
 pub(crate) fn call(call: &CallParts<'_>) -> Result<u32, Status> {
     with(|double| {
-        let known = double.clusters.is_empty() || double.clusters.iter().any(|c| c == call.cluster);
+        let known = double.knows(call.cluster);
         let headers = decode(call.headers);
         let complete = [":method", ":path", ":authority"]
             .iter()
@@ -277,16 +310,72 @@ pub(crate) fn call(call: &CallParts<'_>) -> Result<u32, Status> {
         if !known || !complete {
             return Err(Status::BadArgument);
         }
-        double.last_call += 1;
-        double.calls.push(Call {
-            id: double.last_call,
+        Ok(double.begin(Call {
+            id: 0,
             cluster: call.cluster.to_owned(),
             headers,
             body: call.body.to_vec(),
             timeout: Duration::from_millis(u64::from(call.timeout_ms)),
-        });
-        Ok(double.last_call)
+            grpc: None,
+        }))
     })
+}
+
+pub(crate) fn grpc_call(call: &GrpcParts<'_>) -> Result<u32, Status> {
+    begin_grpc(call, false)
+}
+
+pub(crate) fn grpc_stream(call: &GrpcParts<'_>) -> Result<u32, Status> {
+    begin_grpc(call, true)
+}
+
+fn begin_grpc(call: &GrpcParts<'_>, streams: bool) -> Result<u32, Status> {
+    let path = format!("/{}/{}", call.service, call.method);
+    let head = [(":method", "POST"), (":path", &*path), (":authority", call.cluster)];
+    let mut headers: Fields =
+        head.map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec())).into();
+    headers.extend(decode(call.metadata));
+    with(|double| {
+        if !double.knows(call.cluster) {
+            return Err(Status::ParseFailure);
+        }
+        Ok(double.begin(Call {
+            id: 0,
+            cluster: call.cluster.to_owned(),
+            headers,
+            body: if streams { Vec::new() } else { call.message.to_vec() },
+            timeout: Duration::from_millis(u64::from(call.timeout_ms)),
+            grpc: Some(GrpcSide { streams, ..GrpcSide::default() }),
+        }))
+    })
+}
+
+pub(crate) fn grpc_send(id: u32, message: &[u8], end: bool) -> Result<(), Status> {
+    with(|double| {
+        let side = double.grpc(id).ok_or(Status::NotFound)?;
+        if !side.streams || side.ended {
+            return Err(Status::BadArgument);
+        }
+        side.sent.push(message.to_vec());
+        side.ended = end;
+        Ok(())
+    })
+}
+
+pub(crate) fn grpc_cancel(id: u32) {
+    with(|double| double.calls.retain(|call| call.id != id));
+}
+
+pub(crate) fn grpc_close(id: u32) {
+    with(|double| {
+        if let Some(side) = double.grpc(id) {
+            side.ended = true;
+        }
+    });
+}
+
+pub(crate) fn call_message() -> &'static [u8] {
+    with(|double| leak(double.reply.message.as_bytes()))
 }
 
 pub(crate) fn effective_context(context: u32) -> Result<(), Status> {

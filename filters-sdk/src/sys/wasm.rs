@@ -10,7 +10,7 @@ use core::slice;
 
 use penstock_filters_sdk_abi::{BufferType, LogLevel, MapType, MetricType, Status, StreamType};
 
-use super::CallParts;
+use super::{CallParts, GrpcParts};
 
 #[link(wasm_import_module = "env")]
 unsafe extern "C" {
@@ -90,6 +90,35 @@ unsafe extern "C" {
         timeout_ms: u32,
         call: *mut u32,
     ) -> u32;
+    fn proxy_grpc_call(
+        cluster: *const u8,
+        cluster_size: usize,
+        service: *const u8,
+        service_size: usize,
+        method: *const u8,
+        method_size: usize,
+        metadata: *const u8,
+        metadata_size: usize,
+        message: *const u8,
+        message_size: usize,
+        timeout_ms: u32,
+        call: *mut u32,
+    ) -> u32;
+    fn proxy_grpc_stream(
+        cluster: *const u8,
+        cluster_size: usize,
+        service: *const u8,
+        service_size: usize,
+        method: *const u8,
+        method_size: usize,
+        metadata: *const u8,
+        metadata_size: usize,
+        call: *mut u32,
+    ) -> u32;
+    fn proxy_grpc_send(call: u32, message: *const u8, message_size: usize, end: u32) -> u32;
+    fn proxy_grpc_cancel(call: u32) -> u32;
+    fn proxy_grpc_close(call: u32) -> u32;
+    fn proxy_get_status(code: *mut u32, data: *mut *const u8, size: *mut usize) -> u32;
     fn proxy_set_effective_context(context: u32) -> u32;
     fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
     fn proxy_increment_metric(id: u32, delta: i64) -> u32;
@@ -325,6 +354,71 @@ pub(crate) fn call(call: &CallParts<'_>) -> Result<u32, Status> {
         )
     };
     done(status).map(|()| id)
+}
+
+pub(crate) fn grpc_call(call: &GrpcParts<'_>) -> Result<u32, Status> {
+    let mut id = 0;
+    // SAFETY: see above.
+    let status = unsafe {
+        proxy_grpc_call(
+            call.cluster.as_ptr(),
+            call.cluster.len(),
+            call.service.as_ptr(),
+            call.service.len(),
+            call.method.as_ptr(),
+            call.method.len(),
+            call.metadata.as_ptr(),
+            call.metadata.len(),
+            call.message.as_ptr(),
+            call.message.len(),
+            call.timeout_ms,
+            &mut id,
+        )
+    };
+    done(status).map(|()| id)
+}
+
+pub(crate) fn grpc_stream(call: &GrpcParts<'_>) -> Result<u32, Status> {
+    let mut id = 0;
+    // SAFETY: see above.
+    let status = unsafe {
+        proxy_grpc_stream(
+            call.cluster.as_ptr(),
+            call.cluster.len(),
+            call.service.as_ptr(),
+            call.service.len(),
+            call.method.as_ptr(),
+            call.method.len(),
+            call.metadata.as_ptr(),
+            call.metadata.len(),
+            &mut id,
+        )
+    };
+    done(status).map(|()| id)
+}
+
+pub(crate) fn grpc_send(id: u32, message: &[u8], end: bool) -> Result<(), Status> {
+    // SAFETY: see above.
+    let status = unsafe { proxy_grpc_send(id, message.as_ptr(), message.len(), u32::from(end)) };
+    done(status)
+}
+
+pub(crate) fn grpc_cancel(id: u32) {
+    // SAFETY: see above.
+    let _ = unsafe { proxy_grpc_cancel(id) };
+}
+
+pub(crate) fn grpc_close(id: u32) {
+    // SAFETY: see above.
+    let _ = unsafe { proxy_grpc_close(id) };
+}
+
+/// What is said to how a call ended, in the callback that tells of it.
+pub(crate) fn call_message() -> &'static [u8] {
+    let (mut code, mut slot) = (0, Slot::new());
+    // SAFETY: see above.
+    let status = unsafe { proxy_get_status(&mut code, &mut slot.data, &mut slot.size) };
+    slot.value(status).unwrap_or(&[])
 }
 
 pub(crate) fn effective_context(context: u32) -> Result<(), Status> {

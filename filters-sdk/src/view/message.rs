@@ -6,7 +6,9 @@ use core::ops::{Deref, DerefMut};
 use penstock_filters_sdk_abi::MapType;
 
 use super::Fields;
+use crate::calls::Calls;
 use crate::flow::{CallId, CallRefused, HttpCall};
+use crate::grpc::{GrpcCall, GrpcStream};
 use crate::property;
 
 /// The head of a request on its way upstream. Its fields are reached through [`Fields`].
@@ -17,7 +19,7 @@ pub struct Request<'a, S = ()> {
     /// No body follows.
     pub end_of_stream: bool,
     fields: Fields<'a>,
-    pub(crate) calls: Vec<CallId>,
+    pub(crate) calls: Calls,
 }
 
 impl<'a, S> Request<'a, S> {
@@ -26,7 +28,7 @@ impl<'a, S> Request<'a, S> {
             state,
             end_of_stream,
             fields: Fields::new(MapType::RequestHeaders),
-            calls: Vec::new(),
+            calls: Calls::default(),
         }
     }
 
@@ -97,9 +99,28 @@ impl<'a, S> Request<'a, S> {
     /// [`Filter::on_reply`]: crate::Filter::on_reply
     /// [`Flow::Wait`]: crate::Flow::Wait
     pub fn call(&mut self, call: &HttpCall) -> Result<CallId, CallRefused> {
-        let id = call.send()?;
-        self.calls.push(id);
-        Ok(id)
+        self.calls.http(call)
+    }
+
+    /// Starts a gRPC call, whose answer comes to [`Filter::on_grpc`]. Return [`Flow::Wait`] to hold
+    /// the message until then.
+    ///
+    /// [`Filter::on_grpc`]: crate::Filter::on_grpc
+    /// [`Flow::Wait`]: crate::Flow::Wait
+    pub fn grpc(&mut self, call: &GrpcCall) -> Result<CallId, CallRefused> {
+        self.calls.grpc(call)
+    }
+
+    /// Opens a gRPC stream, whose events come to [`Filter::on_grpc`] while this request lasts.
+    ///
+    /// [`Filter::on_grpc`]: crate::Filter::on_grpc
+    pub fn grpc_stream(&mut self, call: &GrpcCall) -> Result<GrpcStream, CallRefused> {
+        self.calls.grpc_stream(call)
+    }
+
+    /// Gives a gRPC call up: nothing comes of it any more.
+    pub fn cancel_grpc(&mut self, id: CallId) {
+        self.calls.cancel(id);
     }
 }
 
@@ -125,7 +146,7 @@ pub struct Response<'a, S = ()> {
     /// No body follows.
     pub end_of_stream: bool,
     fields: Fields<'a>,
-    pub(crate) calls: Vec<CallId>,
+    pub(crate) calls: Calls,
 }
 
 impl<'a, S> Response<'a, S> {
@@ -134,7 +155,7 @@ impl<'a, S> Response<'a, S> {
             state,
             end_of_stream,
             fields: Fields::new(MapType::ResponseHeaders),
-            calls: Vec::new(),
+            calls: Calls::default(),
         }
     }
 
@@ -162,9 +183,28 @@ impl<'a, S> Response<'a, S> {
     ///
     /// [`Filter::on_response_reply`]: crate::Filter::on_response_reply
     pub fn call(&mut self, call: &HttpCall) -> Result<CallId, CallRefused> {
-        let id = call.send()?;
-        self.calls.push(id);
-        Ok(id)
+        self.calls.http(call)
+    }
+
+    /// Starts a gRPC call, whose answer comes to [`Filter::on_response_grpc`]. Return [`Flow::Wait`] to hold
+    /// the message until then.
+    ///
+    /// [`Filter::on_response_grpc`]: crate::Filter::on_response_grpc
+    /// [`Flow::Wait`]: crate::Flow::Wait
+    pub fn grpc(&mut self, call: &GrpcCall) -> Result<CallId, CallRefused> {
+        self.calls.grpc(call)
+    }
+
+    /// Opens a gRPC stream, whose events come to [`Filter::on_response_grpc`] while this request lasts.
+    ///
+    /// [`Filter::on_response_grpc`]: crate::Filter::on_response_grpc
+    pub fn grpc_stream(&mut self, call: &GrpcCall) -> Result<GrpcStream, CallRefused> {
+        self.calls.grpc_stream(call)
+    }
+
+    /// Gives a gRPC call up: nothing comes of it any more.
+    pub fn cancel_grpc(&mut self, id: CallId) {
+        self.calls.cancel(id);
     }
 }
 

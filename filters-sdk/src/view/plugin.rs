@@ -5,29 +5,48 @@ use core::marker::PhantomData;
 use penstock_filters_sdk_abi::{BufferType, MapType};
 
 use super::Fields;
+use crate::calls::Calls;
 use crate::flow::{CallId, CallRefused, HttpCall};
+use crate::grpc::{GrpcCall, GrpcStream};
 use crate::property;
 use crate::sys;
 
 /// The filter outside any request.
 #[derive(Debug)]
 pub struct Plugin<'a> {
-    pub(crate) calls: Vec<CallId>,
+    pub(crate) calls: Calls,
     callback: PhantomData<&'a ()>,
 }
 
 impl<'a> Plugin<'a> {
     pub(crate) fn new() -> Self {
-        Self { calls: Vec::new(), callback: PhantomData }
+        Self { calls: Calls::default(), callback: PhantomData }
     }
 
     /// Starts a call whose reply comes to [`Filter::on_plugin_reply`].
     ///
     /// [`Filter::on_plugin_reply`]: crate::Filter::on_plugin_reply
     pub fn call(&mut self, call: &HttpCall) -> Result<CallId, CallRefused> {
-        let id = call.send()?;
-        self.calls.push(id);
-        Ok(id)
+        self.calls.http(call)
+    }
+
+    /// Starts a gRPC call, whose answer comes to [`Filter::on_plugin_grpc`].
+    ///
+    /// [`Filter::on_plugin_grpc`]: crate::Filter::on_plugin_grpc
+    pub fn grpc(&mut self, call: &GrpcCall) -> Result<CallId, CallRefused> {
+        self.calls.grpc(call)
+    }
+
+    /// Opens a gRPC stream, whose events come to [`Filter::on_plugin_grpc`].
+    ///
+    /// [`Filter::on_plugin_grpc`]: crate::Filter::on_plugin_grpc
+    pub fn grpc_stream(&mut self, call: &GrpcCall) -> Result<GrpcStream, CallRefused> {
+        self.calls.grpc_stream(call)
+    }
+
+    /// Gives a gRPC call up: nothing comes of it any more.
+    pub fn cancel_grpc(&mut self, id: CallId) {
+        self.calls.cancel(id);
     }
 
     /// A property of the proxy or of this filter's place in it.

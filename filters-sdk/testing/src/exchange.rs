@@ -4,7 +4,9 @@ use std::task::{Context, Poll, Waker};
 
 use penstock_filter_host::abi::MapType;
 use penstock_filter_host::testing::{FakeSession, Fields};
-use penstock_filter_host::{Callout, CalloutFailure, Chain, Event, Flow, LocalResponse, Session};
+use penstock_filter_host::{
+    Callout, CalloutFailure, Chain, Event, Flow, GrpcEvent, LocalResponse, Sending, Session,
+};
 
 use crate::{FilterTest, response};
 
@@ -137,6 +139,36 @@ impl<'t> Exchange<'t> {
     pub fn fail_call(self) -> Self {
         let failure = CalloutFailure::Unreachable;
         self.deliver(|chain, session, call| chain.answer(session, call, Err(failure)))
+    }
+
+    /// Something comes on the oldest gRPC call of this request. A call is over with that; a stream
+    /// when it is closed.
+    #[track_caller]
+    pub fn grpc(mut self, event: GrpcEvent) -> Self {
+        let place = self.calls.iter().position(|call| call.grpc.is_some());
+        let place = place.expect("no gRPC call is under way");
+        let (call, streams) = match &self.calls[place] {
+            Callout { link, token, grpc: Some(grpc), .. } => ((*link, *token), grpc.streams),
+            _ => unreachable!("it was looked for"),
+        };
+        if !streams || matches!(event, GrpcEvent::Closed { .. }) {
+            self.calls.remove(place);
+        }
+        self.chain.hear(&mut self.session, call, &event);
+        self.collect();
+        self
+    }
+
+    /// The filter has sent this as its next message on its oldest gRPC call.
+    #[track_caller]
+    pub fn expect_sent(self, message: impl AsRef<[u8]>) -> Self {
+        let call = self.calls.iter().find_map(|call| call.grpc.as_ref());
+        let call = call.expect("no gRPC call is under way");
+        match call.outgoing.poll_next(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Sending::Message { bytes, .. }) => assert_eq!(bytes, message.as_ref()),
+            other => panic!("the filter has sent {other:?}"),
+        }
+        self
     }
 
     #[track_caller]

@@ -37,7 +37,7 @@ use penstock_filter_host::{
 
 pub use exchange::{Exchange, Verdict};
 pub use penstock_filter_host::testing::Fields;
-pub use penstock_filter_host::{Callout, LoadError, LocalResponse, OnError};
+pub use penstock_filter_host::{Callout, GrpcEvent, LoadError, LocalResponse, OnError};
 
 /// A filter to be tested: first how it is configured, then what it is asked.
 ///
@@ -72,11 +72,12 @@ impl FilterTest {
         self.settings(|settings| settings.plugins = Arc::new([config]))
     }
 
-    /// Grants calls to a cluster.
+    /// Grants calls to a cluster, by HTTP and by gRPC.
     pub fn cluster(self, name: &str) -> Self {
         self.settings(|settings| {
             let granted = settings.clusters.iter().cloned().chain([name.into()]);
             settings.clusters = granted.collect();
+            settings.grpc_clusters = Arc::clone(&settings.clusters);
         })
     }
 
@@ -181,6 +182,24 @@ impl FilterTest {
     #[track_caller]
     pub fn fail_call(&self) -> &Self {
         self.deliver(Err(CalloutFailure::Unreachable))
+    }
+
+    /// Something comes on the filter's oldest gRPC call outside requests. A call is over with
+    /// that; a stream when it is closed.
+    #[track_caller]
+    pub fn grpc(&self, event: GrpcEvent) -> &Self {
+        self.collect_calls();
+        let mut calls = self.calls.borrow_mut();
+        let streams = |call: &RootCallout| call.callout.grpc.as_ref().map(|grpc| grpc.streams);
+        let place = calls.iter().position(|call| streams(call).is_some());
+        let place = place.expect("no gRPC call is under way");
+        let over = streams(&calls[place]) == Some(false);
+        let call = match over || matches!(event, GrpcEvent::Closed { .. }) {
+            true => &calls.remove(place),
+            false => &calls[place],
+        };
+        self.harness().filters.hear(call, &event);
+        self
     }
 
     /// All lines that the filter has logged so far, each as `Level: text`; why it did not start is

@@ -1,6 +1,7 @@
 """gRPC calls with the client and the server of PyPI's grpcio.
 
-    calls.py serve                  serves, says its port, until its input ends
+    calls.py serve                  serves, says its port, until its input ends; over TLS with the
+                                    files that SERVE_CERT and SERVE_KEY name
     calls.py ask ADDRESS [CA NAME]  makes every call of `CALLS`, over TLS where a CA is given;
                                     a line for each that went right, exit code 1 if one did not
     calls.py hold ADDRESS           opens a stream, and ends it well after its input has ended
@@ -11,6 +12,7 @@ Bytes are messages: no protocol buffers are needed to carry them.
 
 import base64
 import http.client
+import os
 import struct
 import sys
 import threading
@@ -95,7 +97,12 @@ def serve():
                ("grpc.max_concurrent_streams", 2000)]
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=1100), options=options)
     server.add_generic_rpc_handlers((Echo(),))
-    print(server.add_insecure_port("127.0.0.1:0"), flush=True)
+    if "SERVE_CERT" in os.environ:
+        with open(os.environ["SERVE_KEY"], "rb") as key, open(os.environ["SERVE_CERT"], "rb") as cert:
+            credentials = grpc.ssl_server_credentials([(key.read(), cert.read())])
+        print(server.add_secure_port("127.0.0.1:0", credentials), flush=True)
+    else:
+        print(server.add_insecure_port("127.0.0.1:0"), flush=True)
     server.start()
     # A line: no new calls, and those under way may end. The end of the input: no calls at all.
     if sys.stdin.readline():

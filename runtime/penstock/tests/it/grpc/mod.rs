@@ -1,5 +1,7 @@
 //! gRPC with the client and the server of grpcio, through the proxy: `calls.py` has the calls.
 
+mod filters;
+
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
