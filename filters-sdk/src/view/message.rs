@@ -186,8 +186,8 @@ impl<'a, S> Response<'a, S> {
         self.calls.http(call)
     }
 
-    /// Starts a gRPC call, whose answer comes to [`Filter::on_response_grpc`]. Return [`Flow::Wait`] to hold
-    /// the message until then.
+    /// Starts a gRPC call, whose answer comes to [`Filter::on_response_grpc`]. Return
+    /// [`Flow::Wait`] to hold the message until then.
     ///
     /// [`Filter::on_response_grpc`]: crate::Filter::on_response_grpc
     /// [`Flow::Wait`]: crate::Flow::Wait
@@ -195,7 +195,7 @@ impl<'a, S> Response<'a, S> {
         self.calls.grpc(call)
     }
 
-    /// Opens a gRPC stream, whose events come to [`Filter::on_response_grpc`] while this request lasts.
+    /// Opens a gRPC stream for this request; its events come to [`Filter::on_response_grpc`].
     ///
     /// [`Filter::on_response_grpc`]: crate::Filter::on_response_grpc
     pub fn grpc_stream(&mut self, call: &GrpcCall) -> Result<GrpcStream, CallRefused> {
