@@ -163,7 +163,8 @@ choice! {
 choice! {
     /// Whether requests share an instance of a filter.
     pub enum Isolation("isolation") {
-        /// One instance per shard.
+        /// One instance per shard. Where it traps, the requests that it keeps something of fail
+        /// with it; a filter of our SDK without `State` keeps nothing, and a fresh one goes on.
         Shared = "shared",
         /// One per request: for filters not trusted with other requests' memory.
         Request = "request",

@@ -10,6 +10,8 @@
 //! * After a yes, and if the instance has one plugin (one root context), the host leaves out
 //!   `proxy_on_context_create` and `proxy_on_delete` of stream contexts. Those of the root context
 //!   come as ever, and so do all other callbacks of streams, with ids that are nobody else's.
+//! * After a yes, the host may make the callbacks of one stream in different instances: where one
+//!   traps, the streams beside it go on in the next.
 //! * With more plugins an instance has to know whose an exchange is, and both come as ever.
 //! * Other hosts never call it. A module may not rely on being called.
 

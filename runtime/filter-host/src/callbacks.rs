@@ -28,6 +28,11 @@ impl Instance {
         Ok(id)
     }
 
+    /// Whether the guest hears of a stream's beginning and end; else it keeps nothing of one.
+    pub(crate) fn tells_streams(&self) -> bool {
+        self.calls.streams_are_told
+    }
+
     /// `proxy_on_request_headers` or `proxy_on_response_headers`.
     #[inline]
     pub(crate) fn on_headers(

@@ -9,12 +9,13 @@ use wasmtime::{Store, Trap, UpdateDeadline};
 use crate::abi::{arena, callbacks, stateless};
 use crate::calls::{Calls, typed};
 use crate::contexts::{Context, ContextId, Contexts, Kind};
-use crate::engine::{DEADLINE_MAX, Engine, TICK};
+use crate::engine::Engine;
 use crate::error::{TrapCause, Trapped};
 use crate::filter::Filter;
 use crate::limits::Limits;
 use crate::metrics::SAMPLE_EVERY;
 use crate::state::{Arena, Call, Callouts, Clock, Lent, LogBudget, State, Watch};
+use crate::ticker::{DEADLINE_MAX, TICK};
 use crate::world::World;
 
 /// A started instance with its root contexts configured.

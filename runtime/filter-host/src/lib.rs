@@ -40,6 +40,7 @@ mod state;
 pub mod testing;
 #[cfg(test)]
 mod tests;
+mod ticker;
 mod world;
 
 pub use chain::{Chain, ChainLink, Event, Flow};

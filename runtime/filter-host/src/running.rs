@@ -1,6 +1,6 @@
 //! An instance in use on a shard: who gets it, what a failure does to it, how it ends.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +32,7 @@ pub(crate) struct Running {
     filter: Arc<Filter>,
     shard: Rc<Shard>,
     policy: Rc<RefCell<Policy>>,
+    stateless: Cell<bool>,
 }
 
 impl Live {
@@ -73,10 +74,12 @@ impl Live {
             filter: Arc::clone(&self.filter),
             shard: Rc::clone(&self.shard),
             policy: Rc::clone(&self.policy),
+            stateless: Cell::new(false),
         });
         match Instance::start(&self.filter, self.shard.index, &self.shard.world) {
             Ok(mut instance) => {
                 running.after(&mut instance);
+                running.stateless.set(!instance.tells_streams());
                 running.instance.replace(Some(instance));
                 running.counters().set_state(FilterState::Ready);
             }
@@ -109,6 +112,13 @@ impl Running {
     pub(crate) fn is_alive(&self) -> bool {
         // Borrowed means that one of its callbacks runs right now.
         self.instance.try_borrow().map_or(true, |instance| instance.is_some())
+    }
+
+    /// Whether it failed with nothing in it of the exchanges that it served: a fresh one can go on
+    /// with them.
+    #[inline]
+    pub(crate) fn can_be_replaced(&self) -> bool {
+        !self.is_alive() && self.stateless.get()
     }
 
     /// Runs `call` on the instance. A failure takes the instance: it is dropped, everyone who

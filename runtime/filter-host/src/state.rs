@@ -10,13 +10,13 @@ use wasmtime::{Memory, TypedFunc};
 
 use crate::abi::{Status, Version, arena};
 use crate::contexts::{ContextId, Contexts, Kind};
-use crate::engine::TICK;
 use crate::grpc::{GrpcEvent, Ongoing};
 use crate::limits::Limits;
 use crate::metrics::{FilterStats, ShardStats};
 use crate::session::{Body, CalloutResponse, Session};
 use crate::settings::{Capabilities, FilterSettings};
 use crate::shared::Space;
+use crate::ticker::TICK;
 use crate::world::World;
 
 /// The data of an instance's store.

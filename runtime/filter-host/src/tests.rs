@@ -216,6 +216,37 @@ fn a_trap_costs_its_own_exchange_and_the_next_gets_a_fresh_instance() {
 }
 
 #[test]
+fn a_stateless_filter_loses_no_other_exchange_to_a_trap() {
+    // Traps at the second head of an instance, and greets in every answer.
+    let body = |answer: u32| {
+        format!(
+            r#"(func (export "penstock_stateless") (result i32) i32.const {answer})
+            (global $count (mut i32) (i32.const 0))
+            (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+                (global.set $count (i32.add (global.get $count) (i32.const 1)))
+                (if (i32.eq (global.get $count) (i32.const 2)) (then unreachable))
+                i32.const 0)
+            (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
+                (drop (call $log (i32.const 2) (i32.const 16) (i32.const 3)))
+                i32.const 0)"#
+        )
+    };
+    for (answer, lost) in [(1, false), (0, true)] {
+        let harness = harness(&body(answer), |_| {});
+        let mut session = session();
+        let (mut first, mut second) = (harness.chain(), harness.chain());
+        assert_eq!(first.request_headers(&mut session, true), Flow::Continue);
+        assert!(matches!(second.request_headers(&mut session, true), Flow::Respond(_)));
+        let flow = first.response_headers(&mut session, true);
+        assert_eq!(matches!(flow, Flow::Respond(_)), lost, "{flow:?}");
+        assert_eq!(harness.world.logged("yes"), !lost, "the answer is seen by a fresh instance");
+        for chain in [&mut first, &mut second] {
+            chain.finish(&mut session);
+        }
+    }
+}
+
+#[test]
 fn a_filter_that_may_fail_is_passed_by() {
     let harness = harness(TRAP, |settings| settings.on_error = OnError::Allow);
     let (mut session, mut chain) = (session(), harness.chain());

@@ -23,6 +23,8 @@ pub(super) struct Link {
     pub(super) response: Gate,
     // The filter wants something: seen on the way out of a callback.
     called: bool,
+    // It has made calls of its own for this exchange, whose answers only that instance knows.
+    calls: bool,
 }
 
 /// Where the exchange stands with the filter.
@@ -50,6 +52,7 @@ impl Link {
             request: Gate::default(),
             response: Gate::default(),
             called: false,
+            calls: false,
         }
     }
 
@@ -65,6 +68,12 @@ impl Link {
             Way::Request => &mut self.request,
             Way::Response => &mut self.response,
         }
+    }
+
+    /// Whether the instance owes the exchange something: it holds a half of it back, or has made
+    /// calls for it.
+    fn is_engaged(&self) -> bool {
+        self.calls || self.request.waits() || self.response.waits()
     }
 
     fn has(&self, callback: Callback) -> bool {
@@ -100,7 +109,9 @@ impl Link {
         }
     }
 
-    /// The filter's context: made when the request's head comes. `None` when it is passed by.
+    /// The filter's context: made when the request's head comes, and anew where another exchange
+    /// took the instance with it and the filter keeps nothing of this one between callbacks.
+    /// `None` when it is passed by.
     fn enter(
         &mut self,
         way: Way,
@@ -108,6 +119,7 @@ impl Link {
         session: &mut dyn Session,
     ) -> Result<Option<(Rc<Running>, ContextId)>, Stop> {
         match &self.place {
+            Place::In(running, _) if running.can_be_replaced() && !self.is_engaged() => {}
             Place::In(running, id) => return Ok(Some((Rc::clone(running), *id))),
             Place::Past => return Ok(None),
             Place::Before if way == Way::Request && pieces.head.is_some() => {}
@@ -249,6 +261,7 @@ impl Link {
             Ok(action)
         })?;
         self.called |= wish.callouts;
+        self.calls |= wish.callouts;
         if let Some(response) = wish.respond {
             return Err(Failed::Stop(Stop::Respond(response)));
         }
