@@ -5,9 +5,12 @@
 #![forbid(unsafe_code)]
 
 mod bench_peers;
+mod container;
+mod deb;
 mod ebpf;
 mod files;
 mod filters;
+mod stage;
 #[cfg(test)]
 mod tests;
 mod workspace;
@@ -28,6 +31,10 @@ struct Arguments {
 enum Task {
     /// Measure Penstock side by side with HAProxy, nginx and Envoy.
     BenchPeers(bench_peers::Arguments),
+    /// Make the container image of the release build, as an archive to load.
+    Container(container::Arguments),
+    /// Make the Debian package of the release build.
+    Deb(deb::Arguments),
     /// Compile the XDP program into runtime/xdp, or check the object that is committed there.
     Ebpf(ebpf::Arguments),
     /// Compile the shipped filters into filters/compiled, or check what is committed there.
@@ -37,6 +44,8 @@ enum Task {
 fn main() -> ExitCode {
     let result = match Arguments::parse().task {
         Task::BenchPeers(arguments) => bench_peers::run(&arguments),
+        Task::Container(arguments) => container::run(&arguments),
+        Task::Deb(arguments) => deb::run(&arguments),
         Task::Ebpf(arguments) => ebpf::run(&arguments),
         Task::Filters(arguments) => filters::run(&arguments),
     };

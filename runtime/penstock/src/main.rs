@@ -16,6 +16,7 @@ mod demo;
 mod filter;
 mod l4;
 mod log;
+mod notify;
 mod run;
 mod service;
 mod shards;

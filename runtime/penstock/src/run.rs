@@ -7,13 +7,14 @@ use penstock_control::{Boot, BootError, Companion, ControlThread, Outcome, Sourc
 
 use crate::datapath::MachineDatapaths;
 use crate::shards::RunningShards;
-use crate::{Failed, arguments, capacity, log, sockets};
+use crate::{Failed, arguments, capacity, log, notify, sockets};
 
 /// Serves from the config.
 pub(crate) fn run(arguments: &arguments::Run) -> Result<(), Failed> {
     let boot = Boot::read(Source::new(&arguments.config)).map_err(explain)?;
     let level = log::start(log::DEFAULT);
     let running = start(boot, level)?;
+    notify::ready(&format!("serves; admin API at {}", running.admin));
     match running.thread.join()? {
         Outcome { failed: true, .. } => {
             Err(Failed::Because("a shard ended otherwise than it should".to_owned()))
