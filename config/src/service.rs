@@ -36,7 +36,9 @@ section! {
         mode: ServiceMode = ServiceMode::Terminate;
         /// With "dsr": what packets to endpoints are put into; "gre" unless set.
         encap: Option<Encap> = None;
-        /// With "nat" and "dsr": the interface that packets come in on, or a list of them.
+        /// With "nat" and "dsr": the interface that packets come in on, or a list of them. Where
+        /// routes lead to an endpoint by one of these, packets go that way; else back by the
+        /// router that they came from.
         interfaces as "interface": Vec<InterfaceName> = Vec::new(), in INTERFACES;
         /// With "nat" and "dsr": whose flows go to other endpoints when checks find theirs down;
         /// "udp" unless set. To TCP that is a reset, with the next packet.

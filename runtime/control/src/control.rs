@@ -249,6 +249,7 @@ impl Control {
         }
         if now >= self.health.next_look {
             self.look_at_health();
+            self.layer4.find_ways(now);
         }
         while let Some(place) = self.restarts.iter().position(|(at, _)| *at <= now) {
             if let Some((_, index)) = self.restarts.remove(place) {

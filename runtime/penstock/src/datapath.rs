@@ -6,7 +6,7 @@ use penstock_config::DatapathChoice;
 use penstock_control::{
     Change, Datapath, DatapathError, DatapathOptions, Datapaths, InterfaceFacts, Kept, Tables,
 };
-use penstock_l4::value::{Counters, Flow, FlowKey};
+use penstock_l4::value::{Address, Counters, Flow, FlowKey, Link};
 use penstock_l4::{Subject, Tenure, Tick};
 use penstock_xdp as xdp;
 
@@ -118,6 +118,12 @@ impl Datapath for Adapter<xdp::Datapath> {
 
     fn now(&self) -> Tick {
         xdp::now()
+    }
+
+    fn ways(&self, addresses: &[Address], interfaces: &[String]) -> Vec<Link> {
+        // One that has gone by itself leads nowhere.
+        let there = interfaces.iter().filter_map(|name| xdp::Interface::named(name).ok());
+        self.0.ways(addresses, &there.collect::<Vec<_>>())
     }
 
     fn attach(&mut self, interfaces: &[String]) -> Result<(), DatapathError> {

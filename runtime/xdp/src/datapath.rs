@@ -5,10 +5,11 @@
 use std::path::Path;
 
 use aya::util::nr_cpus;
-use penstock_l4::value::{Address, Backend, Counters, Flow, FlowKey, Vip, VipKey};
+use penstock_l4::value::{Address, Backend, Counters, Flow, FlowKey, Link, Vip, VipKey};
 use penstock_l4::{Subject, Tenure};
 
 use crate::pins;
+use crate::ways::ways;
 use crate::{Fill, Interface, Kernel, Options, Start, Userland, XdpError, detach};
 
 /// Which datapath is asked for.
@@ -185,6 +186,15 @@ impl Datapath {
         match self {
             Datapath::Kernel(kernel) => Box::new(kernel.read().flows(tenure)),
             Datapath::Tun(userland) => Box::new(userland.flows(tenure)),
+        }
+    }
+
+    /// The way to each of these addresses, as frames go by it; all zeros where it goes by none of
+    /// these interfaces, where its next hop is not known yet, or where the kernel routes.
+    pub fn ways(&self, addresses: &[Address], interfaces: &[Interface]) -> Vec<Link> {
+        match self {
+            Datapath::Kernel(_) => ways(addresses, interfaces),
+            Datapath::Tun(_) => vec![Link::default(); addresses.len()],
         }
     }
 

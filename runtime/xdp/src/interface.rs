@@ -43,6 +43,11 @@ impl Interface {
         mtu.map_err(|_| XdpError::NoInterface(self.name.clone()))
     }
 
+    /// Its station's address, where it has one as Ethernet does.
+    pub(crate) fn station(&self) -> Option<[u8; 6]> {
+        tun::station_of(&self.name).ok()
+    }
+
     /// Its addresses that other machines know, in the kernel's order.
     ///
     /// # Errors

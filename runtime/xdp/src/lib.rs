@@ -16,11 +16,13 @@ mod fill;
 mod interface;
 mod kernel;
 mod link;
+mod netlink;
 mod object;
 mod pins;
 mod tables;
 mod tun;
 mod userland;
+mod ways;
 
 pub use capability::Capability;
 pub use clock::now;

@@ -97,6 +97,18 @@ pub(crate) fn mtu_of(name: &str) -> io::Result<u32> {
     Ok(unsafe { request.ifr_ifru.ifru_mtu }.unsigned_abs())
 }
 
+/// The address of the station that the interface of that name is on an Ethernet.
+pub(crate) fn station_of(name: &str) -> io::Result<[u8; 6]> {
+    let mut request = request(name)?;
+    control(&socket()?, libc::SIOCGIFHWADDR, &mut request)?;
+    // SAFETY: the call has filled in an address of the family that it says.
+    let address = unsafe { request.ifr_ifru.ifru_hwaddr };
+    match address.sa_family {
+        libc::ARPHRD_ETHER => Ok(std::array::from_fn(|at| address.sa_data[at] as u8)),
+        _ => Err(io::ErrorKind::Unsupported.into()),
+    }
+}
+
 /// Any socket: requests about devices are made on one.
 fn socket() -> io::Result<OwnedFd> {
     // SAFETY: a call on numbers.

@@ -46,6 +46,8 @@ pub(crate) struct Assigned {
     /// It drains because checks find it down: flows of some services leave it.
     pub(crate) failed: bool,
     generation: u16,
+    /// The way to it, once one is known.
+    link: Link,
 }
 
 impl Assigned {
@@ -57,7 +59,8 @@ impl Assigned {
             state::FAILED => (true, true),
             _ => return None,
         };
-        Some(Assigned { index, drains, failed, generation: entry.generation })
+        let Backend { generation, link, .. } = *entry;
+        Some(Assigned { index, drains, failed, generation, link })
     }
 
     fn entry(&self, key: BackendKey) -> Backend {
@@ -66,7 +69,7 @@ impl Assigned {
             (true, false) => state::DRAINING,
             (true, true) => state::FAILED,
         };
-        entry(key, self.generation, state)
+        Backend { link: self.link, ..entry(key, self.generation, state) }
     }
 }
 
@@ -144,6 +147,16 @@ impl Assignment {
     pub(crate) fn forget(&mut self, key: BackendKey) -> Option<Change> {
         let Assigned { index, generation, .. } = self.backends.remove(&key)?;
         Some(Change::Backend(index, entry(key, generation, state::DOWN)))
+    }
+
+    /// Sends a backend's packets by this way from now on.
+    pub(crate) fn turn(&mut self, key: BackendKey, link: Link) -> Option<Change> {
+        let assigned = self.backends.get_mut(&key)?;
+        if assigned.link == link {
+            return None;
+        }
+        assigned.link = link;
+        Some(Change::Backend(assigned.index, assigned.entry(key)))
     }
 
     /// The timeouts and the like of a VIP.
@@ -244,7 +257,7 @@ impl Assignment {
         };
         let generation = after(self.generations.get(&index).copied().unwrap_or(0));
         self.generations.insert(index, generation);
-        Ok(Assigned { index, drains: false, failed: false, generation })
+        Ok(Assigned { index, drains: false, failed: false, generation, link: Link::default() })
     }
 
     fn write_vips(&mut self, plan: &Plan, changes: &mut Vec<Change>) -> Result<(), BadPlan> {
@@ -387,9 +400,8 @@ fn taking(plan: &Plan) -> impl Iterator<Item = BackendKey> + '_ {
 
 fn entry(key: BackendKey, generation: u16, state: u8) -> Backend {
     let BackendKey { address, port } = key;
-    // Back where the packet came from: the router knows the way.
-    let link = Link { destination: [0; 6], source: [0; 6], interface: 0 };
-    Backend { address, link, port, generation, state, zero: [0; 3] }
+    // Back where the packet came from, until a way is known: the router may know one.
+    Backend { address, link: Link::default(), port, generation, state, zero: [0; 3] }
 }
 
 /// The next generation; 0 is none.

@@ -7,7 +7,7 @@ use penstock_balance::FleetSeed;
 use penstock_config::Config;
 use penstock_env::Time;
 use penstock_l4::Subject;
-use penstock_l4::value::Counters;
+use penstock_l4::value::{Address, Counters};
 
 use super::assign::Assignment;
 use super::plan::{BackendKey, BadPlan, Fallen, Plan};
@@ -28,9 +28,14 @@ pub(crate) struct Running {
     unwanted: bool,
     /// What counters said when their numbers were given to who has them now.
     bases: Bases,
+    /// When the ways to backends are next looked for.
+    next_ways: Time,
     /// Backends that drain: since when no packet of theirs has been seen, and the count then.
     draining: BTreeMap<BackendKey, (Time, u64)>,
 }
+
+/// How often the ways to backends are looked for: two questions to the kernel for each.
+const WAYS_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug, Default)]
 struct Bases {
@@ -108,6 +113,16 @@ impl Layer4 {
         }
     }
 
+    /// Looks for the ways to backends, where that is due.
+    pub(crate) fn find_ways(&mut self, now: Time) {
+        if let Some(running) = &mut self.running
+            && now >= running.next_ways
+        {
+            running.next_ways = now + WAYS_EVERY;
+            running.find_ways();
+        }
+    }
+
     /// Forgets backends that have drained.
     pub(crate) fn tend(&mut self, now: Time) {
         if let Some(running) = &mut self.running {
@@ -141,7 +156,8 @@ fn start(datapaths: &mut dyn Datapaths, config: &Config, plan: Plan) -> Result<R
         return Err(BadPlan::Datapath(DatapathError("the datapath was not filled".to_owned())));
     };
     let draining = BTreeMap::new();
-    Ok(Running { datapath, plan, assignment, unwanted: false, bases, draining })
+    let next_ways = Time::default();
+    Ok(Running { datapath, plan, assignment, unwanted: false, bases, next_ways, draining })
 }
 
 impl Running {
@@ -160,7 +176,24 @@ impl Running {
         }
         self.bases.keep(bases);
         (self.assignment, self.plan, self.unwanted) = (next, plan, false);
+        // For who is new.
+        self.next_ways = Time::default();
         Ok(())
+    }
+
+    /// Sends packets by the ways that lead to backends now. One that is no longer known is given
+    /// up: its next hop did not answer.
+    fn find_ways(&mut self) {
+        let keys: Vec<BackendKey> = self.assignment.backends.keys().copied().collect();
+        let addresses: Vec<Address> = keys.iter().map(|key| key.address).collect();
+        let links = self.datapath.ways(&addresses, &self.plan.interfaces);
+        for (key, link) in keys.into_iter().zip(links) {
+            if let Some(change) = self.assignment.turn(key, link)
+                && let Err(error) = self.datapath.write(&change)
+            {
+                tracing::warn!(%error, "the way to a backend is not in its table");
+            }
+        }
     }
 
     /// What was counted for a VIP or a backend since it has its number.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use penstock_config::{Config, DatapathChoice};
 use penstock_l4::value::{
-    Address, Backend, Counters, Flow, FlowKey, Settings, SourceRule, Vip, VipKey,
+    Address, Backend, Counters, Flow, FlowKey, Link, Settings, SourceRule, Vip, VipKey,
 };
 use penstock_l4::{Subject, Tenure, Tick};
 
@@ -102,6 +102,11 @@ pub trait Datapath: Tables + Send {
 
     /// The time that flows are measured by.
     fn now(&self) -> Tick;
+
+    /// The way to each of these addresses by one of these interfaces, as the machine's routes and
+    /// neighbours say it now. All zeros is none, or none that matters here: then a packet goes
+    /// back to whom it came from, or where the kernel routes it.
+    fn ways(&self, addresses: &[Address], interfaces: &[String]) -> Vec<Link>;
 
     /// Takes packets of these interfaces too.
     ///

@@ -10,7 +10,7 @@ use penstock_balance::FleetSeed;
 use penstock_config::{Config, UncheckedFiles};
 use penstock_env::Time;
 use penstock_l4::value::{
-    Address, Backend, Counters, Flow, FlowKey, Settings, SourceRule, Vip, VipKey, mode, state,
+    Address, Backend, Counters, Flow, FlowKey, Link, Settings, SourceRule, Vip, VipKey, mode, state,
 };
 use penstock_l4::{CAUSE_COUNT, MAGLEV_SLOTS, Subject, Tenure, Tick};
 
@@ -126,6 +126,14 @@ impl Datapath for Pretending {
 
     fn now(&self) -> Tick {
         Tick(0)
+    }
+
+    fn ways(&self, addresses: &[Address], interfaces: &[String]) -> Vec<Link> {
+        let known = |address: &Address| match address.octets() {
+            [.., 10, 1, 0, host] if !interfaces.is_empty() => way_to(host),
+            _ => Link::default(),
+        };
+        addresses.iter().map(known).collect()
     }
 
     fn attach(&mut self, interfaces: &[String]) -> Result<(), DatapathError> {
@@ -462,6 +470,38 @@ fn what_tables_have_no_room_for_is_refused_by_number() {
     let error = Plan::of(&parse(&text), &seed(), &machine()).expect_err("64 sets");
     let expected = "64 sets of backends of services in `nat` and `dsr`: at most 63";
     assert_eq!(error.to_string(), expected);
+}
+
+/// The way that a datapath knows to 10.1.0.`host`.
+fn way_to(host: u8) -> Link {
+    Link { destination: [2, 0, 0, 0, 0, host], source: [2; 6], interface: 7 }
+}
+
+#[test]
+fn packets_go_by_the_ways_that_are_known_over_changes_and_restarts() {
+    let mut layer4 = sound();
+    put(&mut layer4, &site(FOUR));
+    let links = |layer4: &Layer4| -> Vec<(IpAddr, u8, Link)> {
+        let kept = running(layer4).datapath.kept().expect("they say");
+        let all = kept.backends.iter();
+        all.map(|(_, one)| (super::plan::ip_of(one.address), one.state, one.link)).collect()
+    };
+    let expected = |ip: &IpAddr| match ip {
+        IpAddr::V4(ip) => way_to(ip.octets()[3]),
+        IpAddr::V6(_) => Link::default(),
+    };
+    let none_known = links(&layer4).iter().all(|(_, _, link)| *link == Link::default());
+    assert!(none_known, "back by who they came from");
+    let at = |millis| Time::default() + Duration::from_millis(millis);
+    layer4.find_ways(at(0));
+    assert!(links(&layer4).iter().all(|(ip, _, link)| *link == expected(ip)));
+    // One that drains is reached as before.
+    put(&mut layer4, &site(THREE));
+    let drains = links(&layer4).into_iter().filter(|(_, state, _)| *state == state::DRAINING);
+    let drains: Vec<_> = drains.collect();
+    assert!(!drains.is_empty() && drains.iter().all(|(ip, _, link)| *link == expected(ip)));
+    let adopted = Assignment::adopt(running(&layer4).datapath.kept().expect("they say"));
+    assert_eq!(adopted.backends, running(&layer4).assignment.backends);
 }
 
 #[test]

@@ -9,7 +9,6 @@
 //! Not for what the tables say, which is the control side's, as with the kernel's maps.
 
 mod lane;
-mod netlink;
 mod parameter;
 mod post;
 mod routes;

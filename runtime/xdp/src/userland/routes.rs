@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use penstock_l4::value::Address;
 
 use crate::XdpError;
-use crate::userland::netlink::{Body, HEADER_BYTES, Netlink, wire};
+use crate::netlink::{Body, HEADER_BYTES, Netlink, wire};
 
 /// The routes into the device of one index.
 pub(super) struct Routes {

@@ -14,7 +14,7 @@ use std::io;
 use penstock_l4::value::Address;
 
 use crate::XdpError;
-use crate::userland::netlink::{Body, Netlink, wire};
+use crate::netlink::{Body, Netlink, wire};
 use crate::userland::routes::failed;
 
 /// Packets to one of the machine's addresses that are ours.

@@ -9,6 +9,7 @@ mod life;
 mod nat;
 mod site;
 mod talk;
+mod ways;
 
 /// Namespaces and what is in them, as the datapath's own tests have it.
 #[allow(dead_code, reason = "the harness is shared")]

@@ -100,6 +100,20 @@ pub(super) fn wire(address: &Address) -> (u8, Vec<u8>) {
     }
 }
 
+/// The value of an attribute of an answer, behind this many bytes of its kind's header.
+pub(super) fn attribute(answer: &[u8], header_bytes: usize, kind: u16) -> Option<&[u8]> {
+    let mut rest = answer.get(HEADER_BYTES + header_bytes..)?;
+    while let [a, b, c, d, ..] = *rest {
+        let length = usize::from(u16::from_ne_bytes([a, b]));
+        if u16::from_ne_bytes([c, d]) == kind {
+            return rest.get(4..length);
+        }
+        // One that ends before its value begins is none.
+        rest = rest.get(length.max(4).next_multiple_of(4)..)?;
+    }
+    None
+}
+
 /// Of `struct nlmsghdr`.
 pub(super) const HEADER_BYTES: usize = 16;
 /// A route or rule has a few attributes.
