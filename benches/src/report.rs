@@ -26,6 +26,8 @@ pub struct Figure {
 pub struct Report {
     title: String,
     unit: &'static str,
+    /// What is counted a second.
+    rate: &'static str,
     conditions: Vec<String>,
     sections: Vec<Section>,
     notes: Vec<String>,
@@ -62,6 +64,7 @@ impl Report {
         Report {
             title: title.to_owned(),
             unit: "us CPU per request",
+            rate: "requests",
             conditions,
             sections: Vec::new(),
             notes: Vec::new(),
@@ -71,6 +74,11 @@ impl Report {
     /// Another unit than CPU microseconds per request.
     pub(crate) fn with_unit(&mut self, unit: &'static str) {
         self.unit = unit;
+    }
+
+    /// Another rate than requests a second.
+    pub(crate) fn with_rate(&mut self, rate: &'static str) {
+        self.rate = rate;
     }
 
     /// Opens a table; the answer is its index for [`Report::add`].
@@ -112,9 +120,9 @@ impl Report {
         for section in &self.sections {
             let _ = write!(
                 text,
-                "\n### {}\n\n| | {}, median | min | x HAProxy | requests/s | p99 | errors |\n\
+                "\n### {}\n\n| | {}, median | min | x HAProxy | {}/s | p99 | errors |\n\
                  |---|---|---|---|---|---|---|\n",
-                section.title, self.unit,
+                section.title, self.unit, self.rate,
             );
             for (peer, figures) in &section.rows {
                 section.row(&mut text, *peer, figures);
@@ -147,9 +155,11 @@ impl Section {
         let p99: Vec<f64> = figures.iter().map(|figure| figure.p99.as_secs_f64() * 1e3).collect();
         let errors: u64 = figures.iter().map(|figure| figure.errors).sum();
         let (median_cost, rate, p99) = (median(&costs), median(&rates), median(&p99));
-        let seen = match rate > 0.0 {
-            true => format!("{rate:.0} | {p99:.2} ms"),
-            false => "- | -".to_owned(),
+        // Not every scenario asks for both.
+        let seen = match (rate > 0.0, p99 > 0.0) {
+            (true, true) => format!("{rate:.0} | {p99:.2} ms"),
+            (true, false) => format!("{rate:.0} | -"),
+            (false, _) => "- | -".to_owned(),
         };
         let _ = writeln!(
             text,

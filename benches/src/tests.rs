@@ -84,6 +84,7 @@ fn ratios_are_taken_round_by_round() {
     let text = report.markdown();
     assert!(text.contains("| Penstock | 10.00 | 10.00 | 0.50 | - | - | 0 |"), "{text}");
     assert!(text.contains("| HAProxy | 20.00 | 20.00 | 1.00 | - | - | 0 |"), "{text}");
+    assert!(text.contains("| x HAProxy | requests/s | p99 |"), "{text}");
     assert_eq!(report.difference(Peer::Penstock, Peer::Haproxy), Some(10.0));
     assert_eq!(report.difference(Peer::Penstock, Peer::Nginx), None);
 }

@@ -21,6 +21,7 @@ pub fn l4_bulk(plan: Plan, peers: &[Peer]) -> Result<Report, BenchError> {
     let mut bench = Bench::start(plan, peers)?;
     let mut report = Report::new("TCP, bulk", "Downloads of 64 MiB, one after the other.", &bench);
     report.with_unit("CPU ms per GiB");
+    report.with_rate("MiB");
     let work = |address: SocketAddr, going: &AtomicBool, done: &AtomicU64| {
         let mut stream = connect(address)?;
         let mut input = vec![0; 256 << 10];
@@ -50,7 +51,6 @@ pub fn l4_bulk(plan: Plan, peers: &[Peer]) -> Result<Report, BenchError> {
             report.add(section, peer, figure);
         })?;
     }
-    report.note("In place of requests per second: MiB per second.".to_owned());
     Ok(report)
 }
 
@@ -63,6 +63,7 @@ pub fn l4_connections(plan: Plan, peers: &[Peer]) -> Result<Report, BenchError> 
     let method = "Connect, one byte, our end, the other's end.";
     let mut report = Report::new("TCP, connections", method, &bench);
     report.with_unit("us CPU per connection");
+    report.with_rate("connections");
     let work = |address: SocketAddr, going: &AtomicBool, done: &AtomicU64| {
         while going.load(Relaxed) {
             let mut stream = connect(address)?;

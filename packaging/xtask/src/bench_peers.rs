@@ -7,7 +7,7 @@ use clap::{Args, ValueEnum};
 use penstock_benches::{BenchError, FilterUnderTest, Peer, Plan, Report, Spoken, scenario};
 
 use crate::filters::build;
-use crate::workspace::{cargo, succeed, target};
+use crate::workspace::{cargo, said, succeed, target};
 
 /// How to measure.
 #[derive(Args)]
@@ -110,7 +110,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), String> {
         }
         let report = measure(*scenario, &plan, &peers(arguments, *scenario))
             .map_err(|error| error.to_string())?;
-        let table = report.markdown();
+        let mut table = report.markdown();
+        if *scenario == Scenario::L4 {
+            table += &packets()?;
+        }
         println!("{table}");
         tables.push_str(&table);
         tables.push('\n');
@@ -168,6 +171,18 @@ fn filter(arguments: &Arguments) -> Result<FilterUnderTest, String> {
     };
     let (config, proof) = (arguments.wasm_config.clone(), arguments.wasm_proof.clone());
     Ok(FilterUnderTest { wasm, config, proof })
+}
+
+/// What layer 4 has beside proxies: packets by XDP beside C and nftables, and Maglev's tables.
+/// What can't be measured here says so itself.
+fn packets() -> Result<String, String> {
+    let mut text = "\n## Packets of layer 4\n\n".to_owned();
+    for bench in ["program", "packets", "maglev"] {
+        let bench = ["bench", "--quiet", "-p", "penstock-xdp", "--bench", bench];
+        let output = said(cargo().args(bench))?;
+        output.lines().for_each(|line| text.extend(["- ", line, "\n"]));
+    }
+    Ok(text)
 }
 
 /// Builds what is measured and says where it is.
