@@ -71,7 +71,8 @@ impl Ground {
             .config("lb0", "nat", &BACKENDS, line)
             .replace("flows = 16384", own)
             .replace("pin = false", &format!("pin = false\ndatapath = \"{datapath}\""));
-        let health = "health = { interval = \"200ms\", fall = 2, rise = 2 }\n";
+        // Who is cut off is told so at once; who is slow, on a busy machine, is not down.
+        let health = "health = { interval = \"200ms\", timeout = \"10s\", fall = 2, rise = 2 }\n";
         let penstock = site.start("lb0", &(config + health));
         let (sockets, mut connections) = site.net.inside("client", || {
             let sockets: Vec<UdpSocket> = (0..FLOWS).map(|_| datagrams(VIPS[0])).collect();
