@@ -186,9 +186,24 @@ fn load(pins: &Pins, sizes: &Sizes) -> Result<(Start, Ebpf), XdpError> {
         loader.map_max_entries(shape.name, shape.entries_max);
     }
     let mut program = loader.load(OBJECT).map_err(refused)?;
-    xdp(&mut program)?.load().map_err(|error| refused(error.into()))?;
+    verified(xdp(&mut program)?).map_err(|error| refused(error.into()))?;
     Ok((start, program))
 }
+
+/// Has the kernel take the program. Any signal in the meantime, or a freezer, breaks its check off
+/// (EAGAIN): then it begins anew, as often as libbpf has it.
+fn verified(program: &mut Xdp) -> Result<(), ProgramError> {
+    for _ in 1..LOAD_TRIES {
+        match program.load() {
+            Err(ProgramError::LoadError { io_error, .. })
+                if io_error.kind() == std::io::ErrorKind::WouldBlock => {}
+            done => return done,
+        }
+    }
+    program.load()
+}
+
+const LOAD_TRIES: usize = 5;
 
 /// Puts the program on all of these interfaces, or on none where it was not before.
 fn attach_all(program: &mut Ebpf, pins: &Pins, interfaces: &[Interface]) -> Result<(), XdpError> {
