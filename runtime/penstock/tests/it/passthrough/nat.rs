@@ -15,7 +15,9 @@ fn requests_downloads_uploads_and_datagrams_pass_in_both_families() {
     for name in BACKENDS {
         answer(&site.net, name, 8_081, &datagram_ports);
     }
-    let penstock = site.start("lb0", &site.config("lb0", "nat", &BACKENDS, ""));
+    // So that flows are there to be counted at the end, however long all this takes.
+    let timeouts = "timeouts = { closed = \"1h\", datagram = \"1h\" }";
+    let penstock = site.start("lb0", &site.config("lb0", "nat", &BACKENDS, timeouts));
     for (vip, own) in VIPS.into_iter().zip(["10.2.0.2", "fd00:2::2"]) {
         let url = format!("http://{vip}/who");
         let answers: BTreeSet<String> = (0..40).map(|_| site.curl(&[&url])).collect();
