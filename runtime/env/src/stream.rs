@@ -51,6 +51,12 @@ pub trait Stream: 'static {
     /// When a send is under way: wait for [`Stream::poll_sent`] first.
     fn start_send(&self, data: SendBuf<Self::Chunk>);
 
+    /// The same, where our end follows as soon as it is done, by [`Stream::shutdown_write`] or by
+    /// closing: both may leave as one then.
+    fn start_last_send(&self, data: SendBuf<Self::Chunk>) {
+        self.start_send(data);
+    }
+
     /// Ready when no send is under way: with the error that ended the last one, if any; told
     /// again on every later call.
     fn poll_sent(&self, context: &mut Context<'_>) -> Poll<io::Result<()>>;

@@ -110,7 +110,8 @@ impl Drop for ConnectionPlace {
 /// One of the appliance's connections, until it is dropped.
 pub(crate) struct Open {
     process: Instance,
-    shard: usize,
+    /// Short: every connection has one.
+    shard: u32,
     gauge: GaugeId,
 }
 
@@ -118,13 +119,13 @@ impl Open {
     /// Counts a connection of `shard`.
     pub(crate) fn new(process: &Instance, shard: usize, gauge: GaugeId) -> Open {
         process.shard(shard).shift(gauge, 1);
-        Open { process: process.clone(), shard, gauge }
+        Open { process: process.clone(), shard: shard as u32, gauge }
     }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.process.shard(self.shard).shift(self.gauge, -1);
+        self.process.shard(self.shard as usize).shift(self.gauge, -1);
     }
 }
 

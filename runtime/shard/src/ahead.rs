@@ -6,29 +6,39 @@
 //! vectors of packets). A hint may be stale: a prefetch of memory that is gone does nothing.
 
 /// The place of a task's state, as far as it is worth fetching.
+///
+/// In one word, of which every socket has one: addresses of processes have at most 56 bits, above
+/// which is the number of lines.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct TaskPlace {
-    address: usize,
-    lines: usize,
-}
+pub(crate) struct TaskPlace(u64);
 
 /// Bytes of a cache line, on every processor that we run on but Apple's (128).
 const LINE_BYTES: usize = 64;
 /// Of a large task most is for what rarely happens.
 const LINES_MAX: usize = 64;
+const ADDRESS_BITS: u32 = 56;
 
 impl TaskPlace {
     /// Where `task` lives until it ends.
     pub(crate) fn of<T>(task: &T) -> TaskPlace {
         let lines = size_of::<T>().div_ceil(LINE_BYTES).min(LINES_MAX);
-        TaskPlace { address: std::ptr::from_ref(task) as usize, lines }
+        TaskPlace::at(std::ptr::from_ref(task) as usize, lines)
+    }
+
+    fn at(address: usize, lines: usize) -> TaskPlace {
+        TaskPlace(address as u64 & ((1 << ADDRESS_BITS) - 1) | (lines as u64) << ADDRESS_BITS)
+    }
+
+    fn lines(self) -> usize {
+        (self.0 >> ADDRESS_BITS) as usize
     }
 
     /// Asks for it.
     #[inline]
     pub(crate) fn prefetch(self) {
-        for line in 0..self.lines {
-            prefetch(self.address.wrapping_add(line * LINE_BYTES) as *const u8);
+        let address = (self.0 & ((1 << ADDRESS_BITS) - 1)) as usize;
+        for line in 0..self.lines() {
+            prefetch(address.wrapping_add(line * LINE_BYTES) as *const u8);
         }
     }
 }
@@ -68,13 +78,13 @@ mod tests {
         for address in [0, 1, usize::MAX, usize::MAX / 2] {
             prefetch(address as *const u8);
         }
-        TaskPlace { address: usize::MAX, lines: LINES_MAX }.prefetch();
+        TaskPlace::at(usize::MAX, LINES_MAX).prefetch();
     }
 
     #[test]
     fn a_task_is_asked_for_line_by_line_up_to_a_limit() {
-        assert_eq!(TaskPlace::of(&[0_u8; LINE_BYTES + 1]).lines, 2);
-        assert_eq!(TaskPlace::of(&()).lines, 0);
-        assert_eq!(TaskPlace::of(&[0_u8; LINE_BYTES * LINES_MAX * 2]).lines, LINES_MAX);
+        assert_eq!(TaskPlace::of(&[0_u8; LINE_BYTES + 1]).lines(), 2);
+        assert_eq!(TaskPlace::of(&()).lines(), 0);
+        assert_eq!(TaskPlace::of(&[0_u8; LINE_BYTES * LINES_MAX * 2]).lines(), LINES_MAX);
     }
 }

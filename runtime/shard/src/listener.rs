@@ -145,9 +145,9 @@ impl Listener {
         matches!(&self.local, Address::Ip(ip) if ip.is_ipv6())
     }
 
-    /// Our side of an accepted connection.
-    pub(crate) fn local_of(&self, accepted: i32) -> Address {
-        if self.wildcard { address::local(accepted) } else { self.local.clone() }
+    /// The path of a unix socket, which accepted ones don't know.
+    pub(crate) fn unix_path(&self) -> Option<&Address> {
+        matches!(self.local, Address::Unix(_)).then_some(&self.local)
     }
 
     /// The peer of an accepted connection.

@@ -173,7 +173,10 @@ impl<S: Service> Pump<S> {
         }
         add(&self.core.counters.accepted, 1);
         let fd = completion.result;
-        let stream = self.env.adopt(fd, listener.peer_of(fd), listener.local_of(fd));
+        let stream = self.env.adopt(fd, listener.peer_of(fd));
+        if let Some(local) = listener.unix_path() {
+            let _ = stream.local.set(Box::new(local.clone()));
+        }
         self.env.arm(stream.key, fd);
         drop(listeners);
         self.service.accept(index, stream);

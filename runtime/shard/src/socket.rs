@@ -21,6 +21,10 @@ use crate::wheel::TimerIndex;
 /// per direction of the defaults.
 const INBOX_MAX: usize = 8;
 
+/// What fits one segment to everybody: the default MSS of IPv4 (RFC 9293 §3.7.1), of IPv6 it is
+/// more.
+const SEGMENT_BYTES_MIN: usize = 536;
+
 /// What the shard keeps of one socket.
 pub struct Socket {
     pub(crate) fd: i32,
@@ -45,6 +49,12 @@ pub struct Socket {
     pub(crate) is_ready: bool,
     /// Our end is to follow the send under way.
     pub(crate) fin_wanted: bool,
+    /// The kernel may hold back the last bytes of the send under way: our end follows.
+    pub(crate) is_last: bool,
+    /// The kernel holds back what does not fill a segment while others are on their way (RFC 896).
+    pub(crate) delays: bool,
+    /// Something was sent.
+    pub(crate) has_sent: bool,
     pub(crate) out: Vec<u8>,
     pub(crate) out_at: usize,
     pub(crate) gather: Option<Box<Gather>>,
@@ -75,6 +85,9 @@ impl Socket {
             held: false,
             is_ready: false,
             fin_wanted: false,
+            is_last: false,
+            delays: false,
+            has_sent: false,
             out: Vec::new(),
             out_at: 0,
             gather: None,
@@ -106,6 +119,32 @@ impl Socket {
     }
 }
 
+impl Socket {
+    /// Has the kernel hold nothing back, before the first send that it could hold back of: one
+    /// that fits a segment leaves at once where nothing is on its way. Many connections have but
+    /// one such send, and are spared the call.
+    fn prepare_send(&mut self, bytes: usize) {
+        if self.delays && (self.has_sent || bytes > SEGMENT_BYTES_MIN) {
+            self.delays = false;
+            set_option(self.fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, &1_i32);
+        }
+        self.has_sent = true;
+    }
+
+    fn send_flags(&self) -> i32 {
+        libc::MSG_NOSIGNAL | if self.is_last { libc::MSG_MORE } else { 0 }
+    }
+}
+
+/// What follows a send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Behind {
+    /// Nobody knows.
+    More,
+    /// Our end, at once.
+    End,
+}
+
 /// Sets a socket option; failing is harmless for every option that we set.
 pub(crate) fn set_option<T>(fd: i32, level: i32, name: i32, value: &T) {
     let (value, bytes) = (std::ptr::from_ref(value).cast(), size_of::<T>() as libc::socklen_t);
@@ -134,7 +173,7 @@ impl Core {
 
     /// Starts a send: by system call when little is going on, else (or with what the socket did
     /// not take) through the ring.
-    pub(crate) fn start_send(&self, key: SlotKey, data: SendBuf<Lent>) {
+    pub(crate) fn start_send(&self, key: SlotKey, data: SendBuf<Lent>, behind: Behind) {
         let mut sockets = self.sockets.borrow_mut();
         let (socket, life) = sockets.find(key).expect("a stream's socket outlives it");
         assert!(!life.sending, "one send at a time: wait for poll_sent");
@@ -142,11 +181,13 @@ impl Core {
             self.recycle(data.into_parts().0);
             return;
         }
+        socket.prepare_send(data.len());
+        socket.is_last = behind == Behind::End;
         let (bytes, parts) = data.into_parts();
         if parts.is_empty() {
             socket.out_at = 0;
             if self.direct.get() {
-                match send_now(socket.fd, &bytes) {
+                match send_now(socket.fd, &bytes, socket.send_flags()) {
                     Ok(sent) if sent == bytes.len() => return self.recycle(bytes),
                     Ok(sent) => socket.out_at = sent,
                     Err(errno) => {
@@ -164,15 +205,13 @@ impl Core {
     }
 
     fn submit_send(&self, socket: &mut Socket, key: SlotKey) {
-        let fd = types::Fd(socket.fd);
+        let (fd, flags) = (types::Fd(socket.fd), socket.send_flags());
         let entry = match &mut socket.gather {
-            Some(gather) => {
-                opcode::SendMsg::new(fd, gather.message()).flags(libc::MSG_NOSIGNAL as u32).build()
-            }
+            Some(gather) => opcode::SendMsg::new(fd, gather.message()).flags(flags as u32).build(),
             None => {
                 let rest = &socket.out[socket.out_at..];
                 let len = u32::try_from(rest.len()).unwrap_or(u32::MAX);
-                opcode::Send::new(fd, rest.as_ptr(), len).flags(libc::MSG_NOSIGNAL).build()
+                opcode::Send::new(fd, rest.as_ptr(), len).flags(flags).build()
             }
         };
         // SAFETY: `out` and `gather` belong to the slot, which is not freed while `sending`, and
@@ -355,8 +394,8 @@ impl Core {
 }
 
 /// Sends what the socket takes at once; 0 when it takes nothing now.
-fn send_now(fd: i32, bytes: &[u8]) -> Result<usize, i32> {
-    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
+fn send_now(fd: i32, bytes: &[u8], flags: i32) -> Result<usize, i32> {
+    let flags = flags | libc::MSG_DONTWAIT;
     // SAFETY: `bytes` is valid for the length of the call.
     let sent = unsafe { libc::send(fd, bytes.as_ptr().cast(), bytes.len(), flags) };
     match usize::try_from(sent) {

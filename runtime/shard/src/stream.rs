@@ -1,14 +1,18 @@
 //! The streams and timers that `proxy` sees: handles into the shard's tables.
 
+use std::cell::OnceCell;
+use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use penstock_env::{Address, CloseKind, SendBuf, Stream, Time, Timer};
 
+use crate::address;
 use crate::buffers::Lent;
 use crate::core::Core;
 use crate::slots::SlotKey;
+use crate::socket::Behind;
 use crate::wheel::TimerIndex;
 
 /// A connected socket of this shard.
@@ -16,7 +20,8 @@ pub struct ShardStream {
     pub(crate) core: Rc<Core>,
     pub(crate) key: SlotKey,
     pub(crate) peer: Address,
-    pub(crate) local: Address,
+    /// Our side's address, once somebody has asked.
+    pub(crate) local: OnceCell<Box<Address>>,
 }
 
 impl ShardStream {
@@ -64,6 +69,8 @@ impl Stream for ShardStream {
         if socket.recv_error != 0 {
             return Poll::Ready(outcome(socket.recv_error).map(|()| None));
         }
+        // One that waits holds no room for what comes.
+        socket.inbox = VecDeque::new();
         wait(&mut socket.recv_waker, context.waker());
         socket.reader = self.core.polled.get();
         if !life.receiving && !socket.starved {
@@ -90,7 +97,11 @@ impl Stream for ShardStream {
     }
 
     fn start_send(&self, data: SendBuf<Lent>) {
-        self.core.start_send(self.key, data);
+        self.core.start_send(self.key, data, Behind::More);
+    }
+
+    fn start_last_send(&self, data: SendBuf<Lent>) {
+        self.core.start_send(self.key, data, Behind::End);
     }
 
     fn poll_sent(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -133,7 +144,7 @@ impl Stream for ShardStream {
     }
 
     fn local(&self) -> &Address {
-        &self.local
+        self.local.get_or_init(|| Box::new(address::local(self.fd())))
     }
 }
 

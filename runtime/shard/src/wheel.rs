@@ -37,9 +37,17 @@ struct Entry {
     deadline: Time,
     /// The tick it stands at, or `NOWHERE`.
     tick: u64,
-    waker: Option<Waker>,
-    parked: Option<SlotKey>,
-    free: bool,
+    used: Use,
+}
+
+/// What a timer is for.
+enum Use {
+    /// Nothing: its place is free.
+    Free,
+    /// A task, if one waits on it.
+    Task(Option<Waker>),
+    /// A parked socket.
+    Parked(SlotKey),
 }
 
 /// The timers of one shard.
@@ -79,8 +87,8 @@ impl Wheel {
 
     /// A timer that is not set; `parked` names the socket it brings back when it is due.
     pub fn insert(&mut self, parked: Option<SlotKey>) -> TimerIndex {
-        let entry =
-            Entry { deadline: Time::NEVER, tick: NOWHERE, waker: None, parked, free: false };
+        let used = parked.map_or(Use::Task(None), Use::Parked);
+        let entry = Entry { deadline: Time::NEVER, tick: NOWHERE, used };
         self.live += 1;
         match self.free.pop() {
             Some(index) => {
@@ -97,10 +105,8 @@ impl Wheel {
     /// Takes a timer away.
     pub fn remove(&mut self, timer: TimerIndex) {
         let entry = &mut self.entries[timer.0 as usize];
-        assert!(!entry.free, "a timer is removed once");
-        entry.free = true;
-        entry.waker = None;
-        entry.parked = None;
+        assert!(!matches!(entry.used, Use::Free), "a timer is removed once");
+        entry.used = Use::Free;
         let tick = std::mem::replace(&mut entry.tick, NOWHERE);
         self.live -= 1;
         if tick != NOWHERE {
@@ -133,9 +139,9 @@ impl Wheel {
     #[inline]
     pub fn wait(&mut self, timer: TimerIndex, waker: &Waker) {
         let entry = &mut self.entries[timer.0 as usize];
-        match &mut entry.waker {
-            Some(known) if known.will_wake(waker) => {}
-            slot => *slot = Some(waker.clone()),
+        match &entry.used {
+            Use::Task(Some(known)) if known.will_wake(waker) => {}
+            _ => entry.used = Use::Task(Some(waker.clone())),
         }
     }
 
@@ -182,9 +188,11 @@ impl Wheel {
                     if entry.deadline != Time::NEVER {
                         self.place(index);
                     }
-                } else if let Some(key) = entry.parked {
+                } else if let Use::Parked(key) = entry.used {
                     due(Due::Parked(key));
-                } else if let Some(waker) = entry.waker.take() {
+                } else if let Use::Task(Some(waker)) =
+                    std::mem::replace(&mut entry.used, Use::Task(None))
+                {
                     due(Due::Task(waker));
                 }
             }

@@ -1,5 +1,6 @@
 //! The real [`Env`]: what `proxy` asks for, answered by glommio's executor and our ring.
 
+use std::cell::OnceCell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,7 +10,7 @@ use std::task::Poll;
 use io_uring::{opcode, types};
 use penstock_env::{Address, Env, Time, Unix, Wake};
 
-use crate::address::{self, RawAddress};
+use crate::address::RawAddress;
 use crate::ahead::TaskPlace;
 use crate::conduit::ShardConduit;
 use crate::core::{Core, add};
@@ -17,7 +18,7 @@ use crate::datagrams::ShardDatagrams;
 use crate::incoming::ShardReplies;
 use crate::ring::Op;
 use crate::slots::SlotKey;
-use crate::socket::{Parked, Socket, set_option};
+use crate::socket::{Parked, Socket};
 use crate::stream::{ShardStream, ShardTimer};
 
 /// A handle to the shard of this thread.
@@ -28,9 +29,9 @@ pub struct ShardEnv {
 
 impl ShardEnv {
     /// The stream of a socket that was accepted or is being connected.
-    pub(crate) fn adopt(&self, fd: i32, peer: Address, local: Address) -> ShardStream {
+    pub(crate) fn adopt(&self, fd: i32, peer: Address) -> ShardStream {
         let key = self.core.sockets.borrow_mut().insert(Socket::new(fd));
-        ShardStream { core: Rc::clone(&self.core), key, peer, local }
+        ShardStream { core: Rc::clone(&self.core), key, peer, local: OnceCell::new() }
     }
 
     pub(crate) fn arm(&self, key: SlotKey, fd: i32) {
@@ -49,12 +50,10 @@ impl ShardEnv {
         if fd < 0 {
             return Err(io::Error::last_os_error());
         }
-        if to.ip().is_some() {
-            set_option(fd, libc::IPPROTO_TCP, libc::TCP_NODELAY, &1_i32);
-        }
-        let stream = self.adopt(fd, to.clone(), to.clone());
+        let stream = self.adopt(fd, to.clone());
         let mut sockets = self.core.sockets.borrow_mut();
         let (socket, life) = sockets.find(stream.key).expect("just inserted");
+        socket.delays = to.ip().is_some();
         life.connecting = true;
         let entry = opcode::Connect::new(types::Fd(fd), raw.as_ptr(), raw.len()).build();
         socket.address = Some(raw);
@@ -89,9 +88,8 @@ impl Env for ShardEnv {
         let core = Rc::clone(&self.core);
         // In a box of its own: moved once, and at a place that can be told.
         let mut task = Box::pin(task);
-        let place = TaskPlace::of(&*task);
         let guarded = poll_fn(move |context| {
-            core.note_poll(place);
+            core.note_poll(TaskPlace::of(&*task));
             // After a panic the task is never polled again, only dropped.
             match catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(context))) {
                 Ok(poll) => poll,
@@ -108,11 +106,8 @@ impl Env for ShardEnv {
     }
 
     async fn connect(&self, address: &Address) -> io::Result<ShardStream> {
-        let mut stream = self.begin_connect(address)?;
+        let stream = self.begin_connect(address)?;
         poll_fn(|context| stream.poll_connected(context)).await?;
-        if address.ip().is_some() {
-            stream.local = address::local(stream.fd());
-        }
         Ok(stream)
     }
 

@@ -1,14 +1,13 @@
 //! Bytes both ways, each direction to its own end.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use penstock_env::{Env, Stream, Timer, Torn};
-use penstock_telemetry::metrics::Block;
 
 use super::direction::Direction;
-use crate::metrics::Service;
+use super::record::Record;
+use crate::worker::Worker;
 
 /// How carrying ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,13 +35,6 @@ pub(super) struct Carriage<E: Env> {
     pub(super) down: Direction<E>,
 }
 
-/// What a connection is counted under.
-#[derive(Clone, Copy)]
-pub(super) struct Counted<'a> {
-    pub(super) block: &'a Block,
-    pub(super) ids: &'a Service,
-}
-
 impl<E: Env> Carriage<E> {
     /// Nothing carried yet, but for so many bytes that the endpoint was sent already.
     pub(super) fn behind(up_bytes: u64) -> Carriage<E> {
@@ -50,39 +42,42 @@ impl<E: Env> Carriage<E> {
     }
 
     /// Carries until both directions have ended, a side is broken, or nothing moved for as long
-    /// as `idle`. The streams are the client's and the endpoint's.
-    pub(super) async fn run(
-        &mut self,
-        env: &E,
-        (client, endpoint): (&E::Stream, &E::Stream),
-        (timer, idle): (&E::Timer, Duration),
-        counted: Counted<'_>,
-    ) -> Ended {
-        timer.set(env.now() + idle);
-        self.count(Bytes::default(), counted);
+    /// as the record says. The streams are the client's and the endpoint's. After an end of both
+    /// they are to be closed.
+    ///
+    /// All that it holds while it waits is in one closure: an idle connection has it.
+    pub(super) fn run<'a>(
+        &'a mut self,
+        worker: &'a Worker<E>,
+        record: &'a Record,
+        (client, endpoint): (&'a E::Stream, &'a E::Stream),
+        timer: &'a E::Timer,
+    ) -> impl Future<Output = Ended> + use<'a, E> {
+        timer.set(worker.env().now() + record.idle);
+        self.count(Bytes::default(), worker, record);
         let mut seen = Standing::default();
-        poll_fn(|context| {
-            let before = self.bytes();
+        poll_fn(move |context| {
+            let (env, before) = (worker.env(), self.bytes());
             let ended = self.poll(env, client, endpoint, context);
             if self.bytes() != before {
-                timer.set(env.now() + idle);
-                self.count(before, counted);
+                timer.set(env.now() + record.idle);
+                self.count(before, worker, record);
             }
             if ended.is_ready() {
                 return ended;
             }
             while timer.poll_expired(context).is_ready() {
                 // A send may go on for long without anything new to carry.
-                let now = Standing(self.bytes(), client.unsent_bytes(), endpoint.unsent_bytes());
+                let carried = self.up.bytes + self.down.bytes;
+                let now = Standing(carried, client.unsent_bytes() + endpoint.unsent_bytes());
                 if now == seen {
                     return Poll::Ready(Ended::Idle);
                 }
                 seen = now;
-                timer.set(env.now() + idle);
+                timer.set(env.now() + record.idle);
             }
             Poll::Pending
         })
-        .await
     }
 
     fn poll(
@@ -93,14 +88,14 @@ impl<E: Env> Carriage<E> {
         context: &mut Context<'_>,
     ) -> Poll<Ended> {
         if !self.up.ended {
-            match self.up.poll(env, client, endpoint, context) {
+            match self.up.poll(env, client, endpoint, self.down.ended, context) {
                 Poll::Ready(Err(Torn::From)) => return broken(Broken::Down),
                 Poll::Ready(Err(Torn::To)) => return broken(Broken::Up),
                 Poll::Ready(Ok(())) | Poll::Pending => {}
             }
         }
         if !self.down.ended {
-            match self.down.poll(env, endpoint, client, context) {
+            match self.down.poll(env, endpoint, client, self.up.ended, context) {
                 Poll::Ready(Err(Torn::From)) => return broken(Broken::Up),
                 Poll::Ready(Err(Torn::To)) => return broken(Broken::Down),
                 Poll::Ready(Ok(())) | Poll::Pending => {}
@@ -124,7 +119,8 @@ impl<E: Env> Carriage<E> {
         Bytes { up: self.up.bytes, down: self.down.bytes, spliced }
     }
 
-    fn count(&self, before: Bytes, Counted { block, ids }: Counted<'_>) {
+    fn count(&self, before: Bytes, worker: &Worker<E>, record: &Record) {
+        let (block, ids) = (record.metrics.shard(worker.shard()), &worker.schemas().service);
         let now = self.bytes();
         block.add(ids.bytes_in, now.up - before.up);
         block.add(ids.bytes_out, now.down - before.down);
@@ -140,9 +136,10 @@ struct Bytes {
     spliced: u64,
 }
 
-/// How far everything was when it was last looked at.
+/// How far everything was when it was last looked at: bytes carried, which only grow, and those
+/// of them that were not taken yet, which only grow with them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Standing(Bytes, usize, usize);
+struct Standing(u64, usize);
 
 fn broken(side: Broken) -> Poll<Ended> {
     Poll::Ready(Ended::Broken(side))

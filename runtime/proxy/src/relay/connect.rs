@@ -189,16 +189,17 @@ pub(super) fn pick<E: Env>(
 /// What the endpoint is told of who the connection is from.
 fn header<S: Stream>(service: &Service, down: &S) -> Vec<u8> {
     let mut header = Vec::new();
+    // Who does not say it does not ask the kernel for it.
+    let Some(version) = service.send_proxy_protocol else { return header };
     let addresses = match (down.peer(), down.local()) {
         (&Address::Ip(source), &Address::Ip(destination)) => {
             Some(Addresses { source, destination })
         }
         _ => None,
     };
-    match service.send_proxy_protocol {
-        None => {}
-        Some(ProxyVersion::V1) => write_v1(addresses, &mut header),
-        Some(ProxyVersion::V2) => write_v2(addresses, &mut header),
+    match version {
+        ProxyVersion::V1 => write_v1(addresses, &mut header),
+        ProxyVersion::V2 => write_v2(addresses, &mut header),
     }
     header
 }

@@ -8,6 +8,8 @@ use penstock_env::{Conduit, Env, Flow, SendBuf, Stream, Torn};
 /// How far a direction is.
 pub(super) struct Direction<E: Env> {
     pub(super) ended: bool,
+    /// The end has come; what is being sent was in front of it.
+    ending: bool,
     /// Bytes so far.
     pub(super) bytes: u64,
     /// Those among them that a conduit moved.
@@ -22,10 +24,11 @@ pub(super) struct Direction<E: Env> {
 impl<E: Env> Direction<E> {
     /// A direction in which so many bytes went already.
     pub(super) fn behind(bytes: u64) -> Direction<E> {
-        Direction { ended: false, bytes, spliced_bytes: 0, conduit: None, streak: 0 }
+        Direction { ended: false, ending: false, bytes, spliced_bytes: 0, conduit: None, streak: 0 }
     }
 
-    /// Carries on; ready at the end, which was passed on.
+    /// Carries on; ready at the end, which was passed on. Where `closes`, it is left to the close
+    /// that follows.
     ///
     /// # Errors
     /// Which of the two streams is broken.
@@ -34,6 +37,7 @@ impl<E: Env> Direction<E> {
         env: &E,
         from: &E::Stream,
         to: &E::Stream,
+        closes: bool,
         context: &mut Context<'_>,
     ) -> Poll<Result<(), Torn>> {
         for _ in 0..STEPS_MAX {
@@ -41,6 +45,7 @@ impl<E: Env> Direction<E> {
             // wait.
             ready!(to.poll_sent(context)).map_err(|_| Torn::To)?;
             let ended = match &mut self.conduit {
+                _ if self.ending => true,
                 Some(conduit) => {
                     let flow = ready!(conduit.poll_move(context, from, to))?;
                     self.flow(flow, to)
@@ -56,7 +61,9 @@ impl<E: Env> Direction<E> {
             if ended {
                 self.conduit = None;
                 self.ended = true;
-                to.shutdown_write();
+                if !closes {
+                    to.shutdown_write();
+                }
                 return Poll::Ready(Ok(()));
             }
         }
@@ -106,15 +113,20 @@ impl<E: Env> Direction<E> {
         out.push_chunk(first);
         let mut context = Context::from_waker(Waker::noop());
         while out.len() < SEND_BYTES_MAX
-            && let Poll::Ready(Ok(Some(more))) = from.poll_recv(&mut context)
+            && !self.ending
+            && let Poll::Ready(Ok(more)) = from.poll_recv(&mut context)
         {
-            out.push_chunk(more);
+            self.ending = more.is_none();
+            more.into_iter().for_each(|more| out.push_chunk(more));
         }
         let bytes = out.len();
-        to.start_send(out);
+        match self.ending {
+            true => to.start_last_send(out),
+            false => to.start_send(out),
+        }
         self.bytes += bytes as u64;
         self.streak = if bytes < E::Conduit::LARGE_BYTES { 0 } else { self.streak + bytes as u32 };
-        if self.streak >= E::Conduit::PAYS_AFTER_BYTES {
+        if self.streak >= E::Conduit::PAYS_AFTER_BYTES && !self.ending {
             self.streak = 0;
             self.conduit = env.conduit(from, to).map(Box::new);
         }

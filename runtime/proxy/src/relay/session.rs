@@ -6,7 +6,7 @@ use std::time::Duration;
 use penstock_env::{CloseKind, Env, SendBuf, Stream, StreamExt, Timer, TimerExt};
 use penstock_telemetry::access::Protocol;
 
-use super::carry::{Broken, Carriage, Counted, Ended};
+use super::carry::{Broken, Carriage, Ended};
 use super::connect::{self, Connected};
 use super::hello::UNRECOGNIZED_NAME;
 use super::record::Record;
@@ -57,14 +57,10 @@ impl<E: Env> Session<E> {
             // The end of a drain, or a bug of ours: nothing else would tell it from an end.
             self.down.reset_if_dropped();
             up.reset_if_dropped();
-            let (env, timer) = (self.worker.env(), self.worker.env().timer());
+            let timer = self.worker.env().timer();
             let mut carriage = Carriage::behind(sent_bytes);
-            let counted = Counted {
-                block: self.record.metrics.shard(self.worker.shard()),
-                ids: &self.worker.schemas().service,
-            };
-            let waiting = (&timer, self.record.idle);
-            let ended = carriage.run(env, (&self.down, &up), waiting, counted).await;
+            let ended = carriage.run(&self.worker, &self.record, (&self.down, &up), &timer).await;
+            let env = self.worker.env();
             let cause = match ended {
                 Ended::Both => None,
                 Ended::Idle => Some(Cause::TunnelIdle),

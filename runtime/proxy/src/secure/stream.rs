@@ -280,6 +280,14 @@ impl<E: Env> Stream for SecureStream<E> {
         }
     }
 
+    fn start_last_send(&self, data: SendBuf<SecureChunk<E>>) {
+        match &self.sealed {
+            None => self.raw.start_last_send(lower(data)),
+            // Our close_notify comes behind it.
+            Some(sealed) => sealed.start_send(&self.raw, data),
+        }
+    }
+
     #[inline]
     fn poll_sent(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.raw.poll_sent(context))?;
