@@ -84,6 +84,8 @@ fn not_in_terminate(service: &Service) -> Option<Refusal> {
         Some(("timeouts", problem))
     } else if !service.has_datagrams() {
         None
+    } else if service.transparent {
+        Some(("transparent", NOT_WITH_UDP))
     } else if service.proxy_protocol.is_some() {
         Some(("proxy_protocol", NOT_WITH_UDP))
     } else if service.send_proxy_protocol.is_some() {
@@ -99,6 +101,11 @@ fn not_in_passthrough(service: &Service) -> Option<Refusal> {
     let default = ServiceTimeouts::default();
     if service.mode == ServiceMode::Nat && service.encap.is_some() {
         Some(("encap", "goes with mode \"dsr\" alone"))
+    } else if service.transparent {
+        Some((
+            "transparent",
+            "goes with mode \"terminate\" alone: in \"dsr\" endpoints see clients",
+        ))
     } else if service.proxy_protocol.is_some() {
         Some(("proxy_protocol", NOT_READ))
     } else if service.send_proxy_protocol.is_some() {

@@ -48,6 +48,10 @@ section! {
         /// Tells endpoints who a connection is from, in a header of this version, in front of all
         /// else.
         send_proxy_protocol: Option<ProxyVersion> = None;
+        /// Endpoints see connections from the clients' own addresses, and connections to any
+        /// address that are led to this machine are taken (TPROXY). Needs CAP_NET_ADMIN, and rules
+        /// of routing: see packaging/tproxy.
+        transparent: bool = false;
         /// How many other endpoints are tried where one can't be connected to.
         retries: u32 = RETRIES, in 0..=10;
         /// How long we wait for what.

@@ -31,7 +31,6 @@ pub(crate) const KEYS: &[(&str, &str, &str)] = &[
     ("endpoint", "zone", "zone awareness"),
     ("endpoint", "priority", "priorities"),
     ("filter", "canary", "canary releases of filters"),
-    ("service", "transparent", "transparent services"),
 ];
 
 /// Choice, words.

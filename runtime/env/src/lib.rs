@@ -17,6 +17,7 @@ mod time;
 
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 
 pub use address::Address;
 pub use conduit::{Conduit, Flow, Torn};
@@ -61,6 +62,16 @@ pub trait Env: Clone + 'static {
     /// # Errors
     /// What the kernel said: refused, unreachable, out of file descriptors or ports.
     fn connect(&self, address: &Address) -> impl Future<Output = io::Result<Self::Stream>>;
+
+    /// The same under another's address: the other side sees a connection `from` there.
+    ///
+    /// # Errors
+    /// As above; also where we may not, or where the two addresses are not of one family.
+    fn connect_from(
+        &self,
+        address: &Address,
+        from: IpAddr,
+    ) -> impl Future<Output = io::Result<Self::Stream>>;
 
     /// Opens a way for datagrams to `address`, at once: whether anybody is there shows later.
     ///

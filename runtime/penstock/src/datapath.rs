@@ -154,7 +154,7 @@ fn told(error: xdp::XdpError) -> DatapathError {
 pub(crate) fn obstacles(config: &penstock_config::Config) -> Vec<String> {
     use penstock_config::ServiceMode::Terminate;
     let services: Vec<_> = config.services.iter().filter(|one| one.mode != Terminate).collect();
-    let mut found = Vec::new();
+    let mut found = transparent_obstacles(config);
     if services.is_empty() {
         return found;
     }
@@ -173,4 +173,16 @@ pub(crate) fn obstacles(config: &penstock_config::Config) -> Vec<String> {
         DatapathChoice::Auto => obstacle.map(|error| format!("{error}; TUN takes its place")),
     });
     found
+}
+
+/// The same of services that take other addresses than ours.
+fn transparent_obstacles(config: &penstock_config::Config) -> Vec<String> {
+    let missing = xdp::Capability::NetAdmin;
+    // Either is enough to the kernel.
+    if missing.is_held() || xdp::Capability::NetRaw.is_held() {
+        return Vec::new();
+    }
+    let services = config.services.iter().filter(|one| one.transparent);
+    let obstacle = |name: &str| format!("service.{name}.transparent: {missing} is missing");
+    services.map(|one| obstacle(&one.name)).collect()
 }

@@ -3,7 +3,7 @@
 //! The originals stay here and a shard gets handles to them: connections that wait to be
 //! accepted survive the shard that was to accept them.
 
-use std::io;
+use std::io::{self, ErrorKind::AddrNotAvailable};
 
 use penstock_config::{ListenAddress, ServiceMode, Transport};
 use penstock_control::{Listening, ShardsError};
@@ -20,12 +20,15 @@ pub(crate) struct Wanted {
     pub(crate) entrance: Entrance,
     pub(crate) transport: Transport,
     pub(crate) address: ListenAddress,
+    /// Connections to addresses that are not ours are taken, too.
+    pub(crate) foreign: bool,
 }
 
 impl Wanted {
     /// Whether it is the same address, for whomever.
     fn is_at(&self, other: &Wanted) -> bool {
-        self.transport == other.transport && self.address == other.address
+        let way = (self.transport, self.foreign);
+        way == (other.transport, other.foreign) && self.address == other.address
     }
 }
 
@@ -35,15 +38,16 @@ pub(crate) fn wanted(snapshot: &Snapshot) -> Vec<Wanted> {
     let listeners = listeners.flat_map(|(place, one)| {
         let addresses = one.config.addresses.iter().cloned();
         let (entrance, transport) = (Entrance::Listener(place), Transport::Tcp);
-        addresses.map(move |address| Wanted { entrance, transport, address })
+        addresses.map(move |address| Wanted { entrance, transport, address, foreign: false })
     });
     // Packets that are passed on never meet a socket.
     let is_ours = |one: &Service| !one.removed && one.config.mode == ServiceMode::Terminate;
     let services = snapshot.services.iter().enumerate().filter(|(_, one)| is_ours(one));
     let services = services.flat_map(|(place, one)| {
         [Transport::Tcp, Transport::Udp].into_iter().flat_map(move |transport| {
-            let (entrance, addresses) = (Entrance::Service(place), one.config.addresses(transport));
-            addresses.map(move |address| Wanted { entrance, transport, address })
+            let (entrance, foreign) = (Entrance::Service(place), one.config.transparent);
+            let addresses = one.config.addresses(transport);
+            addresses.map(move |address| Wanted { entrance, transport, address, foreign })
         })
     });
     listeners.chain(services).collect()
@@ -83,12 +87,18 @@ impl Bound {
         if let (Address::Ip(ip), true) = (&address, alone) {
             // Shards share a port by SO_REUSEPORT, and so would a second Penstock, without a
             // word. This socket is without it, and is refused where anybody listens.
-            match wanted.transport {
-                Transport::Tcp => drop(std::net::TcpListener::bind(ip)?),
-                Transport::Udp => drop(std::net::UdpSocket::bind(ip)?),
+            let probe = match wanted.transport {
+                Transport::Tcp => std::net::TcpListener::bind(ip).map(drop),
+                Transport::Udp => std::net::UdpSocket::bind(ip).map(drop),
+            };
+            match probe {
+                // Nobody has it then, but who may have it as we do.
+                Err(error) if wanted.foreign && error.kind() == AddrNotAvailable => {}
+                probe => probe?,
             }
         }
         let bind = match wanted.transport {
+            Transport::Tcp if wanted.foreign => Listener::bind_foreign,
             Transport::Tcp => Listener::bind,
             Transport::Udp => Listener::bind_datagrams,
         };

@@ -13,6 +13,7 @@ mod conduit;
 mod control;
 mod core;
 mod datagrams;
+mod foreign;
 mod gather;
 mod incoming;
 mod listener;

@@ -8,6 +8,7 @@ use penstock_env::Address;
 
 use crate::address::{self, RawAddress};
 use crate::batch::TRAINS_WANTED;
+use crate::foreign;
 use crate::socket::set_option;
 
 /// Connections that may wait for accept; the kernel caps it at `net.core.somaxconn`.
@@ -30,6 +31,19 @@ impl Listener {
     /// # Errors
     /// The address is taken, not ours, or needs a privilege (ports below 1,024).
     pub fn bind(address: &Address) -> io::Result<Listener> {
+        Listener::bind_stream(address, false)
+    }
+
+    /// The same, at an address that need not be ours, and for connections to any other that are led
+    /// here: their [local](penstock_env::Stream::local) address says which.
+    ///
+    /// # Errors
+    /// CAP_NET_ADMIN is missing; and those of above.
+    pub fn bind_foreign(address: &Address) -> io::Result<Listener> {
+        Listener::bind_stream(address, true)
+    }
+
+    fn bind_stream(address: &Address, foreign: bool) -> io::Result<Listener> {
         let raw = RawAddress::new(address)?;
         let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC;
         // SAFETY: plain numbers; the fd is owned at once.
@@ -45,6 +59,9 @@ impl Listener {
             Address::Ip(ip) => {
                 set_option(number, libc::SOL_SOCKET, libc::SO_REUSEADDR, &1_i32);
                 set_option(number, libc::SOL_SOCKET, libc::SO_REUSEPORT, &1_i32);
+                if foreign {
+                    foreign::allow(number, ip.is_ipv6())?;
+                }
                 // Accepted sockets inherit it.
                 set_option(number, libc::IPPROTO_TCP, libc::TCP_NODELAY, &1_i32);
                 if ip.is_ipv6() {

@@ -145,11 +145,22 @@ pub(crate) enum Behind {
     End,
 }
 
-/// Sets a socket option; failing is harmless for every option that we set.
+/// Sets a socket option without which all goes on.
 pub(crate) fn set_option<T>(fd: i32, level: i32, name: i32, value: &T) {
+    let _ = try_option(fd, level, name, value);
+}
+
+/// Sets a socket option.
+///
+/// # Errors
+/// The kernel does not know it, or we may not.
+pub(crate) fn try_option<T>(fd: i32, level: i32, name: i32, value: &T) -> io::Result<()> {
     let (value, bytes) = (std::ptr::from_ref(value).cast(), size_of::<T>() as libc::socklen_t);
     // SAFETY: `value` is valid for `bytes` bytes for the length of the call.
-    unsafe { libc::setsockopt(fd, level, name, value, bytes) };
+    match unsafe { libc::setsockopt(fd, level, name, value, bytes) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 impl Core {

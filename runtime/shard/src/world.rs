@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::task::Poll;
@@ -15,6 +16,7 @@ use crate::ahead::TaskPlace;
 use crate::conduit::ShardConduit;
 use crate::core::{Core, add};
 use crate::datagrams::ShardDatagrams;
+use crate::foreign;
 use crate::incoming::ShardReplies;
 use crate::ring::Op;
 use crate::slots::SlotKey;
@@ -42,7 +44,7 @@ impl ShardEnv {
         }
     }
 
-    fn begin_connect(&self, to: &Address) -> io::Result<ShardStream> {
+    fn begin_connect(&self, to: &Address, from: Option<IpAddr>) -> io::Result<ShardStream> {
         let raw = Box::new(RawAddress::new(to)?);
         let kind = libc::SOCK_STREAM | libc::SOCK_CLOEXEC;
         // SAFETY: plain numbers.
@@ -51,6 +53,9 @@ impl ShardEnv {
             return Err(io::Error::last_os_error());
         }
         let stream = self.adopt(fd, to.clone());
+        if let Some(from) = from {
+            foreign::bind(fd, from, to)?;
+        }
         let mut sockets = self.core.sockets.borrow_mut();
         let (socket, life) = sockets.find(stream.key).expect("just inserted");
         socket.delays = to.ip().is_some();
@@ -106,7 +111,13 @@ impl Env for ShardEnv {
     }
 
     async fn connect(&self, address: &Address) -> io::Result<ShardStream> {
-        let stream = self.begin_connect(address)?;
+        let stream = self.begin_connect(address, None)?;
+        poll_fn(|context| stream.poll_connected(context)).await?;
+        Ok(stream)
+    }
+
+    async fn connect_from(&self, address: &Address, from: IpAddr) -> io::Result<ShardStream> {
+        let stream = self.begin_connect(address, Some(from))?;
         poll_fn(|context| stream.poll_connected(context)).await?;
         Ok(stream)
     }

@@ -1,7 +1,7 @@
 //! How connections come about: listeners, connects, refusals, and silence.
 
 use std::io::{self, ErrorKind};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -28,14 +28,19 @@ impl Shared {
     }
 
     /// Begins a connect; the stream is not for use before [`Shared::poll_connected`] is ready.
-    pub(super) fn dial(self: &Rc<Shared>, node: &Rc<Node>, to: &Address) -> SimStream {
+    pub(super) fn dial(
+        self: &Rc<Shared>,
+        node: &Rc<Node>,
+        to: &Address,
+        from: IpAddr,
+    ) -> SimStream {
         let id = self.id();
         self.record(Event::Dialed { socket: id, node: node.id });
         let mut net = self.net.borrow_mut();
         let local = match to {
             Address::Ip(_) => {
                 net.next_port = net.next_port.checked_add(1).unwrap_or(32_768);
-                Address::Ip(SocketAddr::new(node.ip(), net.next_port))
+                Address::Ip(SocketAddr::new(from, net.next_port))
             }
             Address::Unix(_) => unnamed(),
         };

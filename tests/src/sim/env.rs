@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use penstock_env::{Address, Env, Time, Unix, Wake};
@@ -117,13 +118,17 @@ impl Env for SimEnv {
     }
 
     async fn connect(&self, address: &Address) -> io::Result<SimStream> {
+        self.connect_from(address, self.node.ip()).await
+    }
+
+    async fn connect_from(&self, address: &Address, from: IpAddr) -> io::Result<SimStream> {
         if !self.node.alive() {
             return Err(io::ErrorKind::NetworkDown.into());
         }
         if let Some(error) = self.shared.local_error(address) {
             return Err(error);
         }
-        let stream = self.shared.dial(&self.node, address);
+        let stream = self.shared.dial(&self.node, address, from);
         poll_fn(|context| self.shared.poll_connected(stream.id(), context)).await?;
         Ok(stream)
     }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::pin::pin;
 use std::task::Poll;
 
-use penstock_balance::{EndpointId, Fault, InFlight, TriedSet};
+use penstock_balance::{EndpointId, Fault, InFlight, TRIED_MAX, TriedSet};
 use penstock_config::{ClusterId, ProxyVersion, Service};
 use penstock_env::{Address, Env, SendBuf, Stream, StreamExt, Time, Timer};
 use penstock_wire::proxy_protocol::{Addresses, write_v1, write_v2};
@@ -14,7 +14,7 @@ use super::hello;
 use super::record::Record;
 use crate::admission::ConnectionPlace;
 use crate::failure::{self, Cause, Side};
-use crate::secure;
+use crate::secure::{self, Introduced};
 use crate::worker::{Plan, Worker};
 
 /// A connection to an endpoint.
@@ -79,13 +79,15 @@ impl<E: Env> Call<'_, E> {
         let service = &plan.snapshot.services[record.service()].config;
         let ready = plan.cluster(cluster);
         let (counters, ids) = (ready.metrics.shard(worker.shard()), &worker.schemas().cluster);
-        let key = down.peer().ip().map(|source| source_key(plan, source));
+        let source = down.peer().ip();
+        let key = source.map(|source| source_key(plan, source));
+        // The endpoint is to see the client's own address.
+        let foreign = source.filter(|_| service.transparent);
         let place = self.place().await?;
         let (mut tried, mut last) = (TriedSet::default(), None);
         loop {
-            let Some(endpoint) = pick(worker, plan, cluster, key, &mut tried, &mut last) else {
-                return Err(last.unwrap_or(Cause::NoEndpoint));
-            };
+            let picked = pick(worker, plan, cluster, key, &mut tried, &mut last, foreign);
+            let Some(endpoint) = picked else { return Err(last.unwrap_or(Cause::NoEndpoint)) };
             if record.attempts > 0 {
                 // A retry that saved the connection is still seen: as an attempt, and by its cause.
                 last.inspect(|&cause| worker.count_failure(plan, cause));
@@ -98,7 +100,8 @@ impl<E: Env> Call<'_, E> {
             let in_flight = ready.balancer.endpoint(endpoint).begin();
             let begun = worker.env().now();
             timer.set(begun + ready.config.timeouts.connect);
-            let connecting = self.connect(endpoint, header(service, down), &head);
+            let introduced = Introduced { from: foreign, first: header(service, down) };
+            let connecting = self.connect(endpoint, introduced, &head);
             let connected = watched(down, timer, Cause::ConnectTimeout, connecting).await;
             record.add_connect(worker.env().now().since(begun));
             let cause = match connected {
@@ -126,11 +129,11 @@ impl<E: Env> Call<'_, E> {
     async fn connect(
         &self,
         endpoint: EndpointId,
-        header: Vec<u8>,
+        introduced: Introduced,
         head: &[u8],
     ) -> Result<E::Stream, Cause> {
         let (worker, plan) = (self.worker, self.plan);
-        let stream = secure::connect_behind(worker, plan, self.cluster, endpoint, header).await?;
+        let stream = secure::connect_as(worker, plan, self.cluster, endpoint, introduced).await?;
         if !head.is_empty() {
             let mut out = SendBuf::new(worker.env().buffer());
             out.push(head);
@@ -165,7 +168,8 @@ pub(super) fn source_key<E: Env>(plan: &Plan<E>, source: IpAddr) -> u64 {
     }
 }
 
-/// An endpoint that was not tried and has room; those that have none are passed by.
+/// An endpoint that was not tried and has room, and can be connected to from `foreign`, where that
+/// is given; others are passed by.
 pub(super) fn pick<E: Env>(
     worker: &Worker<E>,
     plan: &Plan<E>,
@@ -173,17 +177,25 @@ pub(super) fn pick<E: Env>(
     key: Option<u64>,
     tried: &mut TriedSet,
     last: &mut Option<Cause>,
+    foreign: Option<IpAddr>,
 ) -> Option<EndpointId> {
     let ready = plan.cluster(cluster);
-    loop {
+    let is_of_family = |to: &Address| {
+        foreign.is_none_or(|from| to.ip().is_some_and(|to| to.is_ipv6() == from.is_ipv6()))
+    };
+    // Only so many are remembered as tried: more would come again and again.
+    for _ in 0..TRIED_MAX {
         let endpoint = worker.pick(plan, cluster, key, tried)?;
-        let in_flight = ready.balancer.endpoint(endpoint).load().in_flight();
-        if in_flight < ready.config.limits.endpoint_requests_max {
-            return Some(endpoint);
+        let candidate = ready.balancer.endpoint(endpoint);
+        let has_room = candidate.load().in_flight() < ready.config.limits.endpoint_requests_max;
+        match is_of_family(candidate.address()) {
+            true if has_room => return Some(endpoint),
+            true => drop(last.get_or_insert(Cause::ClusterFull)),
+            false => {}
         }
-        last.get_or_insert(Cause::ClusterFull);
         tried.insert(endpoint);
     }
+    None
 }
 
 /// What the endpoint is told of who the connection is from.

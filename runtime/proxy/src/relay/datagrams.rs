@@ -157,10 +157,8 @@ fn open<E: Env>(
     let place = worker.connection_place(plan, cluster).ok_or(Cause::ClusterFull)?;
     let (hash, mut last) = (source_key(plan, key.ends.peer.ip()), None);
     loop {
-        let Some(endpoint) = pick(worker, plan, cluster, Some(hash), &mut tried.set, &mut last)
-        else {
-            return Err(last.unwrap_or(Cause::NoEndpoint));
-        };
+        let picked = pick(worker, plan, cluster, Some(hash), &mut tried.set, &mut last, None);
+        let Some(endpoint) = picked else { return Err(last.unwrap_or(Cause::NoEndpoint)) };
         if record.attempts > 0 {
             counters.increment(ids.retries);
         }

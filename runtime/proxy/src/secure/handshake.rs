@@ -1,5 +1,7 @@
 //! Handshakes, over streams that are still plain.
 
+use std::net::IpAddr;
+
 use penstock_balance::EndpointId;
 use penstock_config::{ClusterId, ClusterProtocol};
 use penstock_env::{Env, SendBuf, Stream, StreamExt};
@@ -70,20 +72,33 @@ pub(crate) async fn connect<E: Env>(
     cluster: ClusterId,
     endpoint: EndpointId,
 ) -> Result<E::Stream, Cause> {
-    connect_behind(worker, plan, cluster, endpoint, Vec::new()).await
+    connect_as(worker, plan, cluster, endpoint, Introduced::default()).await
 }
 
-/// The same behind some bytes that come first, in the clear.
-pub(crate) async fn connect_behind<E: Env>(
+/// What an endpoint sees of a connection before all else.
+#[derive(Default)]
+pub(crate) struct Introduced {
+    /// Whose address the connection is from, if it is not ours.
+    pub(crate) from: Option<IpAddr>,
+    /// Bytes that come first, in the clear.
+    pub(crate) first: Vec<u8>,
+}
+
+/// The same, introduced.
+pub(crate) async fn connect_as<E: Env>(
     worker: &Worker<E>,
     plan: &Plan<E>,
     cluster: ClusterId,
     endpoint: EndpointId,
-    first: Vec<u8>,
+    Introduced { from, first }: Introduced,
 ) -> Result<E::Stream, Cause> {
     let (env, ready) = (worker.env(), plan.cluster(cluster));
     let address = ready.balancer.endpoint(endpoint).address();
-    let stream = env.connect(address).await.map_err(|error| failure::of_connect(&error))?;
+    let stream = match from {
+        None => env.connect(address).await,
+        Some(from) => env.connect_from(address, from).await,
+    };
+    let stream = stream.map_err(|error| failure::of_connect(&error))?;
     if !first.is_empty() {
         stream.start_send(SendBuf::of(first));
     }

@@ -17,13 +17,14 @@ mod turns;
 
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 
 use penstock_env::{Address, Env, Time, Unix, Wake};
 
 pub(crate) use accept::serve;
 pub use chunk::SecureChunk;
 pub use conduit::SecureConduit;
-pub(crate) use handshake::{connect, connect_behind};
+pub(crate) use handshake::{Introduced, connect, connect_as};
 pub(crate) use stream::Ends;
 pub use stream::SecureStream;
 pub(crate) use turns::Turns;
@@ -58,6 +59,10 @@ impl<E: Env> Env for Secure<E> {
 
     async fn connect(&self, address: &Address) -> io::Result<SecureStream<E>> {
         self.0.connect(address).await.map(SecureStream::plain)
+    }
+
+    async fn connect_from(&self, address: &Address, from: IpAddr) -> io::Result<SecureStream<E>> {
+        self.0.connect_from(address, from).await.map(SecureStream::plain)
     }
 
     fn open_datagrams(&self, address: &Address) -> io::Result<E::Datagrams> {

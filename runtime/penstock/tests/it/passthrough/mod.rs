@@ -1,5 +1,5 @@
-//! Services whose packets are passed on, end to end: `penstock run` in a namespace of its own,
-//! between a router and backends on which nginx serves.
+//! Services between networks of others, most of which pass packets on, end to end: `penstock run`
+//! in a namespace of its own, between a router and backends on which nginx serves.
 
 mod bgp;
 mod down;
@@ -9,6 +9,7 @@ mod life;
 mod nat;
 mod site;
 mod talk;
+mod transparent;
 mod ways;
 
 /// Namespaces and what is in them, as the datapath's own tests have it.
