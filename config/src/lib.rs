@@ -87,7 +87,7 @@ pub use route::{
 };
 pub use runtime::{AccessLog, Admin, Count, LogTarget, Observe, Runtime};
 pub use service::{
-    Destinations, Service, ServiceLimits, ServiceMode, ServiceRoute, ServiceTimeouts,
+    Destinations, Service, ServiceLimits, ServiceMode, ServiceRoute, ServiceTimeouts, Tarpit,
 };
 pub use tls::{
     CertificateFiles, Certificates, ClientCert, ClusterTls, ListenerTls, TlsVersion, UnknownName,

@@ -76,6 +76,8 @@ fn not_in_terminate(service: &Service) -> Option<Refusal> {
     } else if service.move_when_down.is_some() {
         let problem = "goes with the modes \"nat\" and \"dsr\": connections end by themselves";
         Some(("move_when_down", problem))
+    } else if service.tarpit.is_some() && service.deny.is_empty() {
+        Some(("tarpit", "goes with `deny`: nobody is denied"))
     } else if !service.interfaces.is_empty() {
         Some(("interface", "goes with the modes \"nat\" and \"dsr\": connections come by any"))
     } else if of_packets != (default.opening, default.closing, default.closed) {
@@ -102,10 +104,11 @@ fn not_in_passthrough(service: &Service) -> Option<Refusal> {
     if service.mode == ServiceMode::Nat && service.encap.is_some() {
         Some(("encap", "goes with mode \"dsr\" alone"))
     } else if service.transparent {
-        Some((
-            "transparent",
-            "goes with mode \"terminate\" alone: in \"dsr\" endpoints see clients",
-        ))
+        Some(("transparent", "goes with mode \"terminate\" alone: \"dsr\" shows clients, too"))
+    } else if !service.deny.is_empty() {
+        Some(("deny", "goes with mode \"terminate\" alone: see runtime.layer4.sources"))
+    } else if service.tarpit.is_some() {
+        Some(("tarpit", "goes with mode \"terminate\" alone: packets are dropped"))
     } else if service.proxy_protocol.is_some() {
         Some(("proxy_protocol", NOT_READ))
     } else if service.send_proxy_protocol.is_some() {

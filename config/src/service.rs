@@ -14,7 +14,7 @@ use crate::grammar::section::{Group, TableSchema, TableWriter, choice, section};
 use crate::grammar::setting::ListOf;
 use crate::passthrough::{Encap, MoveWhenDown, RETRIES, check_mode};
 use crate::proxy_protocol::{ProxyProtocol, ProxyVersion};
-use crate::values::address::{EndpointAddress, ListenAddress};
+use crate::values::address::{Cidr, EndpointAddress, ListenAddress};
 use crate::values::link::InterfaceName;
 use crate::values::pattern::HostPattern;
 use crate::values::vip::{ServicePort, Transport, VipAddress};
@@ -43,6 +43,10 @@ section! {
         /// With "nat" and "dsr": whose flows go to other endpoints when checks find theirs down;
         /// "udp" unless set. To TCP that is a reset, with the next packet.
         move_when_down: Option<MoveWhenDown> = None;
+        /// Networks whose connections and datagrams are not served: connections are reset.
+        deny: Vec<Cidr> = Vec::new(), in DENIED;
+        /// Connections of theirs are kept in place of that, and nothing is done with them.
+        tarpit: Option<Tarpit> = None;
         /// Peers whose connections begin with a header that says who they are from.
         proxy_protocol: Option<ProxyProtocol> = None;
         /// Tells endpoints who a connection is from, in a header of this version, in front of all
@@ -100,6 +104,17 @@ section! {
         connections_max as "connections": u32 = 1_000_000, in 1..=10_000_000;
         /// Connections of one source address to all ways in.
         source_connections_max as "connections_per_source": u32 = 1_024, in 1..=10_000_000;
+    }
+}
+
+section! {
+    /// How connections are kept that are not served. A peer learns of it only by waiting.
+    #[derive(Eq)]
+    pub struct Tarpit("tarpit") = default {
+        /// So many at most; over it, they are reset. Each counts as a connection of the appliance.
+        connections_max as "connections": u32 = 10_000, in 1..=1_000_000;
+        /// How long one is kept before it is reset.
+        hold: Duration = Duration::from_secs(600), in SECOND..=DAY;
     }
 }
 
@@ -171,6 +186,13 @@ impl Service {
             MoveWhenDown::All => true,
             MoveWhenDown::Nothing => false,
         }
+    }
+
+    /// Whether who comes from there is not served.
+    #[inline]
+    pub fn denies(&self, source: Option<IpAddr>) -> bool {
+        !self.deny.is_empty()
+            && source.is_some_and(|source| self.deny.iter().any(|one| one.contains(source)))
     }
 
     /// Whether some of its ports are UDP's.
@@ -250,6 +272,7 @@ pub(crate) fn check_datagrams(config: &Config, table: &mut TableReader<'_, '_, '
 
 const VIPS: ListOf<()> = ListOf { item: (), count_min: 1, count_max: 64, bare: true };
 const PORTS: ListOf<()> = ListOf { item: (), count_min: 1, count_max: 64, bare: true };
+const DENIED: ListOf<()> = ListOf { item: (), count_min: 0, count_max: 1_000, bare: true };
 const NAMES: ListOf<()> = ListOf { item: (), count_min: 1, count_max: 1_000, bare: true };
 const ROUTES: ListOf<()> = ListOf { item: (), count_min: 0, count_max: 10_000, bare: false };
 const HOUR: Duration = Duration::from_secs(3_600);

@@ -76,9 +76,11 @@ fn who_may_speak_for_others_is_said_by_networks() {
 fn what_goes_with_connections_alone_does_not_go_with_datagrams() {
     let problem = "goes with connections alone, and there are ports of UDP: make two services of \
                    this one";
-    for (key, value) in
-        [("send_proxy_protocol", "\"v2\""), ("proxy_protocol", "{ from = \"10.0.0.0/8\" }")]
-    {
+    for (key, value) in [
+        ("send_proxy_protocol", "\"v2\""),
+        ("proxy_protocol", "{ from = \"10.0.0.0/8\" }"),
+        ("transparent", "true"),
+    ] {
         check_service(
             &format!("{key} = {value}\nports = \"udp/53\""),
             &[&format!("2:{} reference service.s.{key}: {problem}", key.len() + 4)],
@@ -152,5 +154,38 @@ fn what_is_listened_on_already_is_named() {
     check(
         &format!("{twice}{CLUSTER}"),
         &["3:20 reference service.s.ports: service.s.ports listens on 10.9.9.9:25 already"],
+    );
+}
+
+#[test]
+fn who_is_denied_is_reset_or_kept() {
+    let service = |more: &str| {
+        let config = parse(&format!(
+            "[service.s]\nvip = \"10.9.9.9\"\nports = \"tcp/25\"\nto = \"a\"\n{more}\n{CLUSTER}"
+        ));
+        config.unwrap_or_else(|findings| panic!("{findings}")).services[0].clone()
+    };
+    let open = service("");
+    assert!(!open.denies("10.0.0.1".parse().ok()));
+    let closed = service("deny = [\"10.0.0.0/8\", \"fd00::/8\"]\ntarpit = {}");
+    for (source, denied) in [("10.0.0.1", true), ("11.0.0.1", false), ("fd00::1", true)] {
+        assert_eq!(closed.denies(source.parse().ok()), denied, "{source}");
+    }
+    assert!(!closed.denies(None));
+    let tarpit = closed.tarpit.expect("it was asked for");
+    assert_eq!((tarpit.connections_max, tarpit.hold.as_secs()), (10_000, 600));
+    check_service(
+        "tarpit = {}",
+        &["2:10 reference service.s.tarpit: goes with `deny`: nobody is denied"],
+    );
+    check_service(
+        "mode = \"nat\"\ninterface = \"eth0\"\ndeny = \"10.0.0.0/8\"",
+        &["4:8 reference service.s.deny: goes with mode \"terminate\" alone: see \
+           runtime.layer4.sources"],
+    );
+    check_service(
+        "mode = \"dsr\"\ninterface = \"eth0\"\ntransparent = true",
+        &["4:15 reference service.s.transparent: goes with mode \"terminate\" alone: \
+             \"dsr\" shows clients, too"],
     );
 }

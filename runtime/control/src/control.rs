@@ -298,6 +298,7 @@ impl Control {
         }
         for service in &self.snapshot.services {
             service.metrics.shard(index).set(self.schemas.service.active, 0);
+            service.metrics.shard(index).set(self.schemas.service.tarpit, 0);
         }
         self.snapshot.process.shard(index).set(self.schemas.process.connections, 0);
         self.places[index].started = now;

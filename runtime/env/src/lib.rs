@@ -102,6 +102,15 @@ pub trait Env: Clone + 'static {
         until: Time,
         resume: impl FnOnce(Self::Stream, Wake) + 'static,
     );
+
+    /// Puts a stream aside that nobody is to serve: as [`Env::park`], but what its peer sends is
+    /// not taken, and does not bring it back. Only for one of which nothing was received.
+    fn shelve(
+        &self,
+        stream: Self::Stream,
+        until: Time,
+        resume: impl FnOnce(Self::Stream, Wake) + 'static,
+    );
 }
 
 /// Why a parked stream came back.

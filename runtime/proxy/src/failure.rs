@@ -144,6 +144,10 @@ causes! {
     ConnectionsMax = "connections_max", Ours, Close;
     /// The source address has as many connections as it may.
     SourceConnectionsMax = "source_connections_max", Downstream, Close;
+    /// Its service does not serve the source address.
+    SourceDenied = "source_denied", Downstream, Close;
+    /// The same, and there was no place left to keep the connection.
+    TarpitFull = "tarpit_full", Downstream, Close;
     /// A peer that has to say who its connection is from said it wrongly, or not at all.
     ProxyHeaderInvalid = "proxy_header_invalid", Downstream, Close;
     /// It did not say it in time.

@@ -24,6 +24,7 @@ mod relay;
 pub mod route;
 mod secure;
 pub mod snapshot;
+mod tarpit;
 mod tunnel;
 mod upstream;
 mod worker;

@@ -62,6 +62,10 @@ pub struct Service {
     pub connections: CounterId,
     /// Connections open.
     pub active: GaugeId,
+    /// Connections of denied sources that were kept.
+    pub tarpitted: CounterId,
+    /// Those that are kept.
+    pub tarpit: GaugeId,
     /// Bytes that endpoints were sent.
     pub bytes_in: CounterId,
     /// Bytes that clients were sent.
@@ -206,6 +210,12 @@ impl Service {
         let connections =
             schema.counter("penstock_service_connections_total", "Connections accepted.");
         let active = schema.gauge("penstock_service_connections", "Connections open.");
+        let tarpitted = schema.counter(
+            "penstock_service_tarpitted_total",
+            "Connections of denied sources that were kept.",
+        );
+        let tarpit =
+            schema.gauge("penstock_service_tarpit", "Connections of denied sources that are kept.");
         let bytes_in = schema.counter(
             "penstock_service_received_bytes_total",
             "From clients to endpoints, carried.",
@@ -228,6 +238,8 @@ impl Service {
             id: registry.add(schema),
             connections,
             active,
+            tarpitted,
+            tarpit,
             bytes_in,
             bytes_out,
             bytes_spliced,

@@ -29,7 +29,7 @@ use crate::pool::Pool;
 use crate::relay::datagrams::Flows;
 use crate::secure::{Secure, SecureStream, Turns};
 use crate::snapshot::{Entrance, Snapshot};
-use crate::{protocol, relay};
+use crate::{protocol, relay, tarpit};
 
 pub(crate) use admit::ConnectionGuard;
 use plan::ClusterState;
@@ -153,6 +153,11 @@ impl<E: Env> Worker<Secure<E>> {
     pub fn accept(&self, entrance: Entrance, stream: E::Stream) {
         let source = stream.peer().ip();
         let introduced_by = self.introduction_of(entrance, source);
+        if let (Entrance::Service(service), None) = (entrance, introduced_by)
+            && self.is_denied(entrance, source)
+        {
+            return tarpit::deny(self, service, SecureStream::plain(stream));
+        }
         // Who speaks for others is not counted as their source.
         let counted = if introduced_by.is_some() { None } else { source };
         let Some(guard) = self.admit(entrance, counted) else { return };

@@ -177,9 +177,10 @@ impl<S: Service> Pump<S> {
         if let Some(local) = listener.unix_path() {
             let _ = stream.local.set(Box::new(local.clone()));
         }
-        self.env.arm(stream.key, fd);
+        let key = stream.key;
         drop(listeners);
         self.service.accept(index, stream);
+        self.env.arm(key);
     }
 
     fn on_datagrams(&self, completion: &Completion) {

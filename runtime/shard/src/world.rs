@@ -19,8 +19,8 @@ use crate::datagrams::ShardDatagrams;
 use crate::foreign;
 use crate::incoming::ShardReplies;
 use crate::ring::Op;
-use crate::slots::SlotKey;
-use crate::socket::{Parked, Socket};
+use crate::slots::{End, SlotKey};
+use crate::socket::{Parked, Socket, set_option};
 use crate::stream::{ShardStream, ShardTimer};
 
 /// A handle to the shard of this thread.
@@ -36,11 +36,16 @@ impl ShardEnv {
         ShardStream { core: Rc::clone(&self.core), key, peer, local: OnceCell::new() }
     }
 
-    pub(crate) fn arm(&self, key: SlotKey, fd: i32) {
+    /// Begins to receive, unless nobody wants to, or already does.
+    pub(crate) fn arm(&self, key: SlotKey) {
         let mut sockets = self.core.sockets.borrow_mut();
-        if let Some((_, life)) = sockets.find(key) {
+        if let Some((socket, life)) = sockets.find(key)
+            && life.end == End::Open
+            && !life.receiving
+            && !socket.held
+        {
             life.receiving = true;
-            self.core.arm_recv(fd, key);
+            self.core.arm_recv(socket.fd, key);
         }
     }
 
@@ -140,6 +145,28 @@ impl Env for ShardEnv {
 
     fn recycle(&self, buffer: Vec<u8>) {
         self.core.recycle(buffer);
+    }
+
+    fn shelve(
+        &self,
+        stream: ShardStream,
+        until: Time,
+        resume: impl FnOnce(ShardStream, Wake) + 'static,
+    ) {
+        if self.core.draining.get() {
+            return resume(stream, Wake::Drain);
+        }
+        let key = stream.key;
+        let mut sockets = self.core.sockets.borrow_mut();
+        let (socket, life) = sockets.find(key).expect("a stream's socket outlives it");
+        assert!(!life.receiving, "nothing was received yet, nor is to be");
+        socket.held = true;
+        // The kernel takes the least that it can.
+        set_option(socket.fd, libc::SOL_SOCKET, libc::SO_RCVBUF, &1_i32);
+        let timer = self.core.wheel.borrow_mut().insert(Some(key));
+        self.core.wheel.borrow_mut().set(timer, until);
+        socket.timer = Some(timer);
+        socket.parked = Some(Box::new(Parked { stream, resume: Box::new(resume) }));
     }
 
     fn park(

@@ -23,6 +23,7 @@ mod reload;
 mod resilience;
 mod services;
 mod strictness;
+mod tarpit;
 mod testssl;
 mod tls;
 mod websocket;

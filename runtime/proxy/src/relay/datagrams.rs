@@ -91,7 +91,12 @@ fn begin<E: Env>(worker: &Worker<E>, key: Key, replies: &E::Replies) -> Option<R
     if ready.removed || worker.is_draining() {
         return None;
     }
-    let guard = worker.admit(Entrance::Service(place), Some(key.ends.peer.ip()))?;
+    let source = Some(key.ends.peer.ip());
+    if ready.config.denies(source) {
+        worker.count_failure(&plan, Cause::SourceDenied);
+        return None;
+    }
+    let guard = worker.admit(Entrance::Service(place), source)?;
     let mut record = Record::new(worker, place, Protocol::Udp);
     record.idle = ready.config.datagram_idle(key.ends.local.port());
     let peer = Address::Ip(key.ends.peer);

@@ -95,4 +95,14 @@ impl<E: Env> Env for Secure<E> {
     ) {
         stream.park(&self.0, until, resume);
     }
+
+    fn shelve(
+        &self,
+        stream: SecureStream<E>,
+        until: Time,
+        resume: impl FnOnce(SecureStream<E>, Wake) + 'static,
+    ) {
+        let raw = stream.into_plain();
+        self.0.shelve(raw, until, move |raw, wake| resume(SecureStream::plain(raw), wake));
+    }
 }

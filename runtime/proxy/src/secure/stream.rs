@@ -78,6 +78,15 @@ impl<E: Env> SecureStream<E> {
         SecureStream { ends: Some(Box::new(ends)), ..self }
     }
 
+    /// The stream below, of one that nothing was agreed on.
+    ///
+    /// # Panics
+    /// When it is sealed.
+    pub(super) fn into_plain(self) -> E::Stream {
+        assert!(self.sealed.is_none(), "a session is not left behind");
+        self.raw
+    }
+
     /// The stream below.
     pub(super) fn below(&self) -> &E::Stream {
         &self.raw

@@ -6,6 +6,7 @@ use penstock_env::Env;
 use penstock_telemetry::metrics::{CounterId, GaugeId, Instance};
 
 use super::{Plan, Worker};
+use crate::admission::Open;
 use crate::capacity::SourcePlace;
 use crate::failure::Cause;
 use crate::snapshot::Entrance;
@@ -66,9 +67,21 @@ impl<E: Env> Worker<E> {
         source: Option<IpAddr>,
     ) -> Result<(), Cause> {
         let (plan, Some(source)) = (self.plan(), source) else { return Ok(()) };
+        if self.is_denied(entrance, Some(source)) {
+            // Not kept: it is a connection of the proxy before us.
+            return Err(Cause::SourceDenied);
+        }
         let max = self.door(&plan, entrance).source_connections_max;
         guard.source = plan.snapshot.capacity.enter(source, max);
         if guard.source.is_some() { Ok(()) } else { Err(Cause::SourceConnectionsMax) }
+    }
+
+    /// Whether this entrance is closed to the source.
+    pub(crate) fn is_denied(&self, entrance: Entrance, source: Option<IpAddr>) -> bool {
+        match entrance {
+            Entrance::Listener(_) => false,
+            Entrance::Service(place) => self.plan().snapshot.services[place].config.denies(source),
+        }
     }
 
     fn door<'p>(&self, plan: &'p Plan<E>, entrance: Entrance) -> Door<'p> {
@@ -102,6 +115,17 @@ impl<E: Env> Worker<E> {
     fn shift_connections(&self, by: i64) {
         let inner = &self.inner;
         inner.process.shard(inner.shard).shift(inner.schemas.process.connections, by);
+    }
+
+    /// Whether the appliance has room for one that is not served.
+    pub(crate) fn has_room_for_another(&self) -> bool {
+        self.has_room(&self.plan())
+    }
+
+    /// One more among all of the appliance's connections.
+    pub(crate) fn open(&self) -> Open {
+        let inner = &self.inner;
+        Open::new(&inner.process, inner.shard, inner.schemas.process.connections)
     }
 
     /// Whether the appliance has room for another connection, or this shard can make some.
