@@ -12,6 +12,7 @@ mod error;
 mod h2load;
 mod idle_load;
 pub mod origin;
+pub mod origin_datagrams;
 pub mod origin_h2;
 mod peers;
 mod process;

@@ -164,7 +164,8 @@ impl Peer {
     }
 
     pub(crate) fn config_text(self, site: &Site<'_>) -> String {
-        let (tcp, tls) = (site.spoken == Spoken::Tcp, site.spoken == Spoken::Tls);
+        let (tcp, tls) =
+            (matches!(site.spoken, Spoken::Tcp | Spoken::Udp), site.spoken == Spoken::Tls);
         let (template, filters) = match self {
             Peer::Penstock if tcp => (PENSTOCK_TCP, String::new()),
             Peer::Haproxy if tcp => (HAPROXY_TCP, String::new()),
@@ -194,6 +195,8 @@ impl Peer {
             .replace("@HAPROXY_TLS@", bind)
             .replace("@NGINX_LISTEN_TLS@", listen)
             .replace("@NGINX_TLS@", server);
+        let [penstock, listen] = if site.spoken == Spoken::Udp { UDP } else { TCP };
+        text = text.replace("@TRANSPORT@", penstock).replace("@NGINX_SOCKET@", listen);
         let [penstock, bind] = if site.spoken.is_http2() { HTTP2_DOWN } else { [""; 2] };
         let origin_speaks = if site.spoken.has_http2_origin() { HTTP2_UP } else { [""; 3] };
         let [penstock_up, haproxy_up, envoy_up] = origin_speaks;
@@ -259,6 +262,10 @@ const TLS: [&str; 4] = [
     "ssl_certificate @DIR@/cert.pem; ssl_certificate_key @DIR@/key.pem; \
      ssl_protocols TLSv1.2 TLSv1.3; ssl_session_cache off;",
 ];
+
+/// How they are told what is carried: Penstock, nginx' `listen`. HAProxy carries no datagrams.
+const TCP: [&str; 2] = ["tcp", " backlog=4096"];
+const UDP: [&str; 2] = ["udp", " udp"];
 
 /// How they are told of HTTP/2 from clients: Penstock finds out itself, and is told not to end a
 /// connection after 10,000 requests; HAProxy's `bind`. nginx takes no part in that scenario.

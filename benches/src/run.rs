@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
@@ -53,6 +53,8 @@ pub enum Spoken {
     Tls,
     /// Bytes that proxies carry and don't look at.
     Tcp,
+    /// Datagrams that proxies carry and don't look at.
+    Udp,
     /// HTTP/2 to the proxies, HTTP/1.1 to the origin; both without TLS.
     Http2ToHttp1,
     /// HTTP/2 on both sides, without TLS.
@@ -116,18 +118,24 @@ impl Bench {
             make_certificate(&plan.penstock, &folder)?;
         }
         let origin_address = free_address().map_err(BenchError::io("looking for a port"))?;
-        let protocol = if plan.spoken.has_http2_origin() { "h2" } else { "http/1.1" };
+        let protocol = match plan.spoken {
+            Spoken::Udp => "udp",
+            spoken if spoken.has_http2_origin() => "h2",
+            _ => "http/1.1",
+        };
         let mut origin = Process::start(
             plan.load_core,
             &plan.origin,
             &[origin_address.to_string(), plan.body_bytes.to_string(), protocol.to_owned()],
             folder.join("origin.log"),
         )?;
-        match plan.spoken.has_http2_origin() {
-            true => wait_until_streaming("bench-origin", &mut origin, origin_address, &plan)?,
-            false => {
-                wait_until_answering("bench-origin", &mut origin, origin_address, &plan.headers)?
+        let name = "bench-origin";
+        match plan.spoken {
+            Spoken::Udp => wait_until_echoing(name, &mut origin, origin_address)?,
+            spoken if spoken.has_http2_origin() => {
+                wait_until_streaming(name, &mut origin, origin_address, &plan)?
             }
+            _ => wait_until_answering(name, &mut origin, origin_address, &plan.headers)?,
         };
         let mut bench =
             Bench { plan, contestants: Vec::new(), absent: Vec::new(), _origin: origin };
@@ -164,6 +172,7 @@ impl Bench {
         let (name, headers) = (peer.name(), &self.plan.headers);
         let head = match spoken {
             Spoken::Tls => wait_until_shaking(name, &mut process, listen)?,
+            Spoken::Udp => wait_until_echoing(name, &mut process, listen)?,
             Spoken::Http1 | Spoken::Tcp => {
                 wait_until_answering(name, &mut process, listen, headers)?
             }
@@ -207,6 +216,22 @@ fn wait_until_answering(
     wait_until(name, process, || {
         Ok(ask(address, headers).ok().filter(|head| head.starts_with("HTTP/1.1 200")))
     })
+}
+
+/// Sends a datagram until it comes back.
+fn wait_until_echoing(
+    name: &str,
+    process: &mut Process,
+    address: SocketAddr,
+) -> Result<String, BenchError> {
+    let ask = || -> io::Result<()> {
+        let socket = UdpSocket::bind((address.ip(), 0))?;
+        socket.set_read_timeout(Some(Duration::from_millis(200)))?;
+        socket.connect(address)?;
+        socket.send(b"?")?;
+        socket.recv(&mut [0]).map(drop)
+    };
+    wait_until(name, process, || Ok(ask().ok().map(|()| String::new())))
 }
 
 /// Sends one request over HTTP/2 until it is answered; what `h2load` says of it is the head.

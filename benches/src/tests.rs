@@ -114,6 +114,11 @@ fn no_placeholder_is_left_in_a_configuration() {
         let text = peer.config_text(&Site { spoken: Spoken::Tcp, ..site });
         assert!(!text.contains('@'), "{}: {text}", peer.name());
     }
+    for peer in [Peer::Penstock, Peer::Nginx] {
+        let text = peer.config_text(&Site { spoken: Spoken::Udp, ..site });
+        assert!(!text.contains('@'), "{}: {text}", peer.name());
+        assert!(text.contains("udp"), "{}: {text}", peer.name());
+    }
     for spoken in [Spoken::Http2ToHttp1, Spoken::Http2, Spoken::Grpc] {
         for peer in [Peer::Penstock, Peer::Haproxy, Peer::EnvoyDefault, Peer::EnvoyTuned] {
             let text = peer.config_text(&Site { spoken, ..site }).replace("\"@type\"", "");
@@ -149,6 +154,7 @@ fn our_own_configuration_is_one() {
     for (peer, spoken) in [
         (Peer::Penstock, Spoken::Tls),
         (Peer::Penstock, Spoken::Tcp),
+        (Peer::Penstock, Spoken::Udp),
         (Peer::Penstock, Spoken::Http2ToHttp1),
         (Peer::Penstock, Spoken::Grpc),
         (Peer::PenstockLog, Spoken::Tls),

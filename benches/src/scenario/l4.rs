@@ -1,8 +1,8 @@
-//! TCP carried by proxies that look at nothing: much on few connections, little on many, and
-//! connections on which nothing moves.
+//! TCP and UDP carried by proxies that look at nothing: much on few connections, little on many,
+//! and connections on which nothing moves.
 
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::thread;
@@ -90,6 +90,46 @@ pub fn l4_connections(plan: Plan, peers: &[Peer]) -> Result<Report, BenchError> 
     Ok(report)
 }
 
+/// Datagrams there and back; CPU microseconds per question and answer.
+///
+/// # Errors
+/// See [`Bench::start`].
+pub fn l4_datagrams(plan: Plan, peers: &[Peer]) -> Result<Report, BenchError> {
+    let mut bench = Bench::start(Plan { spoken: Spoken::Udp, ..plan }, peers)?;
+    let method = "Questions by a socket for each flow, then their answers, again and again.";
+    let mut report = Report::new("UDP", method, &bench);
+    report.with_unit("us CPU per answer");
+    for (flows, burst, bytes) in [(1, 1, 64), (64, 1, 64), (16, 16, 1_200)] {
+        let section = report.section(format!("{flows} flows, {burst} x {bytes} bytes at a time"));
+        let work = |address: SocketAddr, going: &AtomicBool, done: &AtomicU64| {
+            let socket = UdpSocket::bind((address.ip(), 0))?;
+            socket.connect(address)?;
+            // One that was lost ends a burst, and is not counted.
+            socket.set_read_timeout(Some(LOST_AFTER))?;
+            let (question, mut answer) = (vec![b'x'; bytes], vec![0; bytes]);
+            while going.load(Relaxed) {
+                for _ in 0..burst {
+                    socket.send(&question)?;
+                }
+                let answers = (0..burst).take_while(|_| socket.recv(&mut answer).is_ok());
+                done.fetch_add(answers.count() as u64, Relaxed);
+            }
+            Ok(())
+        };
+        rounds(&mut bench, flows, work, |peer, turn| {
+            let figure = Figure {
+                cost: turn.cpu.as_secs_f64() * 1e6 / turn.done as f64,
+                requests: turn.done,
+                requests_per_second: turn.done as f64 / turn.wall,
+                errors: turn.errors,
+                ..Figure::default()
+            };
+            report.add(section, peer, figure);
+        })?;
+    }
+    Ok(report)
+}
+
 /// The idle scenario with connections that are carried.
 ///
 /// # Errors
@@ -158,4 +198,5 @@ fn connect(address: SocketAddr) -> io::Result<TcpStream> {
 }
 
 const BODY_BYTES: usize = 64 << 20;
+const LOST_AFTER: Duration = Duration::from_millis(200);
 const WARM_TIME: Duration = Duration::from_millis(200);

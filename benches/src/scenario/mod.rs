@@ -13,6 +13,6 @@ pub use filters::filters;
 pub use http1::http1;
 pub use http2::{grpc, http2, http2_to_http1};
 pub use idle::idle;
-pub use l4::{l4_bulk, l4_connections, l4_idle};
+pub use l4::{l4_bulk, l4_connections, l4_datagrams, l4_idle};
 pub use soak::soak;
 pub use tls::tls;

@@ -71,6 +71,7 @@ enum Scenario {
     L4,
     L4Connections,
     L4Idle,
+    L4Datagrams,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -137,6 +138,7 @@ fn peers(arguments: &Arguments, scenario: Scenario) -> Vec<Peer> {
         Scenario::H2 | Scenario::H2Upstream | Scenario::Grpc => {
             vec![Peer::Penstock, Peer::Haproxy, Peer::EnvoyDefault, Peer::EnvoyTuned]
         }
+        Scenario::L4Datagrams => vec![Peer::Penstock, Peer::Nginx],
         // It names its own.
         Scenario::Filters => Vec::new(),
         Scenario::Soak => vec![Peer::Penstock],
@@ -159,6 +161,7 @@ fn measure(scenario: Scenario, plan: &Plan, peers: &[Peer]) -> Result<Report, Be
         Scenario::L4 => scenario::l4_bulk(plan.clone(), peers),
         Scenario::L4Connections => scenario::l4_connections(plan.clone(), peers),
         Scenario::L4Idle => scenario::l4_idle(plan.clone(), peers),
+        Scenario::L4Datagrams => scenario::l4_datagrams(plan.clone(), peers),
     }
 }
 
