@@ -13,6 +13,15 @@ use crate::proxy::{Proxy, config};
 
 /// An endpoint whose health is in `well`; how often it was asked.
 fn listen(world: &World, well: &Rc<Cell<bool>>) -> (Address, Rc<Cell<u32>>) {
+    listen_saying(world, well, "503 No")
+}
+
+/// The same, with a status of its own, and fields, where it is not well.
+fn listen_saying(
+    world: &World,
+    well: &Rc<Cell<bool>>,
+    says: &'static str,
+) -> (Address, Rc<Cell<u32>>) {
     let (env, count) = (world.node("origin", Limits::AMPLE), Rc::new(Cell::new(0)));
     let (own, address) = (env.clone(), env.address(8080));
     let (counted, well) = (count.clone(), well.clone());
@@ -26,7 +35,7 @@ fn listen(world: &World, well: &Rc<Cell<bool>>) -> (Address, Rc<Cell<u32>>) {
                     return;
                 }
                 count.set(count.get() + 1);
-                let status = if well.get() { "200 OK" } else { "503 No" };
+                let status = if well.get() { "200 OK" } else { says };
                 let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
                 if wire.write(answer.as_bytes(), &Pace::QUICK).await.is_err() {
                     return;
@@ -145,4 +154,36 @@ fn a_config_that_ejects_nobody_is_obeyed() {
         assert_eq!(asked.get(), 50);
         proxy.end(world);
     });
+}
+
+#[test]
+fn an_endpoint_that_asks_for_a_pause_has_it() {
+    // The world's time of day is not ours: a date that is over asks for nothing.
+    let over = "503 No\r\nRetry-After: Sun, 06 Nov 1994 08:49:37 GMT";
+    for (says, more, asked_in_8_s) in [
+        ("503 No\r\nRetry-After: 3", "outlier.consecutive_errors = 0\n", 3),
+        ("429 Slow\r\nRetry-After: 3", "", 3),
+        // No longer than the config allows, or not at all.
+        ("429 Slow\r\nRetry-After: 100", "outlier.retry_after_max = \"3s\"\n", 3),
+        ("429 Slow\r\nRetry-After: 3", "outlier.retry_after_max = \"0s\"\n", 40),
+        ("429 Slow", "", 40),
+        (over, "outlier.consecutive_errors = 0\n", 40),
+        // Of an answer of another status it is about the request alone.
+        ("404 Gone\r\nRetry-After: 3", "", 40),
+    ] {
+        check_few_seeds("health rest", Faults::CALM, |world| {
+            let (sick, well) = (Rc::new(Cell::new(false)), Rc::new(Cell::new(true)));
+            let ((one, asked), (two, _)) =
+                (listen_saying(world, &sick, says), listen(world, &well));
+            let proxy = Proxy::serve(world, &text(&[one, two], more));
+            ask(world, &proxy, "POST", 80, MS * 100);
+            assert_eq!(asked.get(), asked_in_8_s, "{says}");
+            // It is welcome as soon as it is well.
+            sick.set(true);
+            let before = asked.get();
+            ask(world, &proxy, "POST", 60, MS * 100);
+            assert!(asked.get() > before + 10, "{says}");
+            proxy.end(world);
+        });
+    }
 }

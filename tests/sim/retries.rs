@@ -296,6 +296,10 @@ enum Ends {
     Head(&'static str),
     /// In its trailers, behind this many messages.
     Trailers(&'static str, usize),
+    /// With UNAVAILABLE in its head, and this as `grpc-retry-pushback-ms`.
+    HeadOff(&'static str),
+    /// The same in its trailers.
+    TrailersOff(&'static str),
 }
 
 /// An endpoint of gRPC; how often it was asked.
@@ -312,13 +316,19 @@ fn listen_grpc(world: &World, ends: Ends) -> (Address, Rc<Cell<u32>>) {
                 drop(request);
                 count.set(count.get() + 1);
                 let head = http::Response::builder().header("content-type", "application/grpc");
-                let (code, messages) = match ends {
-                    Ends::Head(code) => {
+                let (code, messages, put_off) = match ends {
+                    Ends::Head(_) | Ends::HeadOff(_) => {
+                        let head = match ends {
+                            Ends::HeadOff(off) => head.header(PUT_OFF, off),
+                            _ => head,
+                        };
+                        let code = if let Ends::Head(code) = ends { code } else { "14" };
                         let head = head.header("grpc-status", code).body(()).expect("a head");
                         let _ = respond.send_response(head, true);
                         continue;
                     }
-                    Ends::Trailers(code, messages) => (code, messages),
+                    Ends::Trailers(code, messages) => (code, messages, None),
+                    Ends::TrailersOff(off) => ("14", 0, Some(off)),
                 };
                 let head = head.body(()).expect("a head");
                 let Ok(mut stream) = respond.send_response(head, false) else { continue };
@@ -327,12 +337,17 @@ fn listen_grpc(world: &World, ends: Ends) -> (Address, Rc<Cell<u32>>) {
                 }
                 let mut trailers = http::HeaderMap::new();
                 trailers.insert("grpc-status", code.parse().expect("a value"));
+                if let Some(off) = put_off {
+                    trailers.insert(PUT_OFF, off.parse().expect("a value"));
+                }
                 let _ = stream.send_trailers(trailers);
             }
         });
     });
     (address, count)
 }
+
+const PUT_OFF: &str = "grpc-retry-pushback-ms";
 
 #[test]
 fn calls_that_end_with_unavailable_are_asked_again_by_their_route() {
@@ -350,6 +365,12 @@ fn calls_that_end_with_unavailable_are_asked_again_by_their_route() {
         (Ends::Trailers("8", 0), exhausted, true),
         (Ends::Head("14"), exhausted, false),
         (Ends::Head("5"), marked, false),
+        // The endpoint says when, and whether at all; not for ever.
+        (Ends::HeadOff("200"), marked, true),
+        (Ends::TrailersOff("200"), marked, true),
+        (Ends::HeadOff("-1"), marked, false),
+        (Ends::TrailersOff("soon"), marked, false),
+        (Ends::TrailersOff("60000"), marked, false),
     ];
     for (ends, retry, again) in rows {
         check_few_seeds("retries grpc", Faults::CALM, |world| {
@@ -357,11 +378,16 @@ fn calls_that_end_with_unavailable_are_asked_again_by_their_route() {
             let (well, answered) = listen_grpc(world, Ends::Trailers("0", 1));
             let proxy =
                 Proxy::serve(world, &(text(&[&sick, &well], retry) + "protocol = \"h2\"\n"));
+            let begun = world.now();
             let codes = crate::http2::call_all(world, &proxy, 8);
+            let took = world.now().since(begun);
             let well_ended = codes.iter().filter(|code| **code == "0").count();
             if again {
                 assert_eq!((well_ended, answered.get()), (8, 8), "{ends:?} {retry}");
                 assert!(asked.get() > 0);
+                let off = matches!(ends, Ends::HeadOff(_) | Ends::TrailersOff(_));
+                let waited = Duration::from_millis(200) * if off { asked.get() } else { 0 };
+                assert!(took >= waited, "{took:?} {ends:?}");
             } else {
                 assert_eq!((well_ended, asked.get() + answered.get()), (4, 8), "{ends:?} {retry}");
             }

@@ -125,6 +125,7 @@ fn a_cluster_that_is_told_nothing() {
     check("outlier.eject_for", "10s");
     check("outlier.eject_for_max", "5m");
     check("outlier.max_ejected", "50%");
+    check("outlier.retry_after_max", "10s");
     let maglev = MINIMAL.to_owned() + "balance = \"maglev\"";
     let config = parse(&maglev).expect("maglev needs nothing else");
     let check = |path: &str, expected: &str| {

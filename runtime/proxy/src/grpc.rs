@@ -9,7 +9,7 @@ pub(crate) mod web;
 
 use std::time::Duration;
 
-use penstock_wire::grpc::{Code, Kind, Timeout, put_status_message};
+use penstock_wire::grpc::{Code, Kind, Pushback, Timeout, put_status_message};
 use penstock_wire::http1::{EditError, Fields, Known, Method, RequestHead, ResponseHead};
 
 use crate::failure::{Cause, Next};
@@ -53,9 +53,22 @@ pub(crate) fn code_in(head: &ResponseHead, trailers: &Fields) -> Code {
     said.and_then(Code::of_field).unwrap_or_else(|| Code::of_http_status(head.status()))
 }
 
-/// How a call ended, if these fields say so.
-pub(crate) fn said_in(fields: &Fields) -> Option<Code> {
-    fields.value_of(STATUS).and_then(Code::of_field)
+/// How a call ended, and what that says of another try.
+#[derive(Clone, Copy)]
+pub(crate) struct Ending {
+    pub(crate) code: Code,
+    pub(crate) pushback: Option<Pushback>,
+}
+
+/// The end of a call whose fields `find` finds, if they say so.
+pub(crate) fn ending_of<'a>(find: impl Fn(&str) -> Option<&'a [u8]>) -> Option<Ending> {
+    let code = find("grpc-status").and_then(Code::of_field)?;
+    Some(Ending { code, pushback: find("grpc-retry-pushback-ms").map(Pushback::of_field) })
+}
+
+/// As [`ending_of`], in these.
+pub(crate) fn ending_in(fields: &Fields) -> Option<Ending> {
+    ending_of(|name| fields.value_of(name.as_bytes()))
 }
 
 /// What a caller is told of a failure of ours.

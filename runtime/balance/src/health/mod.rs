@@ -1,12 +1,14 @@
 //! Who is well: what checks and requests say of each endpoint, and who is picked by it.
 //!
-//! Verdicts hang on the endpoints, are kept over reloads and shared by all shards. Two sources have
-//! one each: checks (`probe` has their thresholds), and the outcomes of requests, by which
-//! `outlier` ejects an endpoint for a while. A shard keeps a `view` of them, made anew whenever
-//! anything changed, so that a pick sees one state throughout.
+//! Verdicts hang on the endpoints, are kept over reloads and shared by all shards. Three sources
+//! have one each: checks (`probe` has their thresholds), the outcomes of requests, by which
+//! `outlier` ejects an endpoint for a while, and the endpoint, which may ask for a `rest`. A shard
+//! keeps a `view` of them, made anew whenever anything changed, so that a pick sees one state
+//! throughout.
 
 mod outlier;
 mod probe;
+mod rest;
 mod view;
 
 use std::sync::Arc;
@@ -27,6 +29,8 @@ pub struct EndpointHealth {
     /// Until when it is ejected, in nanoseconds; 0 if it is not. Then it waits for a request that
     /// tries it.
     ejected_until: AtomicU64,
+    /// Until when it wants no requests, in nanoseconds; 0 if it does. Then the next pick ends it.
+    rests_until: AtomicU64,
     /// Ejections, each soon after the one before.
     in_a_row: AtomicU32,
     readmitted_at: AtomicU64,
@@ -46,6 +50,8 @@ pub enum HealthState {
     Down,
     /// It failed requests, and gets none for now.
     Ejected,
+    /// It asked for a pause, and has it.
+    Resting,
 }
 
 impl HealthState {
@@ -55,6 +61,7 @@ impl HealthState {
             HealthState::Up => "up",
             HealthState::Down => "down",
             HealthState::Ejected => "ejected",
+            HealthState::Resting => "resting",
         }
     }
 }
@@ -69,6 +76,7 @@ impl EndpointHealth {
         match (self.down.load(Relaxed), self.is_ejected()) {
             (true, _) => HealthState::Down,
             (false, true) => HealthState::Ejected,
+            (false, false) if self.rests_until.load(Relaxed) != 0 => HealthState::Resting,
             (false, false) => HealthState::Up,
         }
     }

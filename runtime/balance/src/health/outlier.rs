@@ -55,7 +55,7 @@ impl Balancer {
     }
 
     /// Whether one more may be out: others have to be there for its requests.
-    fn may_eject(&self, id: EndpointId, outlier: &Outlier) -> bool {
+    pub(super) fn may_eject(&self, id: EndpointId, outlier: &Outlier) -> bool {
         let (mut all, mut ejected, mut others_up) = (0, 0, 0);
         for (index, endpoint) in self.endpoints().iter().enumerate() {
             if endpoint.weight() == 0 {
@@ -64,7 +64,7 @@ impl Balancer {
             all += 1;
             match endpoint.load().health().state() {
                 HealthState::Up => others_up += usize::from(index != id.index()),
-                HealthState::Ejected => ejected += 1,
+                HealthState::Ejected | HealthState::Resting => ejected += 1,
                 HealthState::Down => {}
             }
         }

@@ -187,3 +187,34 @@ fn checks_need_as_many_in_a_row_as_the_config_says() {
         assert_eq!(probe.is_up(), up, "{index}");
     }
 }
+
+#[test]
+fn an_endpoint_rests_for_as_long_as_it_asks_and_may() {
+    let (cluster, outlier) = (balancer(3), Outlier::default());
+    let (base, tried) = (UsableSet::all(3), TriedSet::default());
+    let (mut view, rest) = (View::new(&cluster), |index, seconds, now| {
+        cluster.rest(EndpointId::new(index), Duration::from_secs(seconds), &outlier, now)
+    });
+    assert!(rest(0, 4, at(0)));
+    assert_eq!(state(&cluster, 0), HealthState::Resting);
+    // One of three may be out, and no second one.
+    assert!(!rest(1, 4, at(0)));
+    assert_eq!(cluster.look(&mut view, &base, &tried, at(3_999)), None);
+    assert!(!view.usable().contains(EndpointId::new(0)));
+    // It asks for more, and has no more than there is.
+    assert!(rest(0, 1_000, at(1_000)));
+    assert_eq!(cluster.look(&mut view, &base, &tried, at(10_999)), None);
+    assert_eq!(view.usable().count(), 2);
+    assert_eq!(cluster.look(&mut view, &base, &tried, at(11_000)), None, "nobody has to try it");
+    assert_eq!((view.usable().count(), state(&cluster, 0)), (3, HealthState::Up));
+    let never = Outlier { retry_after_max: Duration::ZERO, ..Outlier::default() };
+    assert!(!cluster.rest(EndpointId::new(0), Duration::from_secs(9), &never, at(12_000)));
+}
+
+#[test]
+fn the_last_one_has_no_rest() {
+    let cluster = balancer(1);
+    let asked = Duration::from_secs(4);
+    assert!(!cluster.rest(EndpointId::new(0), asked, &Outlier::default(), at(0)));
+    assert_eq!(state(&cluster, 0), HealthState::Up);
+}

@@ -14,7 +14,7 @@ pub struct View {
     usable: UsableSet,
     /// The version that it was made from; none before the first look.
     version: Option<u64>,
-    /// When the next ejected endpoint may be tried.
+    /// When the next ejected endpoint may be tried, or the next rest ends.
     trial_at: Time,
     panics: bool,
 }
@@ -70,6 +70,9 @@ impl Balancer {
         if now < view.trial_at {
             return None;
         }
+        for endpoint in self.endpoints() {
+            endpoint.load().health().end_rest(now);
+        }
         let ids = (0..self.endpoints().len()).map(EndpointId::new);
         let found = ids.filter(|&id| base.contains(id) && !tried.contains(id)).find(|&id| {
             let endpoint = self.endpoint(id);
@@ -92,10 +95,13 @@ impl Balancer {
             }
             all += 1;
             up += usize::from(state == HealthState::Up);
-            if state == HealthState::Ejected {
-                let until = Time::from_ns(health.ejected_until.load(Relaxed));
-                view.trial_at = view.trial_at.min(until);
-            }
+            let due = match state {
+                HealthState::Ejected => health.ejected_until.load(Relaxed),
+                HealthState::Resting => health.rests_until.load(Relaxed),
+                HealthState::Up | HealthState::Down => continue,
+            };
+            // 0: it has ended just now, and the version says so.
+            view.trial_at = view.trial_at.min(Time::from_ns(due));
         }
         // With two hosts or one, those that are well are enough, as long as there is one.
         view.panics = up == 0 || (all > SMALL && up * 100 < all * PANIC_PERCENT);

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use penstock_config::ClusterTimeouts;
 use penstock_env::{Chunk, Env, SendBuf, Stream, Time, Timer, TimerExt};
-use penstock_wire::grpc::Code;
 use penstock_wire::http1::{
     Connection, Framing, HeadError, KnownSet, Lenient, Parsed, RequestHead, ResponseError,
     ResponseHead, ResponseOutbound, Version, parse_response,
@@ -22,7 +21,7 @@ use super::record::Record;
 use super::retry::Tries;
 use crate::downstream::{Downstream, GONE};
 use crate::failure::Cause;
-use crate::grpc;
+use crate::grpc::{self, Ending};
 use crate::http2::Asked;
 use crate::route::Route;
 use crate::snapshot::Listener;
@@ -90,6 +89,7 @@ impl<E: Env> Download<'_, E> {
             return Err(Cause::UpstreamBadUpgrade);
         }
         self.record.answered = self.response.status();
+        self.tries.heed(self.response);
         if self.gives_way().await {
             return Err(Cause::UpstreamUnavailable);
         }
@@ -109,24 +109,24 @@ impl<E: Env> Download<'_, E> {
         if self.record.call.is_none() {
             return self.tries.gives_way(status, None, self.progress);
         }
-        let mut code = grpc::said_in(self.response.fields());
+        let mut ending = grpc::ending_in(self.response.fields());
         if let Up::Http2(asked) = self.up
-            && code.is_none()
+            && ending.is_none()
             && !self.response.framing().is_empty()
             && self.tries.looks_at_codes()
         {
             // Boxed: few calls may be asked again, and no other shall carry the room for it.
-            code = Box::pin(self.code_without_content(asked)).await;
+            ending = Box::pin(self.ending_without_content(asked)).await;
         }
-        self.tries.gives_way(status, code, self.progress)
+        self.tries.gives_way(status, ending, self.progress)
     }
 
-    /// The code in trailers that follow the head at once. An endpoint whose head comes long before
+    /// The end in trailers that follow the head at once. An endpoint whose head comes long before
     /// its first message means it to be seen.
-    async fn code_without_content(&self, asked: &Asked<E>) -> Option<Code> {
+    async fn ending_without_content(&self, asked: &Asked<E>) -> Option<Ending> {
         let timer = self.worker.env().timer();
         timer.set(self.now() + TRAILERS_WAIT_MAX);
-        timer.race(poll_fn(|context| asked.poll_code(context))).await.flatten()
+        timer.race(poll_fn(|context| asked.poll_ending(context))).await.flatten()
     }
 
     fn now(&self) -> Time {

@@ -11,8 +11,8 @@ use std::time::Duration;
 use penstock_balance::{EndpointId, HealthState, TriedSet};
 use penstock_config::{ClusterId, Retry, RetryOn};
 use penstock_env::{Env, Time, Timer, TimerExt};
-use penstock_wire::grpc::Code;
-use penstock_wire::http1::{EditError, Method};
+use penstock_wire::grpc::{Code, Pushback};
+use penstock_wire::http1::{EditError, Method, ResponseHead, retry_after};
 
 use super::Scratch;
 use super::attempt::{Ask, End, Outcome, Progress, ask_one, drive};
@@ -20,7 +20,7 @@ use super::deadlines::Deadlines;
 use super::exchange::Exchange;
 use super::places::{Picked, enter, pick, wait_for_one};
 use crate::failure::Cause;
-use crate::grpc;
+use crate::grpc::{self, Ending};
 use crate::route::Route;
 use crate::worker::{Plan, Worker};
 
@@ -44,6 +44,8 @@ pub(crate) struct Tries<'a, E: Env> {
     fresh: Cell<bool>,
     /// Another try may follow.
     left: Cell<bool>,
+    /// How long the endpoint wants to be waited for before that.
+    wait: Cell<Option<Duration>>,
     /// Whether doing the request twice is as good as once (RFC 9110 §9.2.2), or is said to be.
     idempotent: bool,
 }
@@ -157,6 +159,7 @@ impl<'a, E: Env> Tries<'a, E> {
             answers: Cell::new(0),
             fresh: Cell::new(false),
             left: Cell::new(false),
+            wait: Cell::new(None),
             idempotent: retry.idempotent || method.is_idempotent(),
         }
     }
@@ -202,11 +205,44 @@ impl<'a, E: Env> Tries<'a, E> {
         tried
     }
 
+    /// Leaves the endpoint alone for as long as its answer asks for.
+    pub(crate) fn heed(&self, response: &ResponseHead) {
+        // RFC 9110 §10.2.3, RFC 6585 §4; elsewhere the field is about the request alone.
+        if !matches!(response.status(), 429 | 503) {
+            return;
+        }
+        let (env, ready) = (self.worker.env(), self.plan.cluster(self.cluster));
+        let unix = Duration::from_micros(env.unix().us);
+        let asked = response.fields().value_of(b"retry-after");
+        if let Some(wait) = asked.and_then(|value| retry_after(value, unix)) {
+            ready.balancer.rest(self.endpoint.get(), wait, &ready.config.outlier, env.now());
+        }
+    }
+
+    /// Whether the endpoint lets a call that it failed be asked again, and how soon.
+    fn is_put_off(&self, pushback: Option<Pushback>) -> bool {
+        let max = self.plan.cluster(self.cluster).config.outlier.retry_after_max;
+        match pushback {
+            Some(_) if max.is_zero() => false,
+            Some(Pushback::After(wait)) if wait <= max => {
+                self.wait.set(Some(wait));
+                false
+            }
+            Some(_) => true,
+            None => false,
+        }
+    }
+
     /// Whether the endpoint's answer gives way to another's: it has this status, and this code if
     /// it is that of a gRPC call that has ended.
-    pub(crate) fn gives_way(&self, status: u16, code: Option<Code>, progress: &Progress) -> bool {
-        let asked_for = match code {
-            Some(code) => self.is_on_code(code),
+    pub(crate) fn gives_way(
+        &self,
+        status: u16,
+        ending: Option<Ending>,
+        progress: &Progress,
+    ) -> bool {
+        let asked_for = match ending {
+            Some(Ending { code, pushback }) => self.is_on_code(code) && !self.is_put_off(pushback),
             None => self.is_on_status(status),
         };
         if !asked_for || !self.is_armed() || !progress.replayable.get() {
@@ -297,6 +333,9 @@ impl<'a, E: Env> Tries<'a, E> {
     /// (AWS Architecture Blog, "Exponential Backoff And Jitter"). Another endpoint is asked at
     /// once where the first took no part.
     fn pause(&self, cause: Cause, count: u32) -> Duration {
+        if let Some(wait) = self.wait.take() {
+            return wait;
+        }
         let answered = matches!(cause, Cause::UpstreamUnavailable | Cause::UpstreamTimeout);
         if !answered && count < 2 {
             return Duration::ZERO;

@@ -9,6 +9,7 @@ mod kind;
 mod messages;
 #[cfg(any(test, feature = "property"))]
 pub mod property;
+mod pushback;
 mod reader;
 mod text;
 mod timeout;
@@ -17,6 +18,7 @@ mod web;
 pub use code::Code;
 pub use kind::Kind;
 pub use messages::Messages;
+pub use pushback::Pushback;
 pub use reader::{MessageError, MessageReader, message_prefix};
 pub use text::{put_status_message, status_message};
 pub use timeout::Timeout;

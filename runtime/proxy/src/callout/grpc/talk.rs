@@ -151,7 +151,7 @@ async fn piece_of<E: Env>(asked: &Asked<E>, relay: &mut Relay) -> Result<Option<
 /// What an answer ends the call with that is no gRPC.
 fn refusal_of(head: &ResponseHead, bare: bool) -> Option<Closing> {
     let status = head.status();
-    if bare && grpc::said_in(head.fields()).is_some() {
+    if bare && grpc::ending_in(head.fields()).is_some() {
         return None;
     }
     if status != 200 {

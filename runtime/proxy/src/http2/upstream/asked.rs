@@ -10,13 +10,13 @@ use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, Response};
 use penstock_env::{Env, SendBuf, Stream};
-use penstock_wire::grpc::Code;
 use penstock_wire::http1::{Limits, Method, RequestHead, RequestOutbound, ResponseHead};
 
 use super::head::{self, Kind};
 use super::link::Lease;
 use crate::downstream::Rest;
 use crate::failure::Cause;
+use crate::grpc::{self, Ending};
 use crate::http1::Relay;
 use crate::http2::outlet::{End, Outlet};
 use crate::http2::{response, stream};
@@ -158,9 +158,9 @@ impl<E: Env> Asked<E> {
         Poll::Ready(read)
     }
 
-    /// Waits for what follows the answer's head: the code of a gRPC call that ends without any
-    /// content, `None` for all else. Nothing is lost of it.
-    pub(crate) fn poll_code(&self, context: &mut Context<'_>) -> Poll<Option<Code>> {
+    /// Waits for what follows the answer's head: how a gRPC call ends that has no content, `None`
+    /// for all else. Nothing is lost of it.
+    pub(crate) fn poll_ending(&self, context: &mut Context<'_>) -> Poll<Option<Ending>> {
         let mut down = self.down.borrow_mut();
         let Down::Body(recv, peeked) = &mut *down else { return Poll::Ready(None) };
         let next = match peeked.take() {
@@ -168,12 +168,13 @@ impl<E: Env> Asked<E> {
             None => ready!(poll_next(recv, context)),
         };
         let said = match &next {
-            Peeked::End(Ok(Some(trailers))) => trailers.get("grpc-status"),
+            Peeked::End(Ok(Some(trailers))) => {
+                grpc::ending_of(|name| Some(trailers.get(name)?.as_bytes()))
+            }
             Peeked::End(_) | Peeked::Content(_) => None,
         };
-        let code = said.and_then(|value| Code::of_field(value.as_bytes()));
         *peeked = Some(next);
-        Poll::Ready(code)
+        Poll::Ready(said)
     }
 
     /// Content of the answer's body; `None` at its end, with the trailers in `relay`.
