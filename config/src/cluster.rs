@@ -57,7 +57,7 @@ section! {
         eject_for_max: Duration = Duration::from_secs(300), in MS..=DAY;
         /// How many may be ejected at a time. One always may, as long as another is up.
         max_ejected: Ratio = Ratio::percent(50), in Ratio::percent(0)..=Ratio::percent(100);
-        /// For how long at most an endpoint rests that answers 429 or 503 with `Retry-After`, and
+        /// For how long at most an endpoint rests that answers 503 with `Retry-After`, and
         /// how long a gRPC call waits at most for a retry that its endpoint has put off; 0 heeds
         /// neither. Those that rest are counted among the ejected.
         retry_after_max: Duration = Duration::from_secs(10), in Duration::ZERO..=DAY;

@@ -156,19 +156,23 @@ fn a_config_that_ejects_nobody_is_obeyed() {
     });
 }
 
+const NO_OUTLIERS: &str = "outlier.consecutive_errors = 0\n";
+const REST_OF_3_S: &str = "outlier = { consecutive_errors = 0, retry_after_max = \"3s\" }\n";
+const REST_OF_NONE: &str = "outlier = { consecutive_errors = 0, retry_after_max = \"0s\" }\n";
+
 #[test]
 fn an_endpoint_that_asks_for_a_pause_has_it() {
     // The world's time of day is not ours: a date that is over asks for nothing.
     let over = "503 No\r\nRetry-After: Sun, 06 Nov 1994 08:49:37 GMT";
     for (says, more, asked_in_8_s) in [
-        ("503 No\r\nRetry-After: 3", "outlier.consecutive_errors = 0\n", 3),
-        ("429 Slow\r\nRetry-After: 3", "", 3),
+        ("503 No\r\nRetry-After: 3", NO_OUTLIERS, 3),
         // No longer than the config allows, or not at all.
-        ("429 Slow\r\nRetry-After: 100", "outlier.retry_after_max = \"3s\"\n", 3),
-        ("429 Slow\r\nRetry-After: 3", "outlier.retry_after_max = \"0s\"\n", 40),
-        ("429 Slow", "", 40),
-        (over, "outlier.consecutive_errors = 0\n", 40),
-        // Of an answer of another status it is about the request alone.
+        ("503 No\r\nRetry-After: 100", REST_OF_3_S, 3),
+        ("503 No\r\nRetry-After: 3", REST_OF_NONE, 40),
+        ("503 No", NO_OUTLIERS, 40),
+        (over, NO_OUTLIERS, 40),
+        // Of an answer of another status it is about who asked, or what for.
+        ("429 Slow\r\nRetry-After: 3", "", 40),
         ("404 Gone\r\nRetry-After: 3", "", 40),
     ] {
         check_few_seeds("health rest", Faults::CALM, |world| {

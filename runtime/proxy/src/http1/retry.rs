@@ -207,8 +207,9 @@ impl<'a, E: Env> Tries<'a, E> {
 
     /// Leaves the endpoint alone for as long as its answer asks for.
     pub(crate) fn heed(&self, response: &ResponseHead) {
-        // RFC 9110 §10.2.3, RFC 6585 §4; elsewhere the field is about the request alone.
-        if !matches!(response.status(), 429 | 503) {
+        // RFC 9110 §10.2.3: for how long the service will be unavailable. That of 429 (RFC 6585 §4)
+        // is about who asked: a client over its limit must not take the endpoint from others.
+        if response.status() != 503 {
             return;
         }
         let (env, ready) = (self.worker.env(), self.plan.cluster(self.cluster));
