@@ -85,7 +85,7 @@ pub use proxy_protocol::{ProxyProtocol, ProxyVersion};
 pub use route::{
     ClientMatches, HeaderMatches, QueryMatches, Retry, RetryOn, Rewrite, Route, WebSocket,
 };
-pub use runtime::{AccessLog, Admin, Count, LogTarget, Observe, Runtime};
+pub use runtime::{AccessLog, Admin, Count, LogTarget, Observe, Runtime, SharedHttp2};
 pub use service::{
     Destinations, Service, ServiceLimits, ServiceMode, ServiceRoute, ServiceTimeouts, Tarpit,
 };

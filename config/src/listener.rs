@@ -204,6 +204,9 @@ section! {
         stream_window_bytes as "stream_window": ByteSize = ByteSize::kib(64), in WINDOW;
         /// The same, of all bodies of a connection.
         connection_window_bytes as "connection_window": ByteSize = ByteSize::mib(1), in WINDOW;
+        /// What a connection's window grows to where its path is too long and wide for less; a
+        /// stream's grows to half of that.
+        window_bytes_max as "window_max": ByteSize = ByteSize::mib(4), in WINDOW;
         /// Bytes of heads that are remembered to shorten those that follow.
         header_table_bytes as "header_table": ByteSize = ByteSize::kib(4), in TABLE;
         /// CONTINUATION frames of one head.

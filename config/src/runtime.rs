@@ -1,6 +1,7 @@
 //! `[runtime]`, `[admin]`, `[observe]`: what concerns the appliance as a whole.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -15,6 +16,7 @@ use crate::grammar::tree::Tree;
 use crate::layer4::{DatapathChoice, Layer4};
 use crate::values::address::ListenAddress;
 use crate::values::text::{BadText, text_settings};
+use crate::values::units::ByteSize;
 
 /// A number, or left to the machine's size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +28,7 @@ pub enum Count {
 }
 
 impl Setting for Count {
-    type Allowed = std::ops::RangeInclusive<u32>;
+    type Allowed = RangeInclusive<u32>;
     const ANY: Self::Allowed = 1..=u32::MAX;
 
     fn read(node: Node<'_>, allowed: &Self::Allowed, reader: &mut Reader<'_>) -> Option<Count> {
@@ -70,10 +72,25 @@ section! {
         /// always served. "auto" is 80 % of the smaller of the descriptors and the memory divided
         /// by 16 KiB.
         connections_max: Count = Count::Auto;
+        /// What connections that speak HTTP/2 share on a shard.
+        http2: SharedHttp2 = SharedHttp2::default();
         /// What forwards packets of services in `nat` and `dsr`.
         datapath: DatapathChoice = DatapathChoice::Auto;
         /// What these services share.
         layer4: Layer4 = Layer4::default();
+    }
+}
+
+section! {
+    /// What connections that speak HTTP/2 share on a shard.
+    pub struct SharedHttp2("http2") = default {
+        /// Streams of clients under way. Up to half of it, each new connection may have the streams
+        /// that its listener allows; beyond, fewer, down to a tenth of them; over it, new streams
+        /// are refused (REFUSED_STREAM), and clients may ask again.
+        streams_max as "streams": u32 = 10_000, in 1..=1_000_000;
+        /// Bytes by which windows of connections may have grown, to clients and endpoints
+        /// together; over it, windows stay as they are.
+        window_growth_bytes_max as "window_growth": ByteSize = ByteSize::mib(256), in GROWTH;
     }
 }
 
@@ -214,3 +231,5 @@ section! {
         cause_header: bool = false;
     }
 }
+
+const GROWTH: RangeInclusive<ByteSize> = ByteSize::bytes(0)..=ByteSize::gib(64);

@@ -227,6 +227,13 @@ impl Proxy {
         counts.filter(|&(_, count)| count > 0).collect()
     }
 
+    /// Windows of HTTP/2 that would have grown, had there been room.
+    pub(crate) fn windows_held(&self) -> u64 {
+        let (inner, snapshots) = (&self.inner, self.inner.snapshots.borrow());
+        let process = &snapshots.last().expect("it serves one").process;
+        process.counter(inner.schemas.process.windows_held)
+    }
+
     /// Connections of the first service that are open.
     pub(crate) fn service_connections(&self) -> i64 {
         let snapshots = self.inner.snapshots.borrow();
@@ -314,6 +321,8 @@ impl Proxy {
         }
         workers.iter().for_each(Worker::clear_pools);
         assert_eq!(sum(Worker::pooled_count), 0);
+        let rests = || workers.iter().all(Worker::http2_rests);
+        assert!(world.run_until(Duration::from_secs(60), rests), "streams, or windows that grew");
         for cluster in self.inner.snapshots.borrow().iter().flat_map(|old| &old.clusters) {
             let (requests, connections) = (cluster.in_use.requests(), cluster.in_use.connections());
             assert_eq!((requests, connections), (0, 0), "{}", cluster.config.name);

@@ -180,6 +180,8 @@ causes! {
     Http2Violation = "http2_violation", Downstream, Close;
     /// The downstream had `h2` hold or do more than it may.
     Http2Overload = "http2_overload", Downstream, Close;
+    /// The shard has as many streams of HTTP/2 under way as it may.
+    StreamsMax = "streams_max", Ours, Close;
     /// The downstream began streams and gave them up, too many a second.
     ResetFlood = "reset_flood", Downstream, Close;
     /// The downstream sent too many pings a second.

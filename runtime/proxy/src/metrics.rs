@@ -36,6 +36,8 @@ pub struct Process {
     pub dropped_fields: CounterId,
     /// Access log records that found no room.
     pub log_lost: CounterId,
+    /// Windows of HTTP/2 that were not widened for want of room.
+    pub windows_held: CounterId,
     /// Connections open, downstream and upstream.
     pub connections: GaugeId,
 }
@@ -179,10 +181,14 @@ impl Process {
         );
         let log_lost = schema
             .counter("penstock_access_log_lost_total", "Access log records that found no room.");
+        let windows_held = schema.counter(
+            "penstock_http2_windows_held_total",
+            "Windows of HTTP/2 that did not grow: runtime.http2.window_growth was used up.",
+        );
         let connections =
             schema.gauge("penstock_connections", "Connections open, downstream and upstream.");
         let id = registry.add(schema);
-        Process { id, failures, waived, dropped_fields, log_lost, connections }
+        Process { id, failures, waived, dropped_fields, log_lost, windows_held, connections }
     }
 }
 

@@ -22,7 +22,7 @@ use crate::bell::{Bell, Bells};
 use crate::failure::Cause;
 use crate::housekeeping;
 use crate::http1::Scratch;
-use crate::http2::Links;
+use crate::http2::{Links, Share};
 use crate::introduction::Introduction;
 use crate::metrics::Schemas;
 use crate::pool::Pool;
@@ -91,6 +91,8 @@ struct Inner<E: Env> {
     bells: Bells,
     /// Flows of datagrams.
     flows: Flows<E>,
+    /// What its connections of HTTP/2 share.
+    http2: Rc<Share>,
 }
 
 impl<E: Env> Drop for Inner<E> {
@@ -141,11 +143,11 @@ impl<E: Env> Worker<Secure<E>> {
             log: RefCell::new(log),
             bells: Bells::default(),
             flows,
+            http2: Rc::default(),
         };
         let worker = Worker { inner: Rc::new(inner) };
         let (env, filters) = (worker.inner.env.clone(), worker.inner.filters.clone());
-        let weak = WeakWorker { inner: Rc::downgrade(&worker.inner) };
-        worker.inner.env.spawn(housekeeping::run(weak, env, filters));
+        worker.inner.env.spawn(housekeeping::run(worker.downgrade(), env, filters));
         worker
     }
 
@@ -267,6 +269,11 @@ impl<E: Env> Worker<E> {
         plan.clusters.iter().map(of_cluster).sum()
     }
 
+    /// Whether HTTP/2 has no streams of clients under way, and no windows that grew.
+    pub fn http2_rests(&self) -> bool {
+        self.inner.http2.is_unused()
+    }
+
     /// Drops every unused upstream connection; for the end of a run.
     pub fn clear_pools(&self) {
         let plan = self.plan();
@@ -317,6 +324,16 @@ impl<E: Env> Worker<E> {
         &self.inner.flows
     }
 
+    /// What the shard's connections of HTTP/2 share.
+    pub(crate) fn http2_share(&self) -> &Rc<Share> {
+        &self.inner.http2
+    }
+
+    /// This worker, for those who may outlive it.
+    pub(crate) fn downgrade(&self) -> WeakWorker<E> {
+        WeakWorker { inner: Rc::downgrade(&self.inner) }
+    }
+
     /// Turns at the heavy steps of handshakes.
     pub(crate) fn turns(&self) -> &Turns {
         &self.inner.turns
@@ -349,6 +366,12 @@ impl<E: Env> Worker<E> {
     pub(crate) fn count_failure(&self, plan: &Plan<E>, cause: Cause) {
         let block = plan.snapshot.process.shard(self.inner.shard);
         block.increment(self.inner.schemas.process.failures.at(cause.index()));
+    }
+
+    /// Counts a window of HTTP/2 that would have grown, had there been room.
+    pub(crate) fn count_narrow_window(&self, plan: &Plan<E>) {
+        let block = plan.snapshot.process.shard(self.inner.shard);
+        block.increment(self.inner.schemas.process.windows_held);
     }
 
     /// Has `fill` write a record of the log, if there is one.

@@ -9,6 +9,7 @@
 //! - `any`: frames without a plan;
 //! - `callouts`: gRPC calls that filters make;
 //! - `origin` and `upstream`: the side of endpoints;
+//! - `windows`: how much may be on its way, and how many streams, by what the shard has left;
 //! - `websocket` and its two `peer`s: tunnels, over both versions of HTTP.
 
 mod abuse;
@@ -23,6 +24,7 @@ mod peer;
 mod raw;
 mod upstream;
 mod websocket;
+mod windows;
 
 pub(crate) use client::Io;
 pub(crate) use grpc::call_all;

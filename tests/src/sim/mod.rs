@@ -32,7 +32,9 @@ pub use datagrams::{SimDatagrams, SimReplies};
 pub use env::SimEnv;
 pub use faults::Faults;
 pub use node::{Death, Limits};
-pub use seeds::{check_few_seeds, check_seeds, check_some_seeds, run_seed, seed_count};
+pub use seeds::{
+    check_few_seeds, check_heavy_seeds, check_seeds, check_some_seeds, run_seed, seed_count,
+};
 pub use stream::{SimChunk, SimStream};
 pub use timers::SimTimer;
 pub use trace::{Event, Record, Trace, digest};

@@ -38,6 +38,14 @@ pub fn check_few_seeds(name: &str, faults: Faults, scenario: impl Fn(&World) + S
     check(name, seed_count().div_ceil(8), faults, scenario);
 }
 
+/// [`check_seeds`] with a 64th of the seeds, for scenarios that move megabytes.
+///
+/// # Panics
+/// As [`check_seeds`] does.
+pub fn check_heavy_seeds(name: &str, faults: Faults, scenario: impl Fn(&World) + Sync) {
+    check(name, seed_count().div_ceil(64), faults, scenario);
+}
+
 fn check(name: &str, count: u64, faults: Faults, scenario: impl Fn(&World) + Sync) {
     if let Some(seed) = asked_seed() {
         check_seed(name, seed, faults, &scenario);

@@ -10,14 +10,16 @@ use bytes::Bytes;
 use h2::server::{self, SendResponse};
 use h2::{Reason, RecvStream};
 use http::Request;
-use penstock_config::{Listener, Protocol};
 use penstock_env::{Address, CloseKind, Env, Stream, Time, Timer, TimerExt};
 use penstock_tls::Facts;
 
 use super::floods::Ending;
+use super::growth::{Growth, Look};
 use super::io::{Io, Socket};
 use super::liveness::{Liveness, Verdict};
-use super::stream;
+use super::pings::Pings;
+use super::share::Share;
+use super::{settings, stream};
 use crate::bell::Bell;
 use crate::failure::Cause;
 use crate::http1::Http1Connection;
@@ -35,6 +37,7 @@ pub(super) struct Shared<E: Env> {
     bell: Rc<Bell>,
     /// Streams whose exchange is under way.
     open: Cell<usize>,
+    share: Rc<Share>,
     idle_since: Cell<Time>,
     /// Keeps the connection in the counts, as long as it or any of its streams lasts.
     _guard: ConnectionGuard<E>,
@@ -43,10 +46,17 @@ pub(super) struct Shared<E: Env> {
 impl<E: Env> Shared<E> {
     fn stream_begins(&self) {
         self.open.set(self.open.get() + 1);
+        self.share.stream_begins();
+    }
+
+    /// Since when there are no streams, if there are none.
+    fn idle_since(&self) -> Option<Time> {
+        (self.open.get() == 0).then(|| self.idle_since.get())
     }
 
     /// The exchange of a stream is over.
     pub(super) fn stream_ended(&self) {
+        self.share.stream_ended();
         self.open.set(self.open.get() - 1);
         if self.open.get() == 0 {
             self.idle_since.set(self.env.now());
@@ -67,7 +77,9 @@ struct Connection<E: Env> {
     requests: u32,
     requests_max: u32,
     ends_at: Time,
+    pings: Pings,
     liveness: Liveness,
+    growth: Growth,
     /// Since when the peer knows that it ends.
     ending: Option<Time>,
     /// Why it is cut. The peer is told, and then it ends.
@@ -103,12 +115,16 @@ async fn run<E: Env>(worker: Worker<E>, down: Http1Connection<E>, early: Vec<u8>
         secure: life.secure,
         bell: worker.bell(),
         open: Cell::new(0),
+        share: Rc::clone(worker.http2_share()),
         idle_since: Cell::new(env.now()),
         _guard: life.guard,
     });
     let socket = Rc::new(Socket::new(env.clone(), stream, early, &config.http2));
     timer.set(env.now() + config.timeouts.request_head);
-    let handshake = builder(config).handshake::<_, Bytes>(Io(Rc::clone(&socket)));
+    let streams_max =
+        shared.share.streams_for_one(config.http2.streams_max, &plan.snapshot.config.runtime.http2);
+    let handshake =
+        settings::builder(config, streams_max).handshake::<_, Bytes>(Io(Rc::clone(&socket)));
     let mut h2 = match timer.race(handshake).await {
         Some(Ok(h2)) => h2,
         Some(Err(error)) => {
@@ -131,7 +147,9 @@ async fn run<E: Env>(worker: Worker<E>, down: Http1Connection<E>, early: Vec<u8>
         },
         requests_max: config.limits.connection_requests_max,
         worker: worker.clone(),
-        liveness: Liveness::new(h2.ping_pong()),
+        pings: Pings::new(h2.ping_pong()),
+        liveness: Liveness::default(),
+        growth: settings::growth(&config.http2, Rc::clone(&shared.share)),
         h2,
         socket: Rc::clone(&socket),
         shared,
@@ -146,30 +164,6 @@ async fn run<E: Env>(worker: Worker<E>, down: Http1Connection<E>, early: Vec<u8>
     drop(plan);
     let end = poll_fn(|context| connection.poll(context)).await;
     connection.close(end).await;
-}
-
-/// What `h2` is told: nothing is left to its defaults.
-fn builder(config: &Listener) -> server::Builder {
-    let limits = &config.http2;
-    let bytes = |size: penstock_config::ByteSize| u32::try_from(size.as_u64()).unwrap_or(u32::MAX);
-    let mut builder = server::Builder::new();
-    builder
-        .max_concurrent_streams(limits.streams_max)
-        .initial_window_size(bytes(limits.stream_window_bytes))
-        .initial_connection_window_size(bytes(limits.connection_window_bytes))
-        .max_header_list_size(bytes(config.limits.head_bytes_max).saturating_mul(HEAD_SLACK))
-        .header_table_size(bytes(limits.header_table_bytes))
-        .max_frame_size(FRAME_BYTES_MAX)
-        .max_send_buffer_size(SEND_BUFFER_BYTES_MAX)
-        .max_concurrent_reset_streams(RESET_STREAMS_KEPT)
-        .reset_stream_duration(RESET_STREAMS_FOR)
-        .max_pending_accept_reset_streams(RESET_UNSEEN_MAX)
-        .max_local_error_reset_streams(Some(limits.errors_max as usize));
-    if config.protocol == Protocol::Http {
-        // RFC 8441 §3.
-        builder.enable_connect_protocol();
-    }
-    builder
 }
 
 /// How a connection ended.
@@ -212,7 +206,10 @@ impl<E: Env> Connection<E> {
                 self.h2.graceful_shutdown();
                 continue;
             }
-            let alive_until = match self.look_for_life(context) {
+            if self.look_at_windows(context) == Look::Write {
+                continue;
+            }
+            let alive_until = match self.look_for_life() {
                 Verdict::Wait(due) => due,
                 Verdict::Asked => continue,
                 Verdict::Gone => return Poll::Ready(End::Gone),
@@ -229,13 +226,34 @@ impl<E: Env> Connection<E> {
     }
 
     /// Asks a peer that is silent, while streams of it are under way, whether it is there.
-    fn look_for_life(&mut self, context: &mut Context<'_>) -> Verdict {
+    fn look_for_life(&mut self) -> Verdict {
         let (now, owes) = (self.shared.env.now(), self.shared.open.get() > 0);
         if owes && self.socket.unsent_bytes() > 0 {
             // One that does not read would not see it, and has `write_stall` for that.
             return Verdict::Wait(now + LOOK_AGAIN);
         }
-        self.liveness.look(now, self.socket.heard_at(), owes, context)
+        self.liveness.look(now, self.socket.heard_at(), owes, &mut self.pings)
+    }
+
+    /// Widens its windows where they hold its path back, and gives back what they grew by when it
+    /// is idle.
+    fn look_at_windows(&mut self, context: &mut Context<'_>) -> Look {
+        let now = self.shared.env.now();
+        let answer = self.pings.take_answer(now, context);
+        if self.ending.is_some() {
+            return Look::Fine;
+        }
+        if self.growth.gives_back_at(self.shared.idle_since()) <= now {
+            return self.growth.give_back(now, &mut self.h2);
+        }
+        let plan = self.worker.plan();
+        let limits = &plan.snapshot.config.runtime.http2;
+        let of_h2 = (&mut self.pings, &mut self.h2);
+        let look = self.growth.look(now, &self.socket, answer, of_h2, limits);
+        if look == Look::NoRoom {
+            self.worker.count_narrow_window(&plan);
+        }
+        look
     }
 
     /// Why the peer is cut, if it is: for what it sent, or for a head that it does not end. Behind
@@ -256,6 +274,11 @@ impl<E: Env> Connection<E> {
     fn begin(&mut self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
         if self.worker.is_removed(self.shared.listener) {
             // RFC 9113 §8.7: nothing was done with it; it can be asked again elsewhere.
+            return respond.send_reset(Reason::REFUSED_STREAM);
+        }
+        let plan = self.worker.plan();
+        if self.shared.share.is_full(&plan.snapshot.config.runtime.http2) {
+            self.worker.count_failure(&plan, Cause::StreamsMax);
             return respond.send_reset(Reason::REFUSED_STREAM);
         }
         self.requests += 1;
@@ -291,8 +314,9 @@ impl<E: Env> Connection<E> {
             (self.unsent, self.look_at) = (unsent, now + self.times.write_stall);
         }
         let head = if self.cut.is_none() { self.head_due() } else { Time::NEVER };
+        let windows = self.growth.gives_back_at(self.shared.idle_since());
         self.look_at.min(head).min(match self.ending {
-            None => self.ends_at.min(self.idle_until()),
+            None => self.ends_at.min(self.idle_until()).min(windows),
             Some(since) => self.leaves_at(since),
         })
     }
@@ -359,18 +383,6 @@ fn cause_of<E: Env>(error: &h2::Error, socket: &Socket<E>) -> Option<Cause> {
     })
 }
 
-/// RFC 9113 §4.2: the least that is allowed, so that streams take turns often.
-const FRAME_BYTES_MAX: u32 = 16 * 1024;
-/// `h2` answers heads over its limit by itself, where nobody counts them. Twice ours, so that those
-/// which are a little too large are ours to refuse.
-const HEAD_SLACK: u32 = 2;
-/// What one stream may have on its way down in `h2`, beside the one send that waits for room.
-const SEND_BUFFER_BYTES_MAX: usize = 32 * 1024;
-/// Streams that were reset are remembered, so that what is under way for them is no error.
-const RESET_STREAMS_KEPT: usize = 100;
-const RESET_STREAMS_FOR: Duration = Duration::from_secs(5);
-/// Streams that were reset before their request was looked at.
-const RESET_UNSEEN_MAX: usize = 50;
 /// A connection is not idle before its first request had a chance to come.
 const KEEP_ALIVE_MIN: Duration = Duration::from_millis(50);
 /// Nobody says when all is sent.

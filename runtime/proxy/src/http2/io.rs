@@ -30,6 +30,9 @@ pub(super) struct Socket<E: Env> {
     turn: Cell<usize>,
     gathered: RefCell<Option<SendBuf<<E::Stream as Stream>::Chunk>>>,
     heard_at: Cell<Time>,
+    /// Bytes that came, and those of them before this turn.
+    came: Cell<u64>,
+    came_before_turn: Cell<u64>,
 }
 
 impl<E: Env> Socket<E> {
@@ -60,7 +63,19 @@ impl<E: Env> Socket<E> {
             turn: Cell::new(TURN_BYTES_MAX),
             gathered: RefCell::default(),
             heard_at,
+            came: Cell::new(0),
+            came_before_turn: Cell::new(0),
         }
+    }
+
+    /// Bytes that came so far.
+    pub(super) fn came_bytes(&self) -> u64 {
+        self.came.get()
+    }
+
+    /// Those of them that had come when this turn began.
+    pub(super) fn came_before_turn(&self) -> u64 {
+        self.came_before_turn.get()
     }
 
     /// When something came last.
@@ -86,6 +101,7 @@ impl<E: Env> Socket<E> {
     /// Another turn begins.
     pub(super) fn begin_turn(&self) {
         self.turn.set(TURN_BYTES_MAX);
+        self.came_before_turn.set(self.came.get());
     }
 
     /// Bytes that wait for the peer to read.
@@ -109,6 +125,7 @@ impl<E: Env> Socket<E> {
             cost += floods.take_heads() * HEAD_BYTES;
         }
         self.turn.set(self.turn.get().saturating_sub(cost));
+        self.came.set(self.came.get() + count as u64);
         into.put_slice(&bytes[..count]);
         Some(count)
     }

@@ -1,15 +1,15 @@
 //! Whether somebody is there: a peer that is silent while requests are under way is pinged, and
 //! given up without an answer (RFC 9113 §6.7). For both sides of the proxy.
 
-use std::task::Context;
 use std::time::Duration;
 
-use h2::{Ping, PingPong};
 use penstock_env::Time;
 
+use super::pings::Pings;
+
 /// What is known of a connection's peer.
+#[derive(Default)]
 pub(super) struct Liveness {
-    pings: Option<PingPong>,
     /// When it was asked.
     asked_at: Option<Time>,
 }
@@ -26,11 +26,6 @@ pub(super) enum Verdict {
 }
 
 impl Liveness {
-    /// Of a connection whose pings these are.
-    pub(super) fn new(pings: Option<PingPong>) -> Liveness {
-        Liveness { pings, asked_at: None }
-    }
-
     /// Looks at a peer that was heard last, or began to owe something, at `heard_at`; `owes` says
     /// whether anything is under way.
     pub(super) fn look(
@@ -38,11 +33,8 @@ impl Liveness {
         now: Time,
         heard_at: Time,
         owes: bool,
-        context: &mut Context<'_>,
+        pings: &mut Pings,
     ) -> Verdict {
-        if let Some(pings) = &mut self.pings {
-            let _ = pings.poll_pong(context);
-        }
         if self.asked_at.is_some_and(|asked_at| heard_at >= asked_at) {
             self.asked_at = None;
         }
@@ -54,13 +46,12 @@ impl Liveness {
         if due > now {
             return Verdict::Wait(due);
         }
-        match (&mut self.pings, self.asked_at) {
-            (_, Some(_)) | (None, _) => Verdict::Gone,
-            (Some(pings), None) => {
-                self.asked_at = Some(now);
-                if pings.send_ping(Ping::opaque()).is_ok() { Verdict::Asked } else { Verdict::Gone }
-            }
+        // One that is under way already is as good a question.
+        if self.asked_at.is_some() || !pings.ask(now) {
+            return Verdict::Gone;
         }
+        self.asked_at = Some(now);
+        Verdict::Asked
     }
 }
 

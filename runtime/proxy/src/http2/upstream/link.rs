@@ -17,10 +17,12 @@ use penstock_env::{CloseKind, Env, Stream, Time, Timer};
 use crate::admission::ConnectionPlace;
 use crate::bell::Bell;
 use crate::failure::Cause;
+use crate::http2::growth::{Growth, Look, Windows};
 use crate::http2::io::{Io, Socket};
 use crate::http2::liveness::{Liveness, Verdict};
+use crate::http2::pings::Pings;
 use crate::secure;
-use crate::worker::{Plan, Worker};
+use crate::worker::{Plan, WeakWorker, Worker};
 
 /// Streams that we open at a time on one connection, whatever its endpoint allows: what is lost
 /// with it is bounded, and another one is another core's work over there.
@@ -141,8 +143,18 @@ pub(super) async fn open<E: Env>(
         _place: place,
     });
     let (timer, link_of_task) = (env.timer(), Rc::downgrade(&link));
-    let liveness = Liveness::new(h2.ping_pong());
-    let mut driver = Driver { h2, liveness, link: link_of_task, bell, timer };
+    let pings = Pings::new(h2.ping_pong());
+    let growth = Growth::new(WINDOWS, WINDOWS_MAX, Rc::clone(worker.http2_share()));
+    let mut driver = Driver {
+        worker: worker.downgrade(),
+        h2,
+        pings,
+        liveness: Liveness::default(),
+        growth,
+        link: link_of_task,
+        bell,
+        timer,
+    };
     env.spawn(async move {
         poll_fn(|context| driver.poll(&socket, context)).await;
         if let Some(link) = driver.link.upgrade() {
@@ -161,8 +173,8 @@ fn builder() -> client::Builder {
     let mut builder = client::Builder::new();
     builder
         .enable_push(false)
-        .initial_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .initial_window_size(WINDOWS.stream)
+        .initial_connection_window_size(WINDOWS.connection)
         .initial_max_send_streams(0)
         .max_header_list_size(HEAD_BYTES_MAX)
         .header_table_size(HEADER_TABLE_BYTES)
@@ -174,8 +186,11 @@ fn builder() -> client::Builder {
 
 /// The task of a connection.
 struct Driver<E: Env> {
+    worker: WeakWorker<E>,
     h2: client::Connection<Io<E>, Bytes>,
+    pings: Pings,
     liveness: Liveness,
+    growth: Growth,
     link: Weak<Link<E>>,
     bell: Rc<Bell>,
     timer: E::Timer,
@@ -193,26 +208,53 @@ impl<E: Env> Driver<E> {
         loop {
             let heard_at = socket.heard_at().max(link.unused_since.get());
             let owes = link.open.get() > 0;
-            match self.liveness.look(link.env.now(), heard_at, owes, context) {
-                Verdict::Wait(due) => {
-                    self.timer.set(due);
+            let writes = self.look_at_windows(&link, socket, context) == Look::Write;
+            match self.liveness.look(link.env.now(), heard_at, owes, &mut self.pings) {
+                Verdict::Wait(due) if !writes => {
+                    self.timer.set(due.min(self.growth.gives_back_at(link.unused_since())));
                     ready!(self.timer.poll_expired(context));
                 }
-                Verdict::Asked if Pin::new(&mut self.h2).poll(context).is_ready() => {
-                    return Poll::Ready(());
-                }
-                Verdict::Asked => {}
                 // Requests fail now, not by their own timeouts.
                 Verdict::Gone => return Poll::Ready(()),
+                Verdict::Asked | Verdict::Wait(_) => {
+                    if Pin::new(&mut self.h2).poll(context).is_ready() {
+                        return Poll::Ready(());
+                    }
+                }
             }
         }
     }
+
+    /// Widens the windows where they hold the path back, and gives back what they grew by while
+    /// there is no request.
+    fn look_at_windows(
+        &mut self,
+        link: &Link<E>,
+        socket: &Socket<E>,
+        context: &mut Context<'_>,
+    ) -> Look {
+        let now = link.env.now();
+        let answer = self.pings.take_answer(now, context);
+        if self.growth.gives_back_at(link.unused_since()) <= now {
+            return self.growth.give_back(now, &mut self.h2);
+        }
+        let Some(worker) = self.worker.upgrade() else { return Look::Fine };
+        let plan = worker.plan();
+        let limits = &plan.snapshot.config.runtime.http2;
+        let of_h2 = (&mut self.pings, &mut self.h2);
+        let look = self.growth.look(now, socket, answer, of_h2, limits);
+        if look == Look::NoRoom {
+            worker.count_narrow_window(&plan);
+        }
+        look
+    }
 }
 
-/// Bytes of an answer that may be on their way to us.
-const STREAM_WINDOW_BYTES: u32 = 256 * 1024;
-/// The same, of all answers of a connection.
-const CONNECTION_WINDOW_BYTES: u32 = 2 * 1024 * 1024;
+/// Bytes of answers that may be on their way to us.
+const WINDOWS: Windows = Windows { stream: 256 * 1024, connection: 2 * 1024 * 1024 };
+/// The same, where the path is long and wide. Answers of many clients share it: four that are not
+/// read may fill it.
+const WINDOWS_MAX: Windows = Windows { stream: 2 * 1024 * 1024, connection: 8 * 1024 * 1024 };
 /// Where `h2` gives a head up; the listener's own limit is looked at behind it.
 const HEAD_BYTES_MAX: u32 = 128 * 1024;
 const HEADER_TABLE_BYTES: u32 = 4 * 1024;
