@@ -26,16 +26,16 @@ const CANCEL: u32 = 8;
 const ENHANCE_YOUR_CALM: u32 = 11;
 
 /// Answered 404 at once.
-const GET: &[(&str, &str)] =
+pub(super) const GET: &[(&str, &str)] =
     &[(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "elsewhere.test")];
 /// Never answered: its origin is silent.
-const HANG: &[(&str, &str)] = &[GET[0], GET[1], GET[2], (":authority", HOST)];
+pub(super) const HANG: &[(&str, &str)] = &[GET[0], GET[1], GET[2], (":authority", HOST)];
 
 /// What came back, and whether the connection ended.
-type Told = (Heard, bool);
+pub(super) type Told = (Heard, bool);
 
 /// What came back for each of `sent`, and what was counted.
-fn hear(world: &World, sent: Vec<Vec<u8>>) -> (Vec<Told>, Vec<(Cause, u64)>) {
+pub(super) fn hear(world: &World, sent: Vec<Vec<u8>>) -> (Vec<Told>, Vec<(Cause, u64)>) {
     let client = world.node("client", Limits::AMPLE);
     let (origin, silent) = (client.address(9), Rc::new(RefCell::new(Vec::new())));
     let accepted = silent.clone();
@@ -92,7 +92,7 @@ fn check_streams(rows: Rows<'_>) {
     });
 }
 
-fn headers(stream: u32, list: &[(&str, &str)]) -> Vec<u8> {
+pub(super) fn headers(stream: u32, list: &[(&str, &str)]) -> Vec<u8> {
     frame(HEADERS, END_HEADERS | END_STREAM, stream, &fields(list))
 }
 
@@ -100,7 +100,7 @@ fn with(more: &[(&str, &str)]) -> Vec<u8> {
     headers(1, &[GET, more].concat())
 }
 
-fn open(stream: u32) -> Vec<u8> {
+pub(super) fn open(stream: u32) -> Vec<u8> {
     frame(HEADERS, END_HEADERS, stream, &fields(HANG))
 }
 

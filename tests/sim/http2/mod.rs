@@ -5,6 +5,7 @@
 //! - `grpc`: calls, and what they are told when there is no answer;
 //! - `grpc_web`: calls of browsers to endpoints of gRPC;
 //! - `raw`: frame by frame, for what a client of `h2` would never send;
+//! - `accepted`: what a peer may send, form by form;
 //! - `abuse`: what is refused, and by which name;
 //! - `any`: frames without a plan;
 //! - `callouts`: gRPC calls that filters make;
@@ -13,6 +14,7 @@
 //! - `websocket` and its two `peer`s: tunnels, over both versions of HTTP.
 
 mod abuse;
+mod accepted;
 mod any;
 mod callouts;
 mod client;
