@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use penstock_config::Config;
+use penstock_config::{ClusterProtocol, Config};
 use penstock_env::{Env, SendBuf, Stream, StreamExt};
 use penstock_proxy::{Cause, TlsParts};
 use penstock_tests::sim::{Faults, Limits, World, check_few_seeds, check_some_seeds};
@@ -40,7 +40,7 @@ fn requests_pass_over_tls_as_they_do_without() {
     check_some_seeds("tls, calm", Faults::CALM, |world| {
         world.veil();
         let mut stage = scene().set(world);
-        let (outer, inner) = chain(world, &stage.origins);
+        let (outer, inner) = chain(world, &stage.origins, [""; 2]);
         act(world, &mut stage, &outer);
         assert!(stage.ledger.count(|outcome| outcome == Outcome::Exact) > 0);
         end(world, outer, inner);
@@ -52,7 +52,7 @@ fn a_network_that_cuts_sessions_cuts_nothing_else() {
     check_some_seeds("tls, rough", Faults::ROUGH, |world| {
         world.veil();
         let mut stage = scene().set(world);
-        let (outer, inner) = chain(world, &stage.origins);
+        let (outer, inner) = chain(world, &stage.origins, [""; 2]);
         act(world, &mut stage, &outer);
         end(world, outer, inner);
     });
@@ -114,7 +114,7 @@ fn cut(more: &str, openings: &'static [&'static [u8]], causes: &[(Cause, u64)]) 
 }
 
 /// First the one that has connections to the other.
-fn end(world: &World, outer: Proxy, inner: Proxy) {
+pub(crate) fn end(world: &World, outer: Proxy, inner: Proxy) {
     outer.rest(world);
     drop(outer);
     inner.end(world);
@@ -124,22 +124,30 @@ fn scene() -> Scene {
     Scene { menu: MENU, proxied: true, death: None, filters: Policy::NONE }
 }
 
-/// A proxy that speaks TLS to another one, which speaks to the origins.
-fn chain(world: &World, origins: &[penstock_env::Address]) -> (Proxy, Proxy) {
-    let inner = Proxy::serve(world, &tls_listener(origins));
-    let outer = Proxy::serve(world, &tls_cluster(&inner, HOST));
+/// A proxy that speaks TLS to another one, which speaks to the origins; with more for the cluster
+/// that the other one is, and for the one that the origins are.
+pub(crate) fn chain(
+    world: &World,
+    origins: &[penstock_env::Address],
+    [of_inner, of_origins]: [&str; 2],
+) -> (Proxy, Proxy) {
+    let inner = Proxy::serve(world, &(tls_listener(origins) + of_origins));
+    let outer = Proxy::serve(world, &(tls_cluster(&inner, HOST) + of_inner));
     (outer, inner)
 }
 
 fn tls_listener(origins: &[penstock_env::Address]) -> String {
-    config(origins, TLS, "")
+    config(origins, &format!("{TLS}{PATIENT}"), "")
 }
 
+/// Where all requests share a connection between two proxies, a slow one is slow for all: what
+/// comes at all is waited for.
+const PATIENT: &str = "timeouts.body_rate_min = \"0KiB\"\n";
 const TLS: &str = "tls = { cert = \"cert\", key = \"key\" }\n";
 
 fn tls_cluster(inner: &Proxy, name: &str) -> String {
     let tls = format!("tls = {{ ca = \"ca\", name = \"{name}\" }}\n");
-    config(std::slice::from_ref(&inner.front), "", "") + &tls
+    config(std::slice::from_ref(&inner.front), PATIENT, "") + &tls
 }
 
 /// What a simulated proxy makes of `tls` in its config, whatever files it names.
@@ -150,7 +158,8 @@ pub(crate) fn parts(config: &Config) -> TlsParts {
     let clusters = config.clusters.iter().map(|cluster| {
         let tls = cluster.tls.as_ref()?;
         let name = tls.name.as_ref().map_or(HOST, |name| name.as_str());
-        Some(CERTIFICATES.with(|all| all.get_or_init(make).connector(name)))
+        let http2 = cluster.protocol == ClusterProtocol::Http2;
+        Some(CERTIFICATES.with(|all| all.get_or_init(make).connector(name, http2)))
     });
     TlsParts {
         listeners: listeners.collect(),
@@ -164,6 +173,7 @@ struct Certificates {
     acceptor: Arc<Acceptor>,
     right: Arc<Connector>,
     wrong: Arc<Connector>,
+    http2: Arc<Connector>,
 }
 
 thread_local! {
@@ -175,8 +185,12 @@ impl Certificates {
         Arc::clone(&self.acceptor)
     }
 
-    fn connector(&self, name: &str) -> Arc<Connector> {
-        Arc::clone(if name == HOST { &self.right } else { &self.wrong })
+    fn connector(&self, name: &str, http2: bool) -> Arc<Connector> {
+        Arc::clone(match (name == HOST, http2) {
+            (true, true) => &self.http2,
+            (true, false) => &self.right,
+            (false, _) => &self.wrong,
+        })
     }
 }
 
@@ -197,22 +211,23 @@ fn make() -> Rc<Certificates> {
         clients: None,
         tellings: Vec::new(),
         tickets: Some(Tickets::new(None, b"", NOW)),
-        protocols: vec![b"http/1.1".to_vec()],
+        protocols: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
         clock: clock.clone(),
     });
-    let connector = |name: &str| {
+    let connector = |name: &str, protocol: &str| {
         let connector = Connector::new(ConnectorSettings {
             verify: Verify::Authorities(authorities.clone(), Vec::new()),
             server_name: Some(name.to_owned()),
             certificate: None,
             versions: Versions::Both,
-            protocols: vec![b"http/1.1".to_vec()],
+            protocols: vec![protocol.as_bytes().to_vec()],
             clock: clock.clone(),
         });
         Arc::new(connector.expect("a connector"))
     };
     let acceptor = Arc::new(acceptor.expect("an acceptor"));
-    Rc::new(Certificates { acceptor, right: connector(HOST), wrong: connector("other.test") })
+    let (right, wrong) = (connector(HOST, "http/1.1"), connector("other.test", "http/1.1"));
+    Rc::new(Certificates { acceptor, right, wrong, http2: connector(HOST, "h2") })
 }
 
 /// 2026-01-01T00:00:00Z.

@@ -143,6 +143,12 @@ fn every_stream_is_answered_by_its_origin() {
 /// answered right, and nothing is left of the rest.
 fn play_rough(world: &World) {
     let (proxy, _) = set(world, 2, "");
+    let left = ask_roughly(world, &proxy);
+    run(world, proxy, &left);
+}
+
+/// Clients on connections that may break, with streams that are given up; how many are left.
+pub(super) fn ask_roughly(world: &World, proxy: &Proxy) -> Rc<Cell<u32>> {
     let env = world.node("client", Limits::AMPLE);
     let connections = 1 + world.rng().below(4);
     let left = Rc::new(Cell::new(connections));
@@ -161,7 +167,7 @@ fn play_rough(world: &World) {
             left.set(left.get() - 1);
         });
     }
-    run(world, proxy, &left);
+    left
 }
 
 /// Asks, and may give up while the answer is on its way.

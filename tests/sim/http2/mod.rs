@@ -10,6 +10,7 @@
 //! - `any`: frames without a plan;
 //! - `callouts`: gRPC calls that filters make;
 //! - `origin` and `upstream`: the side of endpoints;
+//! - `sealed`: all of it inside of TLS;
 //! - `windows`: how much may be on its way, and how many streams, by what the shard has left;
 //! - `websocket` and its two `peer`s: tunnels, over both versions of HTTP.
 
@@ -24,6 +25,7 @@ mod grpc_web;
 mod origin;
 mod peer;
 mod raw;
+mod sealed;
 mod upstream;
 mod websocket;
 mod windows;
