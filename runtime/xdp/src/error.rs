@@ -18,6 +18,12 @@ pub enum XdpError {
     /// A capability is missing for the datapath in userland.
     #[error("{0} is missing: the TUN datapath needs CAP_NET_ADMIN")]
     TunCapability(Capability),
+    /// A capability is missing for checks of `dsr` that go the way of clients' packets.
+    #[error(
+        "{0} is missing: health checks of `dsr` go to the VIP through the encapsulation, which \
+         needs CAP_NET_ADMIN and CAP_NET_RAW; `at = \"endpoint\"` of `health` does without"
+    )]
+    PassageCapability(Capability),
     /// Neither datapath could be started.
     #[error("{xdp}; and in its place: {tun}")]
     Neither {

@@ -9,13 +9,13 @@ use penstock_l4::value::Address;
 use crate::XdpError;
 
 /// A socket of the namespace that it was opened in.
-pub(super) struct Netlink {
+pub(crate) struct Netlink {
     socket: File,
     sequence: u32,
 }
 
 impl Netlink {
-    pub(super) fn open() -> Result<Self, XdpError> {
+    pub(crate) fn open() -> Result<Self, XdpError> {
         let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
         // SAFETY: a call on numbers.
         let fd = unsafe { libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_ROUTE) };
@@ -29,7 +29,7 @@ impl Netlink {
     }
 
     /// Sends a message of that kind, and gives the kernel's answer.
-    pub(super) fn ask(
+    pub(crate) fn ask(
         &mut self,
         kind: u16,
         flags: libc::c_int,
@@ -62,15 +62,15 @@ impl Netlink {
 }
 
 /// What a message says: a header of its kind, and attributes.
-pub(super) struct Body(Vec<u8>);
+pub(crate) struct Body(Vec<u8>);
 
 impl Body {
-    pub(super) fn new(header: &[u8; 12]) -> Self {
+    pub(crate) fn new(header: &[u8; 12]) -> Self {
         Body(header.to_vec())
     }
 
     /// With one more attribute.
-    pub(super) fn with(mut self, kind: u16, value: &[u8]) -> Self {
+    pub(crate) fn with(mut self, kind: u16, value: &[u8]) -> Self {
         self.0.extend((value.len() as u16 + 4).to_ne_bytes());
         self.0.extend(kind.to_ne_bytes());
         self.0.extend(value);
@@ -92,7 +92,7 @@ fn message(kind: u16, flags: libc::c_int, sequence: u32, body: &Body) -> Vec<u8>
 }
 
 /// The family of an address, and the address on the wire.
-pub(super) fn wire(address: &Address) -> (u8, Vec<u8>) {
+pub(crate) fn wire(address: &Address) -> (u8, Vec<u8>) {
     let octets = address.octets();
     match address.is_v4() {
         true => (libc::AF_INET as u8, octets[12..].to_vec()),
@@ -114,7 +114,47 @@ pub(super) fn attribute(answer: &[u8], header_bytes: usize, kind: u16) -> Option
     None
 }
 
+/// The routing table for what leads into the device of that name: "PS", and 16 bits that tell
+/// devices apart.
+pub(crate) fn table_of(device: &str) -> u32 {
+    // FNV-1a (RFC 9923).
+    let hash = device
+        .bytes()
+        .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
+    0x5053_0000 | hash >> 16
+}
+
+/// `struct fib_rule_hdr` of `linux/fib_rules.h`: look a table up.
+pub(crate) fn rule(family: u8, bits: u8) -> Body {
+    Body::new(&[family, bits, 0, 0, 0, 0, 0, FR_ACT_TO_TBL, 0, 0, 0, 0])
+}
+
+/// The rule for the machine's own addresses.
+pub(crate) fn own_rule(family: u8, priority: u32) -> Body {
+    let table = u32::from(libc::RT_TABLE_LOCAL);
+    // That of who made it, or `ip rule` shows a difference: the kernel.
+    rule(family, 0)
+        .with(FRA_TABLE, &table.to_ne_bytes())
+        .with(FRA_PRIORITY, &priority.to_ne_bytes())
+        .with(FRA_PROTOCOL, &[libc::RTPROT_KERNEL])
+}
+
+/// The route of everything into a device, in a table.
+pub(crate) fn default_route(family: u8, device: u32, table: u32) -> Body {
+    let is_v4 = i32::from(family) == libc::AF_INET;
+    let scope = if is_v4 { libc::RT_SCOPE_LINK } else { libc::RT_SCOPE_UNIVERSE };
+    let (protocol, kind) = (libc::RTPROT_STATIC, libc::RTN_UNICAST);
+    Body::new(&[family, 0, 0, 0, 0, protocol, scope, kind, 0, 0, 0, 0])
+        .with(libc::RTA_OIF, &device.to_ne_bytes())
+        .with(libc::RTA_TABLE, &table.to_ne_bytes())
+}
+
+/// `linux/fib_rules.h`.
+pub(crate) const FRA_PRIORITY: u16 = 6;
+pub(crate) const FRA_TABLE: u16 = 15;
+const FRA_PROTOCOL: u16 = 21;
+const FR_ACT_TO_TBL: u8 = 1;
 /// Of `struct nlmsghdr`.
-pub(super) const HEADER_BYTES: usize = 16;
+pub(crate) const HEADER_BYTES: usize = 16;
 /// A route or rule has a few attributes.
 const ANSWER_BYTES_MAX: usize = 8_192;

@@ -46,6 +46,12 @@ impl Tun {
     }
 }
 
+/// The name of a device of an instance: it is no longer than the kernel takes.
+pub(crate) fn name_for(prefix: &str, instance: &str) -> String {
+    let name: String = instance.chars().filter(char::is_ascii_alphanumeric).collect();
+    format!("{prefix}-{}", &name[..name.len().min(NAME_BYTES_MAX - prefix.len() - 1)])
+}
+
 /// Makes a device with that many queues, down. It is gone when all of them are closed; a read or
 /// a write is one packet, and waits for nothing.
 pub(crate) fn queues(name: &str, count: usize) -> Result<Vec<File>, XdpError> {
@@ -66,12 +72,12 @@ pub(crate) fn queues(name: &str, count: usize) -> Result<Vec<File>, XdpError> {
     Ok(queues)
 }
 
-/// Sets a device of queues up, for packets as large as they come and with room for a burst.
-pub(crate) fn open_wide(name: &str) -> Result<(), XdpError> {
+/// Sets a device of queues up, for packets of up to `mtu` bytes and with room for a burst.
+pub(crate) fn raise_queues(name: &str, mtu: libc::c_int) -> Result<(), XdpError> {
     let failed = |error| XdpError::Tun { name: name.to_owned(), error };
     let socket = socket().map_err(failed)?;
     let mut sized = request(name).map_err(failed)?;
-    sized.ifr_ifru.ifru_mtu = MTU_MAX;
+    sized.ifr_ifru.ifru_mtu = mtu;
     control(&socket, libc::SIOCSIFMTU, &mut sized).map_err(failed)?;
     let mut longer = request(name).map_err(failed)?;
     longer.ifr_ifru.ifru_metric = QUEUE_PACKETS;
@@ -152,7 +158,9 @@ const TUNSETIFF: libc::c_ulong = 0x4004_54ca;
 /// checksum begins and where it stands.
 const HEADER_BYTES: usize = 10;
 const NEEDS_CHECKSUM: u8 = 1;
+/// `IFNAMSIZ` of `linux/if.h`, less the end.
+const NAME_BYTES_MAX: usize = 15;
 /// What an interface has taken must fit: the longest IP packet.
-const MTU_MAX: libc::c_int = 65_535;
+pub(crate) const MTU_MAX: libc::c_int = 65_535;
 /// Packets that wait in each queue; the kernel's own number is 500.
 const QUEUE_PACKETS: libc::c_int = 1_024;

@@ -2,10 +2,10 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, UdpSocket};
-use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::fd::AsRawFd;
 
-use crate::XdpError;
 use crate::decap::inner::Kind;
+use crate::{XdpError, raw};
 
 /// A socket, and what it gives.
 pub(super) struct Inlet {
@@ -39,7 +39,7 @@ pub(super) fn all() -> Result<Vec<Inlet>, XdpError> {
     gue.set_nonblocking(true).map_err(XdpError::Socket)?;
     // RFC 6936: a tunnel may do without, as the packet inside has its own. By itself the kernel
     // drops a datagram over IPv6 that has no checksum.
-    set(&gue, libc::IPPROTO_UDP, UDP_NO_CHECK6_RX, 1).map_err(XdpError::Socket)?;
+    raw::set(&gue, libc::IPPROTO_UDP, UDP_NO_CHECK6_RX, 1).map_err(XdpError::Socket)?;
     inlets.push(Inlet { socket: gue, kind: Kind::Gue });
     Ok(inlets)
 }
@@ -63,32 +63,11 @@ pub(super) fn wait(inlets: &[Inlet]) -> Result<(), XdpError> {
 }
 
 fn raw(family: libc::c_int, protocol: libc::c_int) -> io::Result<UdpSocket> {
-    let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
-    // SAFETY: a call on numbers.
-    let socket = unsafe { libc::socket(family, kind, protocol) };
-    if socket < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the kernel has just given it to us, and nobody else knows of it.
-    let socket = unsafe { UdpSocket::from_raw_fd(socket) };
+    let socket = raw::open(family, protocol)?;
     // What may arrive while we are not running; beyond the system's limit it takes CAP_NET_ADMIN.
     // That the kernel refuses costs nothing but patience.
-    let _ = set(&socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, QUEUE_BYTES);
+    let _ = raw::set(&socket, libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, QUEUE_BYTES);
     Ok(socket)
-}
-
-fn set(
-    socket: &UdpSocket,
-    level: libc::c_int,
-    option: libc::c_int,
-    value: libc::c_int,
-) -> io::Result<()> {
-    let bytes = size_of::<libc::c_int>() as libc::socklen_t;
-    // SAFETY: a number, with its size.
-    let failed = unsafe {
-        libc::setsockopt(socket.as_raw_fd(), level, option, (&raw const value).cast(), bytes)
-    };
-    if failed == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// By family and number of the protocol. With IPv4 the kernel gives the outer header, too.

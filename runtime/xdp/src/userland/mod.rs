@@ -9,7 +9,6 @@
 //! Not for what the tables say, which is the control side's, as with the kernel's maps.
 
 mod lane;
-mod parameter;
 mod post;
 mod routes;
 mod rules;
@@ -28,9 +27,9 @@ use penstock_l4::value::{
 use penstock_l4::{MemoryTables, Subject, Tenure};
 
 use crate::object::fits;
+use crate::parameter::{self, Parameters};
 use crate::tables::summed;
 use crate::userland::lane::Lane;
-use crate::userland::parameter::Parameters;
 use crate::userland::post::{Order, Post, mailboxes};
 use crate::userland::routes::Routes;
 use crate::userland::rules::{Rules, Selector};
@@ -103,7 +102,7 @@ impl Userland {
         if fs::read_to_string(parameter::RP_FILTER_ALL).is_ok_and(|value| value.trim() == "1") {
             return Err(XdpError::ReversePathFilter);
         }
-        let device = device(&options.instance);
+        let device = tun::name_for("pst", &options.instance);
         let processors = processors(options);
         let queues = tun::queues(&device, processors.len())?;
         let interface = Interface::named(&device)?;
@@ -119,7 +118,7 @@ impl Userland {
             interfaces: Vec::new(),
             _parameters: Parameters::of_device(&device)?,
         };
-        tun::open_wide(&device)?;
+        tun::raise_queues(&device, tun::MTU_MAX)?;
         let failed = |error| XdpError::Tun { name: device.clone(), error };
         let (posts, boxes) = mailboxes(processors.len()).map_err(failed)?;
         let limits = limits(&options.sizes, processors.len());
@@ -386,12 +385,6 @@ impl Fill for Userland {
     }
 }
 
-/// The name of the device: it is no longer than the kernel takes, whatever that of the instance.
-fn device(instance: &str) -> String {
-    let name: String = instance.chars().filter(char::is_ascii_alphanumeric).collect();
-    format!("pst-{}", &name[..name.len().min(DEVICE_BYTES_MAX - 4)])
-}
-
 /// Where lanes run, one each.
 fn processors(options: &Options) -> Vec<Option<u32>> {
     let count = std::thread::available_parallelism().map_or(1, usize::from);
@@ -418,8 +411,6 @@ fn room(new: bool, what: &'static str, count: usize, max: u32) -> Result<(), Xdp
     fits(!new || count < max as usize, what, count as u64 + 1, max)
 }
 
-/// `IFNAMSIZ` of `linux/if.h`, less the end.
-const DEVICE_BYTES_MAX: usize = 15;
 /// Protocols by number (IANA).
 const ICMP: u8 = 1;
 const TCP: u8 = 6;

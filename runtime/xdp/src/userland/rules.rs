@@ -14,7 +14,9 @@ use std::io;
 use penstock_l4::value::Address;
 
 use crate::XdpError;
-use crate::netlink::{Body, Netlink, wire};
+use crate::netlink::{
+    Body, FRA_PRIORITY, FRA_TABLE, Netlink, default_route, own_rule, rule, table_of, wire,
+};
 use crate::userland::routes::failed;
 
 /// Packets to one of the machine's addresses that are ours.
@@ -41,14 +43,10 @@ pub(super) struct Rules {
 impl Rules {
     /// For rules into the device of that name and index; what an earlier one has left is removed.
     pub(super) fn open(name: &str, device: u32) -> Result<Self, XdpError> {
-        // FNV-1a (RFC 9923): a table for each name.
-        let hash = name
-            .bytes()
-            .fold(0x811c_9dc5_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193));
         let mut rules = Rules {
             netlink: Netlink::open()?,
             device,
-            table: TABLES | hash >> 16,
+            table: table_of(name),
             selectors: Vec::new(),
             interfaces: Vec::new(),
             prepared: Vec::new(),
@@ -105,11 +103,7 @@ impl Rules {
         if self.prepared.iter().any(|(known, _)| *known == family) {
             return Ok(());
         }
-        let scope = if family == V4 { libc::RT_SCOPE_LINK } else { libc::RT_SCOPE_UNIVERSE };
-        let (protocol, kind) = (libc::RTPROT_STATIC, libc::RTN_UNICAST);
-        let route = Body::new(&[family, 0, 0, 0, 0, protocol, scope, kind, 0, 0, 0, 0])
-            .with(libc::RTA_OIF, &self.device.to_ne_bytes())
-            .with(libc::RTA_TABLE, &self.table.to_ne_bytes());
+        let route = default_route(family, self.device, self.table);
         let flags = libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_REPLACE;
         self.netlink.ask(libc::RTM_NEWROUTE, flags, &route)?;
         let second = self.put_own(family, SECOND)?;
@@ -125,7 +119,7 @@ impl Rules {
     /// Puts in a rule for the machine's own addresses; false where there is one.
     fn put_own(&mut self, family: u8, priority: u32) -> io::Result<bool> {
         let flags = libc::NLM_F_ACK | libc::NLM_F_CREATE | libc::NLM_F_EXCL;
-        match self.netlink.ask(libc::RTM_NEWRULE, flags, &own(family, priority)) {
+        match self.netlink.ask(libc::RTM_NEWRULE, flags, &own_rule(family, priority)) {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
             Err(error) => Err(error),
@@ -134,7 +128,7 @@ impl Rules {
 
     /// Takes out the rule for the machine's own addresses; false where there is none.
     fn take_own(&mut self, family: u8, priority: u32) -> bool {
-        self.netlink.ask(libc::RTM_DELRULE, libc::NLM_F_ACK, &own(family, priority)).is_ok()
+        self.netlink.ask(libc::RTM_DELRULE, libc::NLM_F_ACK, &own_rule(family, priority)).is_ok()
     }
 
     /// Removes every rule that is like this.
@@ -176,21 +170,6 @@ impl Drop for Rules {
     }
 }
 
-/// `struct fib_rule_hdr` of `linux/fib_rules.h`: look a table up.
-fn rule(family: u8, bits: u8) -> Body {
-    Body::new(&[family, bits, 0, 0, 0, 0, 0, FR_ACT_TO_TBL, 0, 0, 0, 0])
-}
-
-/// The rule for the machine's own addresses.
-fn own(family: u8, priority: u32) -> Body {
-    let table = u32::from(libc::RT_TABLE_LOCAL);
-    // That of who made it, or `ip rule` shows a difference: the kernel.
-    rule(family, 0)
-        .with(FRA_TABLE, &table.to_ne_bytes())
-        .with(FRA_PRIORITY, &priority.to_ne_bytes())
-        .with(FRA_PROTOCOL, &[libc::RTPROT_KERNEL])
-}
-
 /// A name with its end.
 fn text(name: &str) -> Vec<u8> {
     [name.as_bytes(), &[0]].concat()
@@ -201,14 +180,8 @@ const V6: u8 = libc::AF_INET6 as u8;
 /// Where the kernel puts the rule for the machine's own addresses, and where it is meanwhile.
 const FIRST: u32 = 0;
 const SECOND: u32 = 1;
-/// Numbers of our tables: "PS", and 16 bits that tell devices apart.
-const TABLES: u32 = 0x5053_0000;
 /// `linux/fib_rules.h`.
-const FR_ACT_TO_TBL: u8 = 1;
 const FRA_DST: u16 = 1;
 const FRA_IIFNAME: u16 = 3;
-const FRA_PRIORITY: u16 = 6;
-const FRA_TABLE: u16 = 15;
-const FRA_PROTOCOL: u16 = 21;
 const FRA_IP_PROTO: u16 = 22;
 const FRA_DPORT_RANGE: u16 = 24;

@@ -10,4 +10,5 @@ mod dsr;
 mod harness;
 mod lifecycle;
 mod nat;
+mod passage;
 mod userland;

@@ -1,4 +1,5 @@
-//! What the system has to be set to, so that packets of a TUN device go on; and set back.
+//! What the system has to be set to, so that packets of a TUN device and answers to them go on;
+//! and set back.
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
@@ -9,7 +10,7 @@ use crate::XdpError;
 
 /// Parameters that were set. They are set back when this is dropped, in the order in which that
 /// undoes what was done.
-pub(super) struct Parameters {
+pub(crate) struct Parameters {
     set: Vec<Parameter>,
 }
 
@@ -22,9 +23,8 @@ struct Parameter {
 
 impl Parameters {
     /// Sets what is needed for our device.
-    pub(super) fn of_device(device: &str) -> Result<Self, XdpError> {
-        // No address of its own, for which it would ask its neighbours: it has none.
-        let _ = fs::write(path("ipv6", device, "addr_gen_mode"), "1");
+    pub(crate) fn of_device(device: &str) -> Result<Self, XdpError> {
+        without_address(device);
         let mut parameters = Parameters::of_interface(device)?;
         // Packets that we send have addresses of this machine, and come from a device that
         // answers to them don't go to.
@@ -34,7 +34,7 @@ impl Parameters {
     }
 
     /// Sets what is needed for packets that come by this interface to be forwarded.
-    pub(super) fn of_interface(name: &str) -> Result<Self, XdpError> {
+    pub(crate) fn of_interface(name: &str) -> Result<Self, XdpError> {
         let mut parameters = Parameters { set: Vec::new() };
         parameters.set_one(&path("ipv4", name, "forwarding"), "1")?;
         let all = path("ipv6", "all", "forwarding");
@@ -47,6 +47,21 @@ impl Parameters {
         let one = path("ipv6", name, "force_forwarding");
         parameters.set_one(if Path::new(&one).exists() { &one } else { &all }, "1")?;
         Ok(parameters)
+    }
+
+    /// Lets answers in that come by this interface from an address which the machine has itself,
+    /// or has another way to. Where it can't be set, whoever waits for them finds out.
+    pub(crate) fn of_answers(name: &str) -> Self {
+        let mut parameters = Parameters { set: Vec::new() };
+        let _ = parameters.set_one(&path("ipv4", name, "accept_local"), "1");
+        let own = path("ipv4", name, "rp_filter");
+        let is_strict = |path: &str| fs::read_to_string(path).is_ok_and(|it| it.trim() == "1");
+        let is_loose = fs::read_to_string(&own).is_ok_and(|it| it.trim() == "2");
+        // The larger of both holds.
+        if !is_loose && (is_strict(&own) || is_strict(RP_FILTER_ALL)) {
+            let _ = parameters.set_one(&own, "2");
+        }
+        parameters
     }
 
     /// Sets one, unless it has that value.
@@ -78,6 +93,12 @@ impl Drop for Parameters {
     }
 }
 
+/// Keeps a device from giving itself an address, for which it would ask its neighbours: it has
+/// none. Without IPv6 it does not anyway.
+pub(crate) fn without_address(device: &str) {
+    let _ = fs::write(path("ipv6", device, "addr_gen_mode"), "1");
+}
+
 /// A parameter of an interface, or of `all`.
 fn path(family: &str, name: &str, what: &str) -> String {
     format!("/proc/sys/net/{family}/conf/{name}/{what}")
@@ -89,4 +110,4 @@ fn write(file: &File, value: &str) -> io::Result<()> {
 }
 
 /// Holds for every interface, beside its own.
-pub(super) const RP_FILTER_ALL: &str = "/proc/sys/net/ipv4/conf/all/rp_filter";
+pub(crate) const RP_FILTER_ALL: &str = "/proc/sys/net/ipv4/conf/all/rp_filter";
