@@ -6,10 +6,21 @@ use serde_json::{Value, json};
 
 use crate::grammar::names::Names;
 use crate::grammar::reader::{Node, Reader, TableReader};
-use crate::grammar::section::section;
+use crate::grammar::section::{choice, section};
 use crate::grammar::setting::Setting;
 use crate::grammar::tree::Tree;
 use crate::values::pattern::PathText;
+
+choice! {
+    /// What of an endpoint checks ask.
+    pub enum CheckAt("check-at") {
+        /// Each VIP of services in `dsr` that lead to it, through their encapsulation, as clients
+        /// do: the endpoint is well if it answers on all of them.
+        Vip = "vip",
+        /// Its own address.
+        Endpoint = "endpoint",
+    }
+}
 
 section! {
     /// How endpoints are checked. Without `http` and `grpc`, a connection is all that is asked for.
@@ -21,6 +32,9 @@ section! {
         http: Option<PathText> = None;
         /// Asks `grpc.health.v1.Health` for this service; empty is the whole server.
         grpc: Option<String> = None, in 0..=256;
+        /// What of an endpoint is asked. Unless set, the VIPs on it where services in `dsr` lead to
+        /// it, and its own address where others do.
+        at: Option<CheckAt> = None;
         /// From one check to the next, more or less by a fifth. None is made while requests that
         /// are served say as much.
         interval: Duration = Duration::from_secs(5), in Duration::from_millis(100)..=HOUR;

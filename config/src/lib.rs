@@ -73,7 +73,7 @@ pub use fleet::{Bgp, Fleet};
 pub use grammar::block::BlockName;
 pub use grammar::names::{ClusterId, FilterId};
 pub use grammar::tree::Tree;
-pub use health::{Health, TcpCheck};
+pub use health::{CheckAt, Health, TcpCheck};
 pub use layer4::{DatapathChoice, Layer4, SourceAction, SourceRule};
 pub use listener::{
     ForwardedFields, Http2, Http2Mode, Lenience, Listener, ListenerLimits, ListenerTimeouts,

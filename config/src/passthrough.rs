@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::grammar::names::ClusterId;
 use crate::grammar::reader::TableReader;
 use crate::grammar::section::choice;
+use crate::health::CheckAt;
 use crate::service::{Service, ServiceLimits, ServiceMode, ServiceTimeouts};
 use crate::values::address::EndpointAddress;
 
@@ -155,8 +156,28 @@ pub(crate) fn check_destinations(
             let problem = "its endpoints have no port to be checked at: say `tcp = PORT`";
             sound = refuse(table, ["cluster", &cluster.name, "health"], problem);
         }
+        let at = cluster.health.as_ref().and_then(|health| health.at);
+        if at == Some(CheckAt::Vip) && !is_led_to_by_dsr(config, ClusterId(index)) {
+            let problem = "`at = \"vip\"`: no service in `dsr` leads here";
+            sound = refuse(table, ["cluster", &cluster.name, "health"], problem);
+        }
     }
     sound
+}
+
+impl Config {
+    /// Whether anything but packets of `dsr` goes to this cluster: then its endpoints' own
+    /// addresses matter.
+    pub fn asks_endpoints_of(&self, cluster: ClusterId) -> bool {
+        let nat = self.services.iter().filter(|one| one.mode == ServiceMode::Nat);
+        nat.flat_map(|service| service.destinations.clusters()).any(|id| id == cluster)
+            || is_connected_to(self, cluster)
+    }
+}
+
+fn is_led_to_by_dsr(config: &Config, cluster: ClusterId) -> bool {
+    let dsr = config.services.iter().filter(|one| one.mode == ServiceMode::Dsr);
+    dsr.flat_map(|service| service.destinations.clusters()).any(|id| id == cluster)
 }
 
 /// Why the packets of a service can't be passed on to this cluster.

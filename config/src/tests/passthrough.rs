@@ -240,4 +240,8 @@ fn checks_of_endpoints_without_ports_say_which_one_they_ask() {
         check(&text(health), &[problem]);
     }
     check(&text("tcp = 443"), &[]);
+    check(&text("tcp = 443, at = \"vip\""), &[]);
+    let nat = text("tcp = 443, at = \"vip\"").replace("\"dsr\"", "\"nat\"");
+    let problem = "9:10 reference cluster.a.health: `at = \"vip\"`: no service in `dsr` leads here";
+    check(&nat.replace("10.0.0.1", "10.0.0.1:443"), &[problem]);
 }

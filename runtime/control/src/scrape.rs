@@ -89,8 +89,8 @@ impl Control {
     }
 
     fn scrape_endpoints(&self, scrape: &mut Scrape) {
-        for cluster in &self.snapshot.clusters {
-            for endpoint in cluster.balancer.endpoints() {
+        for (place, cluster) in self.snapshot.clusters.iter().enumerate() {
+            for (number, endpoint) in cluster.balancer.endpoints().iter().enumerate() {
                 let (load, address) = (endpoint.load().read(), endpoint.address().to_string());
                 let labels = [("cluster", &*cluster.config.name), ("endpoint", &address)];
                 let name = "penstock_endpoint_requests_total";
@@ -105,6 +105,12 @@ impl Control {
                 scrape.gauge("penstock_endpoint_up", help, &labels, up);
                 let (name, help) = ("penstock_endpoint_ejections_total", "Times it was ejected.");
                 scrape.counter(name, help, &labels, health.ejections());
+                let Some(record) = self.checks.record(place, number) else { continue };
+                for (result, count) in [("good", record.good), ("failed", record.failed)] {
+                    let labels = [labels[0], labels[1], ("result", result)];
+                    let name = "penstock_endpoint_checks_total";
+                    scrape.counter(name, "Health checks of it.", &labels, count);
+                }
             }
             let labels = [("cluster", &*cluster.config.name)];
             let panics = f64::from(u8::from(health::panics(cluster)));

@@ -96,7 +96,7 @@ async fn live(
         if let Some(outcome) = control.ending.outcome() {
             return outcome;
         }
-        control.checks.follow(&control.snapshot);
+        control.checks.follow(&control.snapshot, &control.layer4);
         let wait = control.next_time().since(control.clock.now());
         tokio::select! {
             Some(question) = inbox.recv() => question(control),

@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
+use penstock_balance::HealthState;
 use penstock_config::ServiceMode;
+use penstock_env::Address;
 use penstock_filter_host::metrics::{FilterState, Histogram, ShardStats};
 use penstock_filter_host::{Filter, TrapCause, hex};
 use penstock_proxy::{Cause, Entrance, snapshot};
@@ -171,6 +173,9 @@ pub struct EndpointView {
     pub weight: u32,
     /// `up`; `down` for checks; `ejected` for requests that it failed.
     pub health: &'static str,
+    /// Why the last check of it failed, unless that was good.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// How often it was ejected.
     pub ejections: u64,
     /// Requests under way.
@@ -269,7 +274,10 @@ impl Control {
         let flows = running.filter(|_| counts_flows).map(|running| running.count_flows());
         let packets = |service: &penstock_config::Service| {
             let running = running.filter(|_| service.mode != ServiceMode::Terminate)?;
-            Some(running.packets_view(&service.name, &self.snapshot.seed, flows.as_ref()))
+            let seed = &self.snapshot.seed;
+            let mut view = running.packets_view(&service.name, seed, flows.as_ref());
+            self.tell_health(service, &mut view);
+            Some(view)
         };
         let (listening, ids) = (self.shards.listening(), &self.schemas.service);
         let places = self.snapshot.services.iter().enumerate().filter(|(_, one)| !one.removed);
@@ -291,6 +299,26 @@ impl Control {
         places.map(view).collect()
     }
 
+    /// Says of a service's backends what checks say.
+    fn tell_health(&self, service: &penstock_config::Service, view: &mut PacketsView) {
+        let Some(id) = service.destinations.others else { return };
+        let cluster = &self.snapshot.clusters[id.index()];
+        for (number, endpoint) in cluster.balancer.endpoints().iter().enumerate() {
+            let Address::Ip(address) = endpoint.address() else { continue };
+            let has_port = service.mode == ServiceMode::Nat && address.port() != 0;
+            let text = if has_port { address.to_string() } else { address.ip().to_string() };
+            let Some(backend) = view.backends.iter_mut().find(|one| one.address == text) else {
+                continue;
+            };
+            if endpoint.load().health().state() != HealthState::Down {
+                continue;
+            }
+            backend.health = "down";
+            let record = self.checks.record(id.index(), number);
+            backend.reason = record.and_then(|record| record.reason);
+        }
+    }
+
     /// The largest flows that are passed on, of one client or of all.
     pub fn flows_view(&self, client: Option<IpAddr>, limit: usize) -> FlowsView {
         let running = self.layer4.running.as_ref();
@@ -300,21 +328,40 @@ impl Control {
     /// The clusters of the config in force.
     pub fn cluster_views(&self) -> Vec<ClusterView> {
         let ids = &self.schemas.cluster;
-        let view = |cluster: &snapshot::Cluster| ClusterView {
+        let view = |(place, cluster): (usize, &snapshot::Cluster)| ClusterView {
             name: cluster.config.name.to_string(),
             attempts: cluster.metrics.counter(ids.attempts),
             retries: cluster.metrics.counter(ids.retries),
             connects: cluster.metrics.counter(ids.connects),
             connect_failures: cluster.metrics.counter(ids.connect_failures),
             panics: health::panics(cluster),
-            endpoints: endpoint_views(cluster),
+            endpoints: self.endpoint_views(place, cluster),
         };
-        self.snapshot.clusters.iter().map(view).collect()
+        self.snapshot.clusters.iter().enumerate().map(view).collect()
     }
 
     /// The filters of the config in force.
     pub fn filter_views(&self) -> Vec<FilterView> {
         self.snapshot.filters.iter().map(|filter| filter_view(filter)).collect()
+    }
+
+    fn endpoint_views(&self, place: usize, cluster: &snapshot::Cluster) -> Vec<EndpointView> {
+        let endpoints = cluster.balancer.endpoints().iter().enumerate();
+        let views = endpoints.map(|(number, endpoint)| {
+            let load = endpoint.load().read();
+            EndpointView {
+                address: endpoint.address().to_string(),
+                weight: endpoint.weight(),
+                health: endpoint.load().health().state().name(),
+                reason: self.checks.record(place, number).and_then(|record| record.reason),
+                ejections: endpoint.load().health().ejections(),
+                in_flight: load.in_flight,
+                requests: load.requests,
+                failures: load.failures,
+                latency_ms: load.latency.map(|latency| latency.as_secs_f64() * 1e3),
+            }
+        });
+        views.collect()
     }
 
     fn reload_view(&self) -> ReloadView {
@@ -405,22 +452,4 @@ fn state_name(state: FilterState) -> &'static str {
         FilterState::Failed => "failed",
         FilterState::Disabled => "disabled",
     }
-}
-
-fn endpoint_views(cluster: &snapshot::Cluster) -> Vec<EndpointView> {
-    let endpoints = cluster.balancer.endpoints().iter();
-    let views = endpoints.map(|endpoint| {
-        let load = endpoint.load().read();
-        EndpointView {
-            address: endpoint.address().to_string(),
-            weight: endpoint.weight(),
-            health: endpoint.load().health().state().name(),
-            ejections: endpoint.load().health().ejections(),
-            in_flight: load.in_flight,
-            requests: load.requests,
-            failures: load.failures,
-            latency_ms: load.latency.map(|latency| latency.as_secs_f64() * 1e3),
-        }
-    });
-    views.collect()
 }

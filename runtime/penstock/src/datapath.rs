@@ -1,10 +1,14 @@
 //! The datapaths of `penstock-xdp`, as the control thread sees them.
 
 use std::borrow::BorrowMut;
+use std::net::SocketAddr;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
 
 use penstock_config::DatapathChoice;
 use penstock_control::{
-    Change, Datapath, DatapathError, DatapathOptions, Datapaths, InterfaceFacts, Kept, Tables,
+    Change, Datapath, DatapathError, DatapathOptions, Datapaths, Guide, InterfaceFacts, Kept,
+    Passage, Tables, Way,
 };
 use penstock_l4::value::{Address, Counters, Flow, FlowKey, Link};
 use penstock_l4::{Subject, Tenure, Tick};
@@ -13,7 +17,7 @@ use penstock_xdp as xdp;
 /// Starts datapaths of this machine.
 pub(crate) struct MachineDatapaths;
 
-/// A datapath of ours, or one that is lent.
+/// A datapath of ours, or one that is lent; a way for checks, or who leads there.
 struct Adapter<D>(D);
 
 impl Datapaths for MachineDatapaths {
@@ -56,6 +60,34 @@ impl Datapaths for MachineDatapaths {
         let (name, on) = (datapath.name(), interfaces.join(" "));
         tracing::info!(datapath = name, interfaces = on, flows, "packets are passed on");
         Ok(Box::new(Adapter(datapath)))
+    }
+
+    fn passage(&mut self, instance: &str) -> Result<Box<dyn Passage>, DatapathError> {
+        let passage = xdp::Passage::open(instance).map_err(told)?;
+        Ok(Box::new(Adapter(passage)))
+    }
+}
+
+impl Passage for Adapter<xdp::Passage> {
+    fn follow(&mut self, interfaces: &[String]) {
+        self.0.follow(interfaces);
+    }
+
+    fn guide(&self) -> Arc<dyn Guide> {
+        Arc::new(Adapter(self.0.guide()))
+    }
+}
+
+impl Guide for Adapter<xdp::Guide> {
+    fn lead(
+        &self,
+        socket: BorrowedFd<'_>,
+        from: SocketAddr,
+        way: &Way,
+    ) -> Result<Box<dyn Send>, DatapathError> {
+        let Way { vip, backend, outer, encap } = *way;
+        let way = xdp::Way { vip, backend, outer, encap };
+        Ok(Box::new(self.0.lead(&socket, from, &way).map_err(told)?))
     }
 }
 
@@ -172,6 +204,9 @@ pub(crate) fn obstacles(config: &penstock_config::Config) -> Vec<String> {
         DatapathChoice::Xdp => obstacle,
         DatapathChoice::Auto => obstacle.map(|error| format!("{error}; TUN takes its place")),
     });
+    if services.iter().any(|service| penstock_control::is_checked(service, config)) {
+        found.extend(xdp::Passage::obstacle().map(|error| error.to_string()));
+    }
     found
 }
 

@@ -8,32 +8,40 @@ use penstock_wire::http1::{Lenient, Limits, Method, Parsed, ResponseHead, parse_
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::{Checked, http2, sealed};
+use super::{Checked, Target, http2, sealed};
 
 /// What a check speaks over.
 pub(super) trait Plain: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Plain for T {}
 
-/// Checks it once. No deadline of its own.
+/// Asks one of its targets once. No deadline of its own.
 ///
 /// # Errors
 /// Why it is not well, for a log.
-pub(super) async fn check(checked: &Checked) -> Result<(), String> {
-    let address = address_of(checked);
-    let stream: Box<dyn Plain> = match &address {
-        Address::Ip(address) => Box::new(TcpStream::connect(address).await.map_err(text)?),
-        Address::Unix(path) => Box::new(UnixStream::connect(&**path).await.map_err(text)?),
+pub(super) async fn check(checked: &Checked, target: &Target) -> Result<(), String> {
+    // What leads a socket to a VIP lives as long as what is said over it.
+    let (stream, _led): (Box<dyn Plain>, _) = match (target, address_of(checked)) {
+        (Target::Vip(through), _) => {
+            let (stream, led) = through.connect().await?;
+            (Box::new(stream), Some(led))
+        }
+        (Target::Endpoint, Address::Ip(address)) => {
+            (Box::new(TcpStream::connect(address).await.map_err(text)?), None)
+        }
+        (Target::Endpoint, Address::Unix(path)) => {
+            (Box::new(UnixStream::connect(&**path).await.map_err(text)?), None)
+        }
     };
     if checked.health.http.is_none() && checked.health.grpc.is_none() {
         return Ok(());
     }
-    let Some(connector) = &checked.tls else { return ask(checked, stream).await };
-    let http2 = speaks_http2(checked);
-    let (plain, carrying) =
-        sealed::open(connector, checked.endpoint.address().ip(), stream, http2).await?;
+    let host = host_of(checked, target);
+    let Some(connector) = &checked.tls else { return ask(checked, &host, stream).await };
+    let (http2, ip) = (speaks_http2(checked), checked.endpoint.address().ip());
+    let (plain, carrying) = sealed::open(connector, ip, stream, http2).await?;
     tokio::select! {
-        asked = ask(checked, Box::new(plain)) => asked,
+        asked = ask(checked, &host, Box::new(plain)) => asked,
         ended = carrying => Err(ended),
     }
 }
@@ -43,16 +51,15 @@ fn speaks_http2(checked: &Checked) -> bool {
     checked.health.grpc.is_some() || checked.protocol == ClusterProtocol::Http2
 }
 
-async fn ask(checked: &Checked, stream: Box<dyn Plain>) -> Result<(), String> {
+async fn ask(checked: &Checked, host: &str, stream: Box<dyn Plain>) -> Result<(), String> {
     let scheme = if checked.tls.is_some() { "https" } else { "http" };
-    let host = host_of(checked);
     match (&checked.health.grpc, &checked.health.http) {
-        (Some(service), _) => http2::grpc(stream, (scheme, &host), service).await,
+        (Some(service), _) => http2::grpc(stream, (scheme, host), service).await,
         (None, Some(path)) if speaks_http2(checked) => {
-            let status = http2::get(stream, (scheme, &host), path.as_str()).await?;
+            let status = http2::get(stream, (scheme, host), path.as_str()).await?;
             judge(status)
         }
-        (None, Some(path)) => judge(get(stream, &host, path.as_str()).await?),
+        (None, Some(path)) => judge(get(stream, host, path.as_str()).await?),
         (None, None) => Ok(()),
     }
 }
@@ -69,11 +76,12 @@ fn address_of(checked: &Checked) -> Address {
 
 /// RFC 9110 §7.2: a request names its host; a socket's path is none. In TLS it is who the endpoint
 /// has to prove to be: it would refuse a request for another (§7.4).
-fn host_of(checked: &Checked) -> String {
-    match (&checked.name, checked.endpoint.address()) {
-        (Some(name), _) => name.clone(),
-        (None, Address::Ip(address)) => address.to_string(),
-        (None, Address::Unix(_)) => "localhost".to_owned(),
+fn host_of(checked: &Checked, target: &Target) -> String {
+    match (&checked.name, target, checked.endpoint.address()) {
+        (Some(name), _, _) => name.clone(),
+        (None, Target::Vip(through), _) => through.vip().to_string(),
+        (None, Target::Endpoint, Address::Ip(address)) => address.to_string(),
+        (None, Target::Endpoint, Address::Unix(_)) => "localhost".to_owned(),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Checks of endpoints: asked from here, one prober for the whole appliance.
 //!
+//! An endpoint is asked at its own address, or on the VIPs that packets of `dsr` come to it for;
+//! where it is both, it is well if it answers on all.
 //! `check` makes one, `http2` and `sealed` are what it speaks over; what a row of them comes to is
 //! `balance`'s. The verdict goes to the endpoint itself, where every shard sees it.
 
@@ -7,23 +9,55 @@ mod check;
 mod http2;
 mod sealed;
 
+use std::collections::BTreeMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
 use penstock_balance::{Endpoint, HealthState, Probe};
-use penstock_config::{ClusterProtocol, Health};
-use penstock_env::Rng;
+use penstock_config::{ClusterId, ClusterProtocol, Config, Health};
+use penstock_env::{Address, Rng};
 use penstock_proxy::{Snapshot, snapshot};
 use penstock_tls::Connector;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
+
+use crate::layer4::{Layer4, Through};
 
 /// The checks of the Snapshot in force.
 #[derive(Debug, Default)]
 pub(crate) struct Checks {
     /// The Snapshot that they are of; 0 before the first.
     generation: u32,
-    tasks: Vec<JoinHandle<()>>,
+    /// By cluster and endpoint.
+    tasks: BTreeMap<(usize, usize), Task>,
+}
+
+#[derive(Debug)]
+struct Task {
+    handle: JoinHandle<()>,
+    /// Who is checked: the cluster's name and the address.
+    subject: (String, String),
+    record: watch::Receiver<Record>,
+}
+
+/// What checks of an endpoint came to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Record {
+    /// Those that were good.
+    pub(crate) good: u64,
+    /// Those that failed.
+    pub(crate) failed: u64,
+    /// Why the last one failed, unless it was good.
+    pub(crate) reason: Option<String>,
+}
+
+/// What of an endpoint is asked.
+enum Target {
+    /// Its own address.
+    Endpoint,
+    /// A VIP on it.
+    Vip(Through),
 }
 
 /// One endpoint to be checked.
@@ -35,35 +69,75 @@ struct Checked {
     tls: Option<Arc<Connector>>,
     /// Who it has to be, where that is not its address.
     name: Option<String>,
+    targets: Vec<Target>,
+    record: watch::Sender<Record>,
     rng: Rng,
 }
 
 impl Checks {
-    /// Has the endpoints of `snapshot` checked, and no others. Verdicts so far stay.
-    pub(crate) fn follow(&mut self, snapshot: &Snapshot) {
+    /// Has the endpoints of `snapshot` checked, and no others. Verdicts and counts so far stay.
+    pub(crate) fn follow(&mut self, snapshot: &Snapshot, layer4: &Layer4) {
         if self.generation == snapshot.generation {
             return;
         }
         self.generation = snapshot.generation;
-        self.stop();
-        for cluster in &snapshot.clusters {
-            for endpoint in cluster.balancer.endpoints() {
-                match &cluster.config.health {
-                    Some(health) => self.tasks.push(begin(cluster, endpoint, health)),
+        let before: BTreeMap<_, _> = std::mem::take(&mut self.tasks)
+            .into_values()
+            .map(|task| {
+                task.handle.abort();
+                let record = task.record.borrow().clone();
+                (task.subject, record)
+            })
+            .collect();
+        for (place, cluster) in snapshot.clusters.iter().enumerate() {
+            for (number, endpoint) in cluster.balancer.endpoints().iter().enumerate() {
+                let Some(health) = &cluster.config.health else {
                     // Nobody would ever say that it is up again.
-                    None => endpoint.load().health().set_probed(true),
-                }
+                    endpoint.load().health().set_probed(true);
+                    continue;
+                };
+                let subject = (cluster.config.name.to_string(), endpoint.address().to_string());
+                let record = before.get(&subject).cloned().unwrap_or_default();
+                let targets = targets_of(&snapshot.config, place, endpoint, health, layer4);
+                let (sender, record) = watch::channel(record);
+                let handle = begin(cluster, endpoint, health, targets, sender);
+                self.tasks.insert((place, number), Task { handle, subject, record });
             }
         }
     }
 
-    /// Checks nobody any more.
-    pub(crate) fn stop(&mut self) {
-        self.tasks.drain(..).for_each(|task| task.abort());
+    /// What checks of an endpoint came to, by its cluster's place and its own; nothing where it is
+    /// not checked.
+    pub(crate) fn record(&self, cluster: usize, endpoint: usize) -> Option<Record> {
+        self.tasks.get(&(cluster, endpoint)).map(|task| task.record.borrow().clone())
     }
 }
 
-fn begin(cluster: &snapshot::Cluster, endpoint: &Endpoint, health: &Health) -> JoinHandle<()> {
+/// What of an endpoint is asked: its own address too, where something else than `dsr` uses it.
+fn targets_of(
+    config: &Config,
+    cluster: usize,
+    endpoint: &Endpoint,
+    health: &Health,
+    layer4: &Layer4,
+) -> Vec<Target> {
+    let Address::Ip(address) = endpoint.address() else { return vec![Target::Endpoint] };
+    let ways = layer4.ways(cluster, *address, health);
+    let mut targets: Vec<Target> = ways.into_iter().map(Target::Vip).collect();
+    let id = ClusterId(cluster as u32);
+    if targets.is_empty() || config.asks_endpoints_of(id) {
+        targets.insert(0, Target::Endpoint);
+    }
+    targets
+}
+
+fn begin(
+    cluster: &snapshot::Cluster,
+    endpoint: &Endpoint,
+    health: &Health,
+    targets: Vec<Target>,
+    record: watch::Sender<Record>,
+) -> JoinHandle<()> {
     let name = cluster.config.tls.as_ref().and_then(|tls| tls.name.as_ref());
     let checked = Checked {
         cluster: cluster.config.name.to_string(),
@@ -72,6 +146,8 @@ fn begin(cluster: &snapshot::Cluster, endpoint: &Endpoint, health: &Health) -> J
         protocol: cluster.config.protocol,
         tls: cluster.tls.clone(),
         name: name.map(ToString::to_string),
+        targets,
+        record,
         rng: Rng::new(RandomState::new().hash_one(endpoint.address())),
     };
     tokio::spawn(checked.run())
@@ -86,8 +162,9 @@ impl Checked {
         tokio::time::sleep(self.health.interval.mul_f64(self.rng.unit())).await;
         loop {
             let before = std::mem::replace(&mut served, self.served());
-            let proven = probe.is_up() && is_proven(before, served);
+            let proven = probe.is_up() && self.requests_tell() && is_proven(before, served);
             let outcome = if proven { Ok(()) } else { self.check().await };
+            self.note(&outcome);
             let (fall, rise) = (self.health.fall, self.health.rise);
             if probe.observe(outcome.is_ok(), fall, rise) {
                 self.tell(probe.is_up(), outcome.err());
@@ -96,10 +173,36 @@ impl Checked {
         }
     }
 
+    /// Asks all that there is to ask, up to the first that does not answer well.
     async fn check(&self) -> Result<(), String> {
-        let checking = check::check(self);
-        let late = || format!("no answer within {:?}", self.health.timeout);
-        tokio::time::timeout(self.health.timeout, checking).await.unwrap_or_else(|_| Err(late()))
+        for target in &self.targets {
+            let late = || format!("no answer within {:?}", self.health.timeout);
+            let checking = tokio::time::timeout(self.health.timeout, check::check(self, target));
+            let checked = checking.await.unwrap_or_else(|_| Err(late()));
+            checked.map_err(|why| match target {
+                Target::Endpoint => why,
+                Target::Vip(through) => format!("{}: {why}", through.name()),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Whether requests ask for all that checks do.
+    fn requests_tell(&self) -> bool {
+        self.targets.iter().all(|target| matches!(target, Target::Endpoint))
+    }
+
+    fn note(&self, outcome: &Result<(), String>) {
+        self.record.send_modify(|record| match outcome {
+            Ok(()) => {
+                record.good += 1;
+                record.reason = None;
+            }
+            Err(why) => {
+                record.failed += 1;
+                record.reason = Some(why.clone());
+            }
+        });
     }
 
     /// Until the next check: more or less by a fifth, so that checks do not gather.

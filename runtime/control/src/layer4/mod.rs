@@ -7,6 +7,7 @@
 
 mod assign;
 mod flows;
+mod passage;
 mod plan;
 mod running;
 mod seam;
@@ -15,11 +16,13 @@ mod tests;
 mod views;
 
 pub use flows::{FlowView, FlowsView};
+pub(crate) use passage::Through;
+pub use passage::is_checked;
 pub use plan::BadPlan;
 pub(crate) use plan::{Fallen, passing};
 pub(crate) use running::Layer4;
 pub use seam::{
-    Change, Datapath, DatapathError, DatapathOptions, Datapaths, InterfaceFacts, Kept, NoDatapaths,
-    Tables,
+    Change, Datapath, DatapathError, DatapathOptions, Datapaths, Guide, InterfaceFacts, Kept,
+    NoDatapaths, Passage, Tables, Way,
 };
 pub use views::{BackendView, PacketsView, VipView};

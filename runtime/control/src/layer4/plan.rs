@@ -12,6 +12,7 @@ use penstock_l4::value::{
     Address, Pool, Settings, SourceRule, Timeouts, VipKey, action, encap, mode,
 };
 
+use super::passage::{CheckedVip, is_checked};
 use super::{DatapathError, Datapaths, InterfaceFacts};
 
 /// The most VIPs of an appliance.
@@ -46,6 +47,19 @@ pub enum BadPlan {
         family: &'static str,
         /// The key that says it.
         key: &'static str,
+    },
+    /// The appliance has no address to check a VIP from.
+    #[error(
+        "service.{service}: {interface} has no {family} address that health checks of its VIP \
+         could be from: give it one, or set `at = \"endpoint\"` in the cluster's `health`"
+    )]
+    NoCheckAddress {
+        /// The service.
+        service: String,
+        /// Its interface.
+        interface: String,
+        /// `IPv4` or `IPv6`.
+        family: &'static str,
     },
     /// More lanes than ports.
     #[error("runtime.layer4.nat_ports: {ports} ports, and this machine has {lanes} processors")]
@@ -83,6 +97,8 @@ pub(crate) struct Plan {
     pub(crate) interfaces: Vec<String>,
     /// Backends that checks find down, and that no ring names therefore.
     pub(crate) down: BTreeSet<BackendKey>,
+    /// VIPs that are asked for on backends.
+    pub(crate) checked: Vec<CheckedVip>,
 }
 
 /// An endpoint that checks find down: the place of its cluster, and its address.
@@ -143,6 +159,7 @@ impl Plan {
             sources: sources(config),
             interfaces: Vec::new(),
             down: BTreeSet::new(),
+            checked: Vec::new(),
         };
         for service in services {
             plan.add(service, config, seed, datapaths)?;
@@ -196,6 +213,10 @@ impl Plan {
             let backends = backends(service, vip, config);
             self.claim_address(service, vip, &backends, &facts, config)?;
             let ring = self.ring_of(backends, seed);
+            if is_checked(service, config) {
+                let own = |v4| own_address(&facts, v4, config);
+                self.checked.push(CheckedVip::of(service, vip, config, own)?);
+            }
             for port in &service.ports {
                 let protocol = match port.transport {
                     Transport::Tcp => TCP,
@@ -240,11 +261,7 @@ impl Plan {
                 (false, false) => &mut settings.tunnel_v6,
             };
             if place.is_unspecified() {
-                let is_vip = |ip: &IpAddr| {
-                    config.services.iter().any(|one| one.vips.iter().any(|vip| vip.ip() == *ip))
-                };
-                let own = facts.iter().flat_map(|one| &one.addresses);
-                let own = own.copied().find(|ip| ip.is_ipv4() == v4 && !is_vip(ip));
+                let own = own_address(facts, v4, config);
                 let absent = || BadPlan::NoAddress {
                     service: service.name.to_string(),
                     interface: facts.first().map_or_else(String::new, |one| one.name.clone()),
@@ -310,6 +327,14 @@ fn backend_key(service: &Service, address: SocketAddr) -> BackendKey {
     // In `dsr` packets keep the port that they were sent to.
     let port = if service.mode == ServiceMode::Nat { address.port().to_be() } else { 0 };
     BackendKey { address: address_of(address.ip()), port }
+}
+
+/// The first address of that family which the interfaces have and that is no VIP.
+fn own_address(facts: &[InterfaceFacts], v4: bool, config: &Config) -> Option<IpAddr> {
+    let is_vip =
+        |ip: &IpAddr| config.services.iter().any(|one| one.vips.iter().any(|vip| vip.ip() == *ip));
+    let mut own = facts.iter().flat_map(|one| &one.addresses).copied();
+    own.find(|ip| ip.is_ipv4() == v4 && !is_vip(ip))
 }
 
 /// The endpoints that a VIP's packets can go to, sorted.
@@ -402,7 +427,7 @@ fn mode_of(service: &Service) -> u8 {
     if service.mode == ServiceMode::Nat { mode::NAT } else { mode::DSR }
 }
 
-fn encap_of(service: &Service) -> u8 {
+pub(super) fn encap_of(service: &Service) -> u8 {
     match (service.mode, service.encap()) {
         (ServiceMode::Nat | ServiceMode::Terminate, _) => 0,
         (ServiceMode::Dsr, Encap::Gre) => encap::GRE,

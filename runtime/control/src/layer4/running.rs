@@ -11,12 +11,14 @@ use penstock_l4::value::{Address, Counters};
 
 use super::assign::Assignment;
 use super::plan::{BackendKey, BadPlan, Fallen, Plan};
-use super::{Datapath, DatapathError, DatapathOptions, Datapaths, Tables};
+use super::{Datapath, DatapathError, DatapathOptions, Datapaths, Passage, Tables};
 
 /// The datapath, and what it was told.
 pub(crate) struct Layer4 {
-    datapaths: Box<dyn Datapaths>,
+    pub(super) datapaths: Box<dyn Datapaths>,
     pub(crate) running: Option<Running>,
+    /// The way that checks of `dsr` take, where there are some.
+    pub(super) passage: Option<Box<dyn Passage>>,
 }
 
 /// A datapath at work.
@@ -48,7 +50,7 @@ pub(crate) struct Before(Option<Plan>);
 
 impl Layer4 {
     pub(crate) fn new(datapaths: Box<dyn Datapaths>) -> Layer4 {
-        Layer4 { datapaths, running: None }
+        Layer4 { datapaths, running: None, passage: None }
     }
 
     /// Has the tables say what the config asks for, which is without these that are down. What is
@@ -62,9 +64,23 @@ impl Layer4 {
         fallen: &[Fallen],
         seed: &FleetSeed,
     ) -> Result<Before, BadPlan> {
+        let applied = self.try_apply(config, fallen, seed);
+        if applied.is_err() {
+            self.close_passage();
+        }
+        applied
+    }
+
+    fn try_apply(
+        &mut self,
+        config: &Config,
+        fallen: &[Fallen],
+        seed: &FleetSeed,
+    ) -> Result<Before, BadPlan> {
         let mut plan = Plan::of(config, seed, &*self.datapaths)?;
         if let Some(plan) = &mut plan {
             plan.note_fallen(config, fallen);
+            self.open_passage(plan, config)?;
         }
         let before = Before(self.running.as_ref().map(|running| running.plan.clone()));
         match (&mut self.running, plan) {
@@ -111,6 +127,7 @@ impl Layer4 {
         {
             tracing::error!(%error, "the datapath could not leave an interface");
         }
+        self.close_passage();
     }
 
     /// Looks for the ways to backends, where that is due.

@@ -1,6 +1,7 @@
 //! The seam to datapaths: who runs some implements [`Datapaths`], and control sees no more.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
 use penstock_config::{Config, DatapathChoice};
@@ -72,6 +73,49 @@ pub trait Datapaths: Send {
         interfaces: &[String],
         fill: &mut dyn FnMut(&mut dyn Tables) -> Result<(), DatapathError>,
     ) -> Result<Box<dyn Datapath>, DatapathError>;
+
+    /// Opens a way for checks to VIPs on backends, of this instance.
+    ///
+    /// # Errors
+    /// What is missing.
+    fn passage(&mut self, instance: &str) -> Result<Box<dyn Passage>, DatapathError>;
+}
+
+/// A way for checks to VIPs on backends, through the encapsulation. It ends when it is dropped.
+pub trait Passage: Send {
+    /// Answers come by these interfaces.
+    fn follow(&mut self, interfaces: &[String]);
+
+    /// Who leads sockets into it.
+    fn guide(&self) -> Arc<dyn Guide>;
+}
+
+/// Leads sockets into a [`Passage`].
+pub trait Guide: Send + Sync {
+    /// Has packets of a TCP socket go that way, which is bound to `from` and not connected yet,
+    /// for as long as what is given back lives.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    fn lead(
+        &self,
+        socket: BorrowedFd<'_>,
+        from: SocketAddr,
+        way: &Way,
+    ) -> Result<Box<dyn Send>, DatapathError>;
+}
+
+/// From where to where a check goes, and in what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Way {
+    /// Whom clients connect to.
+    pub vip: SocketAddr,
+    /// Who of the backends is meant.
+    pub backend: IpAddr,
+    /// The address that packets to it are from.
+    pub outer: IpAddr,
+    /// What they are put into: one of [`penstock_l4::value::encap`].
+    pub encap: u8,
 }
 
 /// The tables of a datapath.
@@ -177,5 +221,9 @@ impl Datapaths for NoDatapaths {
         _fill: &mut dyn FnMut(&mut dyn Tables) -> Result<(), DatapathError>,
     ) -> Result<Box<dyn Datapath>, DatapathError> {
         Err(DatapathError("there is no datapath here".to_owned()))
+    }
+
+    fn passage(&mut self, _instance: &str) -> Result<Box<dyn Passage>, DatapathError> {
+        Err(DatapathError("there is no way to VIPs here".to_owned()))
     }
 }

@@ -19,10 +19,12 @@ use super::plan::{Plan, address_of};
 use super::running::{Layer4, Running};
 use super::{
     BadPlan, Change, Datapath, DatapathError, DatapathOptions, Datapaths, InterfaceFacts, Kept,
-    Tables,
+    Passage, Tables,
 };
 use crate::Control;
 use crate::tests::control_over;
+
+mod passage;
 
 /// Tables that say after each change whether a packet would be forwarded to nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -160,6 +162,8 @@ struct Machine {
     writes: Arc<AtomicUsize>,
     /// What an earlier process left.
     left: Pretended,
+    /// Ways for checks that are open.
+    passages: Arc<AtomicUsize>,
 }
 
 impl Datapaths for Machine {
@@ -189,6 +193,11 @@ impl Datapaths for Machine {
         datapath.attach(interfaces)?;
         Ok(Box::new(datapath))
     }
+
+    fn passage(&mut self, _instance: &str) -> Result<Box<dyn Passage>, DatapathError> {
+        self.passages.fetch_add(1, Relaxed);
+        Ok(Box::new(passage::PretendedPassage(Arc::clone(&self.passages))))
+    }
 }
 
 fn parse(text: &str) -> Config {
@@ -214,7 +223,7 @@ const THREE: &str = "\"10.1.0.1\", \"10.1.0.2\", \"fd01::1\"";
 const FOUR: &str = "\"10.1.0.1\", \"10.1.0.2\", \"10.1.0.3\", \"fd01::1\"";
 
 fn layer4(writes: &Arc<AtomicUsize>, left: Pretended) -> Layer4 {
-    Layer4::new(Box::new(Machine { writes: Arc::clone(writes), left }))
+    Layer4::new(Box::new(Machine { writes: Arc::clone(writes), left, passages: Arc::default() }))
 }
 
 /// One that never fails.
@@ -353,7 +362,8 @@ fn a_restart_finds_the_numbers_that_flows_know() {
 }
 
 fn machine() -> Machine {
-    Machine { writes: Arc::new(AtomicUsize::new(usize::MAX)), left: Pretended::default() }
+    let writes = Arc::new(AtomicUsize::new(usize::MAX));
+    Machine { writes, left: Pretended::default(), passages: Arc::default() }
 }
 
 #[test]
@@ -538,9 +548,7 @@ fn new_flows_pass_by_endpoints_that_checks_find_down_unless_all_are() {
     let text = "[runtime]\nshards = 1\n[service.d]\nvip = \"10.9.0.3\"\nports = \"tcp/443\"\n\
                 mode = \"dsr\"\ninterface = \"eth0\"\nto = \"c\"\n[cluster.c]\n\
                 endpoints = [\"10.1.0.1\", \"10.1.0.2\"]\nhealth = { tcp = 443 }\n";
-    let writes = Arc::new(AtomicUsize::new(usize::MAX));
-    let machine = Machine { writes, left: Pretended::default() };
-    let mut control = control_over(&path, text, Box::new(machine));
+    let mut control = control_over(&path, text, Box::new(machine()));
     let states = |control: &Control| {
         let view = running(&control.layer4).packets_view("d", &seed(), None);
         view.backends.iter().map(|one| one.state).collect::<Vec<_>>()

@@ -53,8 +53,13 @@ pub struct BackendView {
     pub address: String,
     /// Its share beside the others'.
     pub weight: u16,
-    /// `up`, `draining`, or `down` as checks find it.
+    /// `up`; `draining`, or `down` as checks find it: then it gets no new flows.
     pub state: &'static str,
+    /// What checks say: `up` or `down`. Where none is up, all of them are sent flows.
+    pub health: &'static str,
+    /// Why it is down.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// Flows to it, of all services; not counted in `/v1/status`.
     pub flows: Option<u64>,
     /// Packets to it, of all services.
@@ -165,6 +170,8 @@ impl Running {
                 Some(one) if one.failed => "down",
                 _ => "draining",
             },
+            health: "up",
+            reason: None,
             flows: assigned.and_then(|one| flows_of(one.index)),
             packets: counters.packets,
             bytes: counters.bytes,

@@ -71,8 +71,8 @@ impl Passage {
     /// # Errors
     /// A missing capability; a device of that name; no way into it can be made.
     pub fn open(instance: &str) -> Result<Self, XdpError> {
-        if let Some(missing) = Passage::missing() {
-            return Err(XdpError::PassageCapability(missing));
+        if let Some(obstacle) = Passage::obstacle() {
+            return Err(obstacle);
         }
         let device = tun::name_for("psc", instance);
         let failed = |error| XdpError::Tun { name: device.clone(), error };
@@ -93,9 +93,10 @@ impl Passage {
         Ok(Passage { guide, interfaces: Vec::new(), running, thread, _rule: rule })
     }
 
-    /// The first capability that this process lacks for it.
-    pub fn missing() -> Option<Capability> {
-        Capability::missing(&[Capability::NetAdmin, Capability::NetRaw])
+    /// What is in its way, as far as that can be told without making it.
+    pub fn obstacle() -> Option<XdpError> {
+        let missing = Capability::missing(&[Capability::NetAdmin, Capability::NetRaw]);
+        missing.map(XdpError::PassageCapability)
     }
 
     /// Lets answers in that come by these interfaces, and sets back what was set of others.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use rustix::process::Signal;
+
 use super::downloads::{all_whole, downloads, until_established};
 use super::ground::peers::flood;
 use super::site::{BACKENDS, LARGE, Site, VIPS, can_be};
@@ -97,6 +99,62 @@ fn new_flows_pass_by_a_backend_that_is_down_and_come_back_to_it() {
     site.start_again("b0");
     until("it is back", || state("up"));
     until("it is asked", || who(&site, VIPS[0]).starts_with("b0").then_some(()));
+}
+
+/// A backend is asked as clients ask it: on the VIP, through the encapsulation.
+#[test]
+fn a_backend_that_has_lost_its_vip_gets_no_new_flows_though_it_answers_itself() {
+    if !can_be() {
+        return;
+    }
+    for (datapath, encap) in [("xdp", "gre"), ("tun", "gue")] {
+        let mut site = Site::new(1);
+        site.decapsulate();
+        let health = "health = { http = \"/who\", tcp = 80, interval = \"200ms\", fall = 2 }\n";
+        let service = format!("encap = \"{encap}\"\n");
+        let config = site.config("lb0", "dsr", &BACKENDS, &service) + health;
+        let config =
+            config.replace("pin = false", &format!("pin = false\ndatapath = \"{datapath}\""));
+        let mut penstock = site.start("lb0", &config);
+        let backend = || penstock.json("/v1/services")[0]["backends"][0].clone();
+        let state = |wanted: &str| (backend()["state"] == wanted).then_some(());
+        let checks = |result: &str| {
+            let labels = format!("cluster=\"c\",endpoint=\"10.5.0.2:0\",result=\"{result}\"");
+            penstock.metric(&format!("penstock_endpoint_checks_total{{{labels}}}"))
+        };
+        until("checks are good", || (checks("good") > 0.0).then_some(()));
+        assert_eq!(
+            (backend()["health"].as_str(), backend()["reason"].as_str()),
+            (Some("up"), None)
+        );
+        for (vip, address, shown) in [
+            (VIPS[0], "10.9.0.10/32", "10.9.0.10:80"),
+            (VIPS[1], "fd00:9::a/128", "[fd00:9::a]:80"),
+        ] {
+            site.net.ip("b0", &format!("address del {address} dev lo"));
+            until("checks find it", || state("down"));
+            let own = || std::net::TcpStream::connect("10.5.0.2:80").is_ok();
+            assert!(site.net.inside("lb0", own), "its own address answers");
+            let reason = backend()["reason"].to_string();
+            assert!(reason.contains(&format!("{shown} through {encap}: no answer")), "{reason}");
+            assert_eq!(backend()["health"], "down");
+            assert!(checks("failed") >= 2.0);
+            let who = || site.curl(&[&format!("http://{vip}/who")]);
+            let answers: Vec<String> = (0..20).map(|_| who()).collect();
+            assert!(answers.iter().all(|answer| !answer.starts_with("b0")), "{answers:?}");
+            site.net.ip("b0", &format!("address add {address} dev lo"));
+            until("it is back", || state("up"));
+            until("it is asked", || who().starts_with("b0").then_some(()));
+        }
+        penstock.signal(Signal::TERM);
+        assert!(penstock.wait().success(), "{}", penstock.errors());
+        let words = |words: &[&str]| {
+            let output = site.net.program("lb0", "ip").args(words).output().expect("ip runs");
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        assert!(!words(&["-o", "link"]).contains("psc-"), "no device is left");
+        assert!(!words(&["rule"]).contains("fwmark"), "no rule is left");
+    }
 }
 
 #[test]
