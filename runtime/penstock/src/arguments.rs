@@ -6,6 +6,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::cert::Cert;
+use crate::doctor::Doctor;
 use crate::filter::FilterArgs;
 use crate::l4;
 
@@ -37,6 +38,9 @@ pub(crate) enum Verb {
     Fleet(Status),
     /// Have a running Penstock read its config again.
     Reload(Ask),
+    /// Look at what of this machine is in the way of a config, and say what to do. Exits 1 where
+    /// something does not work.
+    Doctor(Doctor),
     /// On a backend of a `dsr` VIP, in place of a tunnel device: take packets of appliances out of
     /// their encapsulation. The VIP has to be on the loopback.
     Decap(l4::Decap),

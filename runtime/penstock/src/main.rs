@@ -13,6 +13,7 @@ mod config_show;
 mod cpus;
 mod datapath;
 mod demo;
+mod doctor;
 mod filter;
 mod l4;
 mod log;
@@ -57,6 +58,7 @@ fn main() -> ExitCode {
         Verb::Status(status) => status::run(&status),
         Verb::Fleet(fleet) => status::fleet(&fleet),
         Verb::Reload(reload) => status::reload(&reload),
+        Verb::Doctor(doctor) => doctor::run(&doctor),
         Verb::Decap(decap) => l4::decap(&decap),
         Verb::L4(verb) => l4::run(&verb),
         Verb::Cert(verb) => cert::run(&verb),

@@ -33,6 +33,12 @@ impl Capability {
         needed.iter().copied().find(|one| !one.is_in(effective))
     }
 
+    /// Whether this thread has it; nothing where that can't be read.
+    pub fn held(self) -> Option<bool> {
+        let status = fs::read_to_string("/proc/thread-self/status").ok()?;
+        effective(&status).map(|effective| self.is_in(effective))
+    }
+
     fn is_in(self, set: u64) -> bool {
         // Before Linux 5.8 there were only the net's; CAP_SYS_ADMIN still stands for the new.
         let is_new = matches!(self, Capability::Bpf | Capability::Perfmon);

@@ -1,4 +1,4 @@
-//! Questions to the kernel's routing, one at a time (rtnetlink(7)).
+//! Questions to the kernel's routing and other parts, one at a time (netlink(7), rtnetlink(7)).
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -15,10 +15,16 @@ pub(crate) struct Netlink {
 }
 
 impl Netlink {
+    /// For questions to the routing.
     pub(crate) fn open() -> Result<Self, XdpError> {
+        Netlink::open_for(libc::NETLINK_ROUTE)
+    }
+
+    /// For questions to another part of the kernel.
+    pub(crate) fn open_for(protocol: libc::c_int) -> Result<Self, XdpError> {
         let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
         // SAFETY: a call on numbers.
-        let fd = unsafe { libc::socket(libc::AF_NETLINK, kind, libc::NETLINK_ROUTE) };
+        let fd = unsafe { libc::socket(libc::AF_NETLINK, kind, protocol) };
         if fd < 0 {
             return Err(XdpError::Socket(io::Error::last_os_error()));
         }
@@ -67,6 +73,11 @@ pub(crate) struct Body(Vec<u8>);
 impl Body {
     pub(crate) fn new(header: &[u8; 12]) -> Self {
         Body(header.to_vec())
+    }
+
+    /// `struct genlmsghdr` of `linux/genetlink.h`, for that part's own commands.
+    pub(crate) fn generic(command: u8) -> Self {
+        Body(vec![command, 1, 0, 0])
     }
 
     /// With one more attribute.

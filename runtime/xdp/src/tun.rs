@@ -115,6 +115,22 @@ pub(crate) fn station_of(name: &str) -> io::Result<[u8; 6]> {
     }
 }
 
+/// Whether the interface of that name is up.
+pub(crate) fn is_up(name: &str) -> io::Result<bool> {
+    let mut request = request(name)?;
+    control(&socket()?, libc::SIOCGIFFLAGS, &mut request)?;
+    // SAFETY: the call has filled in flags.
+    Ok(unsafe { request.ifr_ifru.ifru_flags } & libc::IFF_UP as libc::c_short != 0)
+}
+
+/// What kind of hardware an interface says that it is (`linux/if_arp.h`).
+pub(crate) fn hardware_of(name: &str) -> io::Result<u16> {
+    let mut request = request(name)?;
+    control(&socket()?, libc::SIOCGIFHWADDR, &mut request)?;
+    // SAFETY: the call has filled in an address of that kind.
+    Ok(unsafe { request.ifr_ifru.ifru_hwaddr }.sa_family)
+}
+
 /// Any socket: requests about devices are made on one.
 fn socket() -> io::Result<OwnedFd> {
     // SAFETY: a call on numbers.

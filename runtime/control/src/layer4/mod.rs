@@ -9,6 +9,7 @@ mod assign;
 mod flows;
 mod passage;
 mod plan;
+mod reach;
 mod running;
 mod seam;
 #[cfg(test)]
@@ -20,6 +21,7 @@ pub(crate) use passage::Through;
 pub use passage::is_checked;
 pub use plan::BadPlan;
 pub(crate) use plan::{Fallen, passing};
+pub use reach::{Reached, reach};
 pub(crate) use running::Layer4;
 pub use seam::{
     Change, Datapath, DatapathError, DatapathOptions, Datapaths, Guide, InterfaceFacts, Kept,

@@ -330,7 +330,7 @@ fn backend_key(service: &Service, address: SocketAddr) -> BackendKey {
 }
 
 /// The first address of that family which the interfaces have and that is no VIP.
-fn own_address(facts: &[InterfaceFacts], v4: bool, config: &Config) -> Option<IpAddr> {
+pub(super) fn own_address(facts: &[InterfaceFacts], v4: bool, config: &Config) -> Option<IpAddr> {
     let is_vip =
         |ip: &IpAddr| config.services.iter().any(|one| one.vips.iter().any(|vip| vip.ip() == *ip));
     let mut own = facts.iter().flat_map(|one| &one.addresses).copied();
