@@ -128,7 +128,7 @@ pub(crate) struct Status {
 }
 
 /// `500ms`, `10s`, `2m`.
-fn duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     let expected = || "a time is a whole number with ms, s or m behind it".to_owned();
     let digits = text.trim_end_matches(|letter: char| !letter.is_ascii_digit());
     let number: u32 = digits.parse().map_err(|_| expected())?;

@@ -17,6 +17,7 @@ mod support;
 use std::net::UdpSocket;
 use std::process::Command;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aya::maps::Array;
 use aya::programs::{Xdp, XdpMode};
@@ -142,7 +143,7 @@ fn receive_gre(net: &Net, name: &str) {
     let decap = net.inside(name, move || Decap::open("penstock0", &from));
     let mut decap = decap.unwrap_or_else(|error| panic!("{error}"));
     // Ends with the process, as the servers do.
-    std::thread::spawn(move || decap.run());
+    std::thread::spawn(move || decap.run(Duration::MAX, &mut |_| {}));
     answer(net, name, 80, &["10.9.0.10:53"]);
 }
 

@@ -31,7 +31,7 @@ mod ways;
 pub use capability::Capability;
 pub use clock::now;
 pub use datapath::{Choice, Datapath, Kept, lanes, obstacle};
-pub use decap::Decap;
+pub use decap::{Decap, DecapCounts};
 pub use error::XdpError;
 pub use fill::Fill;
 pub use interface::{Interface, addresses, way_to};

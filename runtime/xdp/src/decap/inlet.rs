@@ -44,16 +44,17 @@ pub(super) fn all() -> Result<Vec<Inlet>, XdpError> {
     Ok(inlets)
 }
 
-/// Until there is something at one of them.
-pub(super) fn wait(inlets: &[Inlet]) -> Result<(), XdpError> {
+/// Until there is something at one of them, or so many milliseconds are over.
+pub(super) fn wait(inlets: &[Inlet], ms: u32) -> Result<(), XdpError> {
     let poll = |inlet: &Inlet| libc::pollfd {
         fd: inlet.socket.as_raw_fd(),
         events: libc::POLLIN,
         revents: 0,
     };
+    let ms = i32::try_from(ms).unwrap_or(i32::MAX);
     let mut polls: Vec<_> = inlets.iter().map(poll).collect();
     // SAFETY: as many as we say, for as long as the call takes.
-    if unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, -1) } >= 0 {
+    if unsafe { libc::poll(polls.as_mut_ptr(), polls.len() as libc::nfds_t, ms) } >= 0 {
         return Ok(());
     }
     match io::Error::last_os_error() {

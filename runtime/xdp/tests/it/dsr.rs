@@ -24,7 +24,7 @@ fn backends(net: &Net) {
         let decap = net.inside(name, move || Decap::open("penstock0", &from));
         let mut decap = decap.unwrap_or_else(|error| panic!("{error}"));
         // Ends with the process, as the servers do.
-        std::thread::spawn(move || decap.run());
+        std::thread::spawn(move || decap.run(Duration::MAX, &mut |_| {}));
         answer(net, name, 80, &["10.9.0.10:53", "[fd00:9::a]:53"]);
     }
 }

@@ -26,7 +26,7 @@ fn site() -> Net {
             .into();
         let decap = net.inside(name, move || Decap::open("penstock0", &from));
         let mut decap = decap.unwrap_or_else(|error| panic!("{error}"));
-        std::thread::spawn(move || decap.run().map(drop));
+        std::thread::spawn(move || decap.run(Duration::MAX, &mut |_| {}).map(drop));
         let server = net.inside(name, || TcpListener::bind((Ipv6Addr::UNSPECIFIED, 80)));
         let server = server.expect("nobody else listens");
         std::thread::spawn(move || {

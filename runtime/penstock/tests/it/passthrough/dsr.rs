@@ -31,6 +31,12 @@ fn requests_downloads_and_uploads_pass_in_both_families() {
         let upload = upload.display().to_string();
         assert_eq!(site.curl(&["-T", &upload, &url("up")]), "3000000\n", "{vip}");
     }
+    until("a backend counts what it took", || {
+        let text = std::fs::read_to_string(site.path("b0.prom")).ok()?;
+        let name = "penstock_decap_packets_total{encap=\"gre\"} ";
+        let taken = text.lines().find_map(|line| line.strip_prefix(name))?;
+        taken.parse::<u64>().ok().filter(|count| *count > 100)
+    });
     let service = &penstock.json("/v1/services")[0];
     for vip in service["vips"].as_array().expect("a list") {
         assert_eq!(vip["return_packets"], 0, "{service:#}");

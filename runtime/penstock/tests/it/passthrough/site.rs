@@ -135,7 +135,8 @@ impl Site {
             self.net.ip(name, "address add 10.9.0.10/32 dev lo");
             self.net.ip(name, "address add fd00:9::a/128 dev lo nodad");
             let mut command = self.net.program(name, env!("CARGO_BIN_EXE_penstock"));
-            command.arg("decap");
+            command.arg("decap").arg("--every").arg("200ms");
+            command.arg("--metrics").arg(self._folder.join(&format!("{name}.prom")));
             for leg in 2..FIRST_BACKEND {
                 command.args(["--from", &format!("10.{leg}.0.2")]);
             }
