@@ -26,12 +26,16 @@ pub(crate) struct Arguments {
 /// What lies in the package besides what an image has too: from the tree, to the system.
 const FILES: &[(&str, &str)] = &[
     ("packaging/systemd/penstock.service", "lib/systemd/system/penstock.service"),
+    ("packaging/decap/penstock-decap.service", "lib/systemd/system/penstock-decap.service"),
     ("README.md", "usr/share/doc/penstock/README.md"),
     ("CHANGELOG.md", "usr/share/doc/penstock/CHANGELOG.md"),
     ("SECURITY.md", "usr/share/doc/penstock/SECURITY.md"),
     ("packaging/debian/copyright", "usr/share/doc/penstock/copyright"),
     ("packaging/bird/README.md", "usr/share/doc/penstock/bird/README.md"),
     ("packaging/bird/bird.conf", "usr/share/doc/penstock/bird/bird.conf"),
+    ("packaging/decap/README.md", "usr/share/doc/penstock/decap.md"),
+    ("packaging/tproxy/README.md", "usr/share/doc/penstock/tproxy/README.md"),
+    ("packaging/tproxy/tproxy.nft", "usr/share/doc/penstock/tproxy/tproxy.nft"),
     ("packaging/keepalived/keepalived.conf", "usr/share/doc/penstock/keepalived.conf"),
 ];
 /// The hooks of dpkg, in `packaging/debian`.
