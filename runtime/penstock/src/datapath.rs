@@ -214,7 +214,8 @@ pub(crate) fn obstacles(config: &penstock_config::Config) -> Vec<String> {
 fn transparent_obstacles(config: &penstock_config::Config) -> Vec<String> {
     let missing = xdp::Capability::NetAdmin;
     // Either is enough to the kernel.
-    if missing.is_held() || xdp::Capability::NetRaw.is_held() {
+    let enough = [missing, xdp::Capability::NetRaw];
+    if enough.iter().any(|one| one.held() != Some(false)) {
         return Vec::new();
     }
     let services = config.services.iter().filter(|one| one.transparent);

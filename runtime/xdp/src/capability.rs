@@ -21,16 +21,9 @@ pub enum Capability {
 }
 
 impl Capability {
-    /// Whether this thread has it, as far as that can be told.
-    pub fn is_held(self) -> bool {
-        Capability::missing(&[self]).is_none()
-    }
-
     /// The first of `needed` that this thread has not; none too where that can't be read.
     pub(crate) fn missing(needed: &[Capability]) -> Option<Capability> {
-        let status = fs::read_to_string("/proc/thread-self/status").ok()?;
-        let effective = effective(&status)?;
-        needed.iter().copied().find(|one| !one.is_in(effective))
+        needed.iter().copied().find(|one| one.held() == Some(false))
     }
 
     /// Whether this thread has it; nothing where that can't be read.
