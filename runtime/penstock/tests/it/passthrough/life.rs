@@ -52,22 +52,22 @@ fn a_restart_under_load_loses_no_packet_and_a_detach_leaves_nothing() {
 /// Clients that ask and ask, over flows that stay: half of them by datagrams, half by TCP.
 struct Load {
     clients: Vec<JoinHandle<Result<(), String>>>,
-    /// How many questions were answered, by transport.
-    answered: Arc<[AtomicU64; 2]>,
+    /// How many questions of each were answered.
+    answered: Arc<[AtomicU64; 16]>,
     ended: Arc<AtomicBool>,
 }
 
 impl Load {
     fn begin(site: &Site) -> Load {
-        let (answered, ended) = (Arc::<[AtomicU64; 2]>::default(), Arc::<AtomicBool>::default());
-        let clients = (0..16).map(|number| {
+        let (answered, ended) = (Arc::<[AtomicU64; 16]>::default(), Arc::<AtomicBool>::default());
+        let clients = (0..answered.len()).map(|number| {
             let (answered, ended) = (answered.clone(), ended.clone());
             let (transport, vip) = (number / 8, VIPS[number % 2]);
             site.net.begin("client", move || {
                 let mut question = asker(transport, vip);
                 while !ended.load(Ordering::Relaxed) {
                     question().map_err(|why| format!("client {number} of {vip}: {why}"))?;
-                    answered[transport].fetch_add(1, Ordering::Relaxed);
+                    answered[number].fetch_add(1, Ordering::Relaxed);
                     // The process that starts meanwhile has to get some of the machine, too.
                     std::thread::sleep(Duration::from_millis(1));
                 }
@@ -77,13 +77,12 @@ impl Load {
         Load { clients: clients.collect(), answered, ended }
     }
 
-    /// Waits until some more questions of both transports were answered.
+    /// Waits until some more questions of each client were answered.
     fn more(&self) {
-        let so_far = || [0, 1].map(|transport| self.answered[transport].load(Ordering::Relaxed));
-        let before = so_far();
+        let before = self.answered.each_ref().map(|count| count.load(Ordering::Relaxed));
         until("questions are answered", || {
-            let now = so_far();
-            (now[0] > before[0] + 500 && now[1] > before[1] + 500).then_some(())
+            let mut counts = self.answered.iter().zip(before);
+            counts.all(|(now, before)| now.load(Ordering::Relaxed) > before + 60).then_some(())
         });
     }
 
