@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -75,6 +76,12 @@ impl Spoken {
     }
 }
 
+/// How many cores there are for this process: counted before a scenario keeps its load on one.
+fn cores() -> usize {
+    static CORES: OnceLock<usize> = OnceLock::new();
+    *CORES.get_or_init(|| thread::available_parallelism().map_or(1, usize::from))
+}
+
 /// A running scenario: dropping it stops what it started.
 pub struct Bench {
     pub(crate) plan: Plan,
@@ -98,7 +105,7 @@ impl Bench {
     /// # Errors
     /// Where `wrk` is missing, a started proxy never answers, or nobody is left to measure.
     pub fn start(plan: Plan, peers: &[Peer]) -> Result<Self, BenchError> {
-        let cores = thread::available_parallelism().map_or(1, usize::from);
+        let cores = cores();
         if cores < 2 {
             return Err(BenchError::TooFewCores { cores });
         }
