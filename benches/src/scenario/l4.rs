@@ -77,14 +77,7 @@ pub fn l4_connections(plan: Plan, peers: &[Peer]) -> Result<Report, BenchError> 
     for workers in [1, 32] {
         let section = report.section(format!("{workers} at a time"));
         rounds(&mut bench, workers, work, |peer, turn| {
-            let figure = Figure {
-                cost: turn.cpu.as_secs_f64() * 1e6 / turn.done as f64,
-                requests: turn.done,
-                requests_per_second: turn.done as f64 / turn.wall,
-                errors: turn.errors,
-                ..Figure::default()
-            };
-            report.add(section, peer, figure);
+            report.add(section, peer, turn.per_piece());
         })?;
     }
     Ok(report)
@@ -117,14 +110,7 @@ pub fn l4_datagrams(plan: Plan, peers: &[Peer]) -> Result<Report, BenchError> {
             Ok(())
         };
         rounds(&mut bench, flows, work, |peer, turn| {
-            let figure = Figure {
-                cost: turn.cpu.as_secs_f64() * 1e6 / turn.done as f64,
-                requests: turn.done,
-                requests_per_second: turn.done as f64 / turn.wall,
-                errors: turn.errors,
-                ..Figure::default()
-            };
-            report.add(section, peer, figure);
+            report.add(section, peer, turn.per_piece());
         })?;
     }
     Ok(report)
@@ -144,6 +130,19 @@ struct Turn {
     wall: f64,
     done: u64,
     errors: u64,
+}
+
+impl Turn {
+    /// By what each piece of work cost, in microseconds of CPU.
+    fn per_piece(&self) -> Figure {
+        Figure {
+            cost: self.cpu.as_secs_f64() * 1e6 / self.done as f64,
+            requests: self.done,
+            requests_per_second: self.done as f64 / self.wall,
+            errors: self.errors,
+            ..Figure::default()
+        }
+    }
 }
 
 /// Gives each proxy its turns, in which this many threads do `work`.

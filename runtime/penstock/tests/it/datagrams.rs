@@ -19,9 +19,7 @@ fn config(vip: &str, endpoints: &[SocketAddr], more: &str) -> String {
 }
 
 fn port_of(penstock: &Penstock) -> u16 {
-    let services = penstock.json("/v1/services");
-    let address = services[0]["addresses"][0].as_str().expect("an address");
-    address.parse::<SocketAddr>().expect("an IP address").port()
+    penstock.service_address("s").port()
 }
 
 /// Sends everything back, with its name in front where there is one.

@@ -19,12 +19,6 @@ fn config(vip: &str, endpoints: &[SocketAddr], more: &str) -> String {
     )
 }
 
-fn address_of(penstock: &Penstock) -> SocketAddr {
-    let services = penstock.json("/v1/services");
-    let address = services[0]["addresses"][0].as_str().expect("an address");
-    address.parse().expect("an IP address")
-}
-
 fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).expect("connect");
     stream.set_read_timeout(Some(PATIENCE)).expect("an option");
@@ -76,7 +70,7 @@ fn exchange(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
 fn bytes_and_ends_cross_both_ways_over_ipv4_and_ipv6() {
     for ip in ["127.0.0.1", "::1"] {
         let penstock = Penstock::start(&config(ip, &[server(ip, echo)], ""));
-        let address = address_of(&penstock);
+        let address = penstock.service_address("s");
         for bytes in [0, 4, 60_000, 24 << 20] {
             let text = pattern(bytes);
             assert!(exchange(address, &text) == text, "{bytes} bytes to {address} and back");
@@ -102,7 +96,7 @@ fn a_reset_of_either_side_reaches_the_other() {
         let _ = stream.read_exact(&mut [0; 1]);
     });
     let penstock = Penstock::start(&config("127.0.0.1", &[rude], ""));
-    let mut stream = connect(address_of(&penstock));
+    let mut stream = connect(penstock.service_address("s"));
     stream.write_all(&[1; 100]).expect("it takes some");
     let error = stream.read_to_end(&mut Vec::new()).expect_err("no orderly end");
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
@@ -115,7 +109,7 @@ fn a_reset_of_either_side_reaches_the_other() {
     });
     penstock.write(&config("127.0.0.1", &[patient], ""));
     assert_eq!(penstock.reload().0, 200);
-    let mut stream = connect(address_of(&penstock));
+    let mut stream = connect(penstock.service_address("s"));
     stream.read_exact(&mut [0; 1]).expect("the first byte");
     // The rest stays unread.
     drop(stream);
@@ -130,7 +124,7 @@ fn what_a_drain_cuts_is_a_reset_and_no_end() {
     let echo = server("127.0.0.1", echo);
     let runtime = "[runtime]\nshards = 1\npin = false\ndrain = \"1s\"\n";
     let mut penstock = Penstock::start(&(runtime.to_owned() + &config("127.0.0.1", &[echo], "")));
-    let address = address_of(&penstock);
+    let address = penstock.service_address("s");
     let (mut cut, mut done) = (connect(address), connect(address));
     for stream in [&mut cut, &mut done] {
         stream.write_all(b"here").expect("it takes some");
@@ -159,7 +153,7 @@ fn connections_outlive_their_service_and_each_is_a_line_in_the_log() {
     drop(free);
     let text = config("127.0.0.1", &[nobody, echo], "") + "balance = \"round-robin\"\n";
     let penstock = Penstock::start_in(folder, &(log.clone() + &text));
-    let address = address_of(&penstock);
+    let address = penstock.service_address("s");
     let mut streams = [connect(address), connect(address)];
     let mut back = [0; 5];
     for stream in &mut streams {
@@ -220,7 +214,7 @@ fn redis_does_not_notice() {
     let _server = Server(command.spawn().expect("redis-server starts"));
     until("redis listens", || TcpStream::connect(redis).ok());
     let penstock = Penstock::start(&config("127.0.0.1", &[redis], ""));
-    let port = address_of(&penstock).port().to_string();
+    let port = penstock.service_address("s").port().to_string();
     let ask = |arguments: &[&str]| {
         let output = Command::new("redis-cli").args(["-p", &port]).args(arguments).output();
         String::from_utf8(output.expect("redis-cli runs").stdout).expect("text")
@@ -250,7 +244,7 @@ fn tls_goes_to_whom_its_name_is_for_and_is_ended_there() {
         one.address("web"),
         other.address("web")
     ));
-    let port = address_of(&edge).port();
+    let port = edge.service_address("s").port();
     let curl = |name: &str| {
         let mut curl = Command::new("curl");
         curl.args(["-sS", "--max-time", "20", "--cacert", &files.path("ca.pem")]);
@@ -280,7 +274,7 @@ fn a_client_keeps_its_address_through_two_appliances() {
         let inner = Penstock::start(&text);
         let more = format!("send_proxy_protocol = \"{version}\"");
         let outer = Penstock::start(&config("::1", &[inner.address("web")], &more));
-        let url = format!("http://{}/", address_of(&outer));
+        let url = format!("http://{}/", outer.service_address("s"));
         let mut curl = Command::new("curl");
         curl.args(["-sS", "--max-time", "20", &url]);
         assert_eq!(curl.output().expect("curl runs").stdout, b"one");
@@ -311,7 +305,7 @@ fn bulk_stays_in_the_kernel_and_small_talk_does_not() {
         let runtime = format!("[runtime]\nshards = 1\npin = false\npipes = {pipes}\n");
         let echo = server("127.0.0.1", echo);
         let penstock = Penstock::start(&(runtime + &config("127.0.0.1", &[echo], "")));
-        let address = address_of(&penstock);
+        let address = penstock.service_address("s");
         let moved = || penstock.metric("penstock_service_spliced_bytes_total{service=\"s\"}");
         let small = pattern(100_000);
         assert!(exchange(address, &small) == small);

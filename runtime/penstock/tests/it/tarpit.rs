@@ -23,12 +23,6 @@ fn config(vip: &str, port: &str, more: &str) -> String {
     )
 }
 
-fn address_of(penstock: &Penstock) -> SocketAddr {
-    let services = penstock.json("/v1/services");
-    let address = services[0]["addresses"][0].as_str().expect("an address");
-    address.parse().expect("an IP address")
-}
-
 fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).expect("connect");
     stream.set_read_timeout(Some(PATIENCE)).expect("an option");
@@ -45,11 +39,11 @@ fn is_reset(mut stream: &TcpStream) {
 fn a_denied_connection_is_reset_and_a_denied_datagram_dropped() {
     for vip in ["127.0.0.1", "::1"] {
         let penstock = Penstock::start(&config(vip, "tcp/0", ""));
-        is_reset(&connect(address_of(&penstock)));
+        is_reset(&connect(penstock.service_address("s")));
         until("it is counted", || (penstock.metric(DENIED) == 1.0).then_some(()));
         let penstock = Penstock::start(&config(vip, "udp/0", ""));
         let socket = UdpSocket::bind((vip, 0)).expect("a port");
-        socket.send_to(b"?", address_of(&penstock)).expect("it is sent");
+        socket.send_to(b"?", penstock.service_address("s")).expect("it is sent");
         until("it is counted", || (penstock.metric(DENIED) == 1.0).then_some(()));
         assert_eq!(penstock.metric(OPEN), 0.0);
     }
@@ -61,7 +55,7 @@ fn a_kept_connection_costs_little_memory_and_no_time_and_there_are_only_so_many(
     const MAX: usize = 2_000;
     let tarpit = format!("tarpit = {{ connections = {MAX}, hold = \"1h\" }}");
     let mut penstock = Penstock::start(&config("127.0.0.1", "tcp/0", &tarpit));
-    let address = address_of(&penstock);
+    let address = penstock.service_address("s");
     let kept = |penstock: &Penstock, count: usize| {
         until("they are kept", || (penstock.metric(KEPT) == count as f64).then_some(()));
     };
@@ -98,7 +92,7 @@ fn a_kept_connection_costs_little_memory_and_no_time_and_there_are_only_so_many(
 #[test]
 fn a_kept_connection_is_reset_when_its_time_is_over() {
     let penstock = Penstock::start(&config("::1", "tcp/0", "tarpit = { hold = \"1s\" }"));
-    let stream = connect(address_of(&penstock));
+    let stream = connect(penstock.service_address("s"));
     (&stream).write_all(b"anybody?").expect("it is taken by the kernel");
     is_reset(&stream);
     until("all are gone", || (penstock.metric(OPEN) == 0.0).then_some(()));

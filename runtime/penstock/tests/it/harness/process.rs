@@ -137,9 +137,20 @@ impl Penstock {
     /// The first address of a listener.
     #[track_caller]
     pub fn address(&self, listener: &str) -> SocketAddr {
-        let listeners = self.json("/v1/listeners");
-        let found = listeners.as_array().expect("a list").iter().find(|l| l["name"] == listener);
-        let address = &found.expect("the listener is there")["addresses"][0];
+        self.first_address("/v1/listeners", listener)
+    }
+
+    /// The first address of a service that terminates.
+    #[track_caller]
+    pub fn service_address(&self, service: &str) -> SocketAddr {
+        self.first_address("/v1/services", service)
+    }
+
+    #[track_caller]
+    fn first_address(&self, path: &str, name: &str) -> SocketAddr {
+        let entrances = self.json(path);
+        let found = entrances.as_array().expect("a list").iter().find(|one| one["name"] == name);
+        let address = &found.expect("it is there")["addresses"][0];
         address.as_str().expect("an address").parse().expect("an IP address")
     }
 
