@@ -12,6 +12,8 @@ use penstock_config::Config;
 use penstock_filter_host::{
     Engine, EngineSettings, EnvWorld, Filter, FilterHost, Module, World, filter_settings,
 };
+use penstock_proxy::TlsParts;
+use penstock_tests::proxy::Outfit;
 use penstock_tests::sim::SimEnv;
 
 /// What filters do to a request.
@@ -98,9 +100,10 @@ impl Loader {
         let host = FilterHost::new(MODULES.engine.clone(), None, shards, 7);
         Loader { host, world: Rc::new(EnvWorld::new(env.clone(), || 0)) }
     }
+}
 
-    /// The filters of a config; those of `before` that are the same go on.
-    pub(crate) fn load(&self, config: &Config, before: &[Arc<Filter>]) -> Vec<Arc<Filter>> {
+impl Outfit for Loader {
+    fn filters(&self, config: &Config, before: &[Arc<Filter>]) -> Vec<Arc<Filter>> {
         let loaded =
             filter_settings(config).into_iter().zip(&config.filters).map(|(own, block)| {
                 let path = block.wasm.to_string_lossy();
@@ -118,6 +121,10 @@ impl Loader {
                 }
             });
         loaded.collect()
+    }
+
+    fn tls(&self, config: &Config) -> TlsParts {
+        crate::tls::parts(config)
     }
 }
 

@@ -1,7 +1,9 @@
-//! Harness for the tests that need more than one crate.
+//! Harness for the tests that need more than one crate, and for the fuzz targets that do.
 
 #![forbid(unsafe_code)]
 
+pub mod frames;
+pub mod proxy;
 pub mod sim;
 
 /// What the front page shows as a filter compiles: a doctest over the document.

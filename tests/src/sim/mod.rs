@@ -7,6 +7,7 @@
 //! - `tasks`, `timers`, `queue`: who runs next, and when;
 //! - `net`, `socket`, `dial`: two byte pipes for each connection; `datagrams` have none;
 //! - `env`, `stream`, `conduit`: the traits that the code under test sees;
+//! - `io`: the same for libraries;
 //! - `faults`, `node`: how badly it all behaves, and who lives in it;
 //! - `trace`, `seeds`: what happened, and whether it happens again.
 
@@ -15,6 +16,7 @@ mod datagrams;
 mod dial;
 mod env;
 mod faults;
+mod io;
 mod net;
 mod node;
 mod queue;
@@ -31,6 +33,7 @@ pub use conduit::SimConduit;
 pub use datagrams::{SimDatagrams, SimReplies};
 pub use env::SimEnv;
 pub use faults::Faults;
+pub use io::Io;
 pub use node::{Death, Limits};
 pub use seeds::{
     check_few_seeds, check_heavy_seeds, check_seeds, check_some_seeds, run_seed, seed_count,
