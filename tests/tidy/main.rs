@@ -81,8 +81,9 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("opentelemetry-otlp", &["runtime/control"]),
 ];
 
-/// Crates of the data plane: of tokio they may name `tokio::io` and nothing else.
-const TOKIO_TRAITS_ONLY: &[&str] = &["runtime/proxy/", "runtime/shard/", "tests/sim/"];
+/// The data plane and its simulation: of tokio they may name `tokio::io` and nothing else.
+const TOKIO_TRAITS_ONLY: &[&str] =
+    &["runtime/proxy/", "runtime/shard/", "tests/sim/", "tests/src/"];
 
 /// Crates that may hold `unsafe` code. All others forbid it at their root.
 const UNSAFE_ROOMS: &[(&str, &str)] = &[
