@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 pub mod frames;
+pub mod http2_session;
 pub mod proxy;
 pub mod sim;
 

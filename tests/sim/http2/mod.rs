@@ -11,6 +11,7 @@
 //! - `callouts`: gRPC calls that filters make;
 //! - `origin` and `upstream`: the side of endpoints;
 //! - `sealed`: all of it inside of TLS;
+//! - `session`: any script for one side of a connection;
 //! - `windows`: how much may be on its way, and how many streams, by what the shard has left;
 //! - `websocket` and its two `peer`s: tunnels, over both versions of HTTP.
 
@@ -26,6 +27,7 @@ mod origin;
 mod peer;
 mod raw;
 mod sealed;
+mod session;
 mod upstream;
 mod websocket;
 mod windows;
