@@ -3,7 +3,7 @@
 use wasmtime::{Caller, Extern};
 
 use crate::abi::{Capability, Errno, Status};
-use crate::state::State;
+use crate::state::{Arena, State};
 
 /// A hostcall in progress.
 pub(crate) struct Guest<'a> {
@@ -96,12 +96,12 @@ impl<'a> Guest<'a> {
         // Both are checked before anything is allocated for them.
         slice(memory, address_at, 4)?;
         slice(memory, bytes_at, 4)?;
+        let arena = &mut state.arena;
+        if let Some(placed) = give_near(memory, arena, &state.scratch, [address_at, bytes_at]) {
+            return Ok(placed?);
+        }
         // Checked against `hostcall_bytes_max`, which a usize of 32 bits holds.
         let bytes = bytes as u32;
-        let near = if bytes == 0 { Some(0) } else { state.arena.place(bytes) };
-        if let Some(address) = near {
-            return Ok(tell(memory, &state.scratch, [address, bytes], [address_at, bytes_at])?);
-        }
         let address = self.allocate(bytes)?;
         let (memory, state) = self.split()?;
         Ok(tell(memory, &state.scratch, [address, bytes], [address_at, bytes_at])?)
@@ -125,6 +125,20 @@ impl<'a> Guest<'a> {
             Err(error) => Err(Refusal::Trap(error)),
         }
     }
+}
+
+/// Gives the guest a value that fits in what it lent for such: places it, and writes address and
+/// length where it wants them. `None` when it must be asked for room.
+#[inline]
+pub(crate) fn give_near(
+    memory: &mut [u8],
+    arena: &mut Arena,
+    value: &[u8],
+    at: [u32; 2],
+) -> Option<Result<(), Status>> {
+    let bytes = u32::try_from(value.len()).ok()?;
+    let address = if bytes == 0 { 0 } else { arena.place(bytes)? };
+    Some(tell(memory, value, [address, bytes], at))
 }
 
 /// Puts a value where it was given room, and tells the guest address and length.

@@ -25,6 +25,7 @@ struct Inner {
     imports: Vec<(String, String)>,
     memory_bytes_min: u64,
     sha256: [u8; 32],
+    reachable: bool,
 }
 
 impl Module {
@@ -46,12 +47,13 @@ impl Module {
             return Err(problem);
         }
         let version = version.ok_or(LoadError::NoAbi)?;
-        let imports = module
+        let imports: Vec<_> = module
             .imports()
             .map(|import| (import.module().to_owned(), import.name().to_owned()))
             .collect();
+        let reachable = imports.iter().any(|(_, name)| REACHING.contains(&name.as_str()));
         let pre = engine.linker().instantiate_pre(&module).map_err(|error| not_wasm(&error))?;
-        let inner = Inner { pre, version, callbacks, imports, memory_bytes_min, sha256 };
+        let inner = Inner { pre, version, callbacks, imports, memory_bytes_min, sha256, reachable };
         Ok(Module { inner: Arc::new(inner) })
     }
 
@@ -64,6 +66,13 @@ impl Module {
     #[inline]
     pub fn callbacks(&self) -> CallbackSet {
         self.inner.callbacks
+    }
+
+    /// Whether something can come to one of its exchanges between its callbacks for it: the answer
+    /// to a call, or what the guest does while another context's callback runs.
+    #[inline]
+    pub(crate) fn is_reachable(&self) -> bool {
+        self.inner.reachable
     }
 
     /// What it imports: module and name.
@@ -94,6 +103,10 @@ impl std::fmt::Debug for Module {
             .finish_non_exhaustive()
     }
 }
+
+/// The hostcalls without which nothing comes to an exchange from outside its own callbacks.
+const REACHING: [&str; 4] =
+    ["proxy_set_effective_context", "proxy_http_call", "proxy_grpc_call", "proxy_grpc_stream"];
 
 /// What the compiler said, on one line: it goes to logs.
 pub(crate) fn not_wasm(error: &wasmtime::Error) -> LoadError {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use penstock_env::Time;
 
-use crate::abi::LogLevel;
+use crate::abi::{Callback, LogLevel};
 use crate::contexts::{ContextId, Kind};
 use crate::error::{TrapCause, Trapped};
 use crate::filter::Filter;
@@ -119,6 +119,13 @@ impl Running {
     #[inline]
     pub(crate) fn can_be_replaced(&self) -> bool {
         !self.is_alive() && self.stateless.get()
+    }
+
+    /// Whether the guest has callbacks for the end of an exchange.
+    #[inline]
+    pub(crate) fn tells_end(&self) -> bool {
+        let callbacks = self.filter.module.callbacks();
+        !self.stateless.get() || callbacks.has(Callback::Done) || callbacks.has(Callback::Log)
     }
 
     /// Runs `call` on the instance. A failure takes the instance: it is dropped, everyone who

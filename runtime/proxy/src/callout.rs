@@ -60,7 +60,10 @@ impl Inbox {
                 Poll::Ready(arrival)
             }
             None => {
-                self.waker.replace(Some(context.waker().clone()));
+                let mut waker = self.waker.borrow_mut();
+                if !waker.as_ref().is_some_and(|waker| waker.will_wake(context.waker())) {
+                    *waker = Some(context.waker().clone());
+                }
                 Poll::Pending
             }
         }

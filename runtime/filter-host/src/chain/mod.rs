@@ -247,11 +247,30 @@ impl Chain {
         Poll::Pending
     }
 
+    /// Whether something can come to the exchange from outside its own callbacks; if not, no
+    /// filter makes a call, and none that doesn't pause has an event.
+    pub fn is_reachable(&self) -> bool {
+        self.links.iter().any(|link| link.live.filter.module.is_reachable())
+    }
+
+    /// Whether some filter is told of the exchange's end: if none is, [`Chain::finish_untold`]
+    /// does.
+    pub fn tells_end(&self) -> bool {
+        self.links.iter().any(Link::tells_end)
+    }
+
     /// Ends the exchange: every filter that saw it gets its last callbacks, `session` still in
     /// reach, and calls under way are cancelled.
     pub fn finish(&mut self, session: &mut dyn Session) {
         for mut link in self.links.drain(..) {
             link.close(Some(session));
+        }
+    }
+
+    /// As [`Chain::finish`], without a session: last callbacks find none.
+    pub fn finish_untold(&mut self) {
+        for mut link in self.links.drain(..) {
+            link.close(None);
         }
     }
 
@@ -313,9 +332,7 @@ impl Chain {
 
 impl Drop for Chain {
     fn drop(&mut self) {
-        for mut link in self.links.drain(..) {
-            link.close(None);
-        }
+        self.finish_untold();
     }
 }
 

@@ -78,6 +78,9 @@ impl Link {
         };
         let id = *id;
         let (request, response) = (self.request.waits(), self.response.waits());
+        if !request && !response && !self.live.filter.module.is_reachable() {
+            return None;
+        }
         let event = running.with(|instance| {
             let Some(context) = instance.context(id) else {
                 return Ok(None);
@@ -111,6 +114,14 @@ impl Link {
             Err(_) if request => Some(Event::ResumeRequest),
             Err(_) if response => Some(Event::ResumeResponse),
             Err(_) => None,
+        }
+    }
+
+    /// Whether the guest hears of the exchange's end.
+    pub(super) fn tells_end(&self) -> bool {
+        match &self.place {
+            Place::In(running, _) => running.tells_end(),
+            Place::Before | Place::Past => false,
         }
     }
 

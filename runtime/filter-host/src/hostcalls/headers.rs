@@ -4,7 +4,7 @@ use crate::PairList;
 use crate::abi::pairs::{Pairs, Writer, list_bytes};
 use crate::abi::{MapType, Status, Version};
 use crate::grpc::GrpcEvent;
-use crate::guest::{Answer, Guest, slice};
+use crate::guest::{Answer, Guest, give_near, slice};
 use crate::session::{BadField, HeaderMap};
 use crate::state::Call;
 
@@ -110,17 +110,23 @@ pub(super) fn value(
 ) -> Answer {
     let (memory, state) = guest.split()?;
     let name = slice(memory, name, name_bytes)?;
-    state.scratch.clear();
     let found = match readable(&mut state.call, map)? {
         Readable::Session(map) => map.value(name),
         Readable::List(list) => list.value(name),
     };
-    match found {
-        Some(found) => state.scratch.extend_from_slice(found),
+    let found = match found {
+        Some(found) => found,
         // A filter built for 0.1.0 can't tell a missing field from an empty one.
-        None if state.version == Version::V0_1_0 => {}
+        None if state.version == Version::V0_1_0 => &[],
         None => return Err(Status::NotFound.into()),
+    };
+    if found.len() <= state.settings.hostcall_bytes_max
+        && let Some(given) = give_near(memory, &mut state.arena, found, [value, bytes])
+    {
+        return Ok(given?);
     }
+    state.scratch.clear();
+    state.scratch.extend_from_slice(found);
     guest.give_scratch(value, bytes)
 }
 

@@ -56,14 +56,20 @@ impl<'a> RequestMap<'a> {
         }
     }
 
-    fn pseudo(&self) -> [(&[u8], &[u8]); 4] {
+    fn pseudo(&self, name: &[u8]) -> Option<&[u8]> {
         let head = self.head();
-        [
-            (b":authority", head.authority().unwrap_or_default()),
-            (b":path", head.path_and_query()),
-            (b":method", head.method_name()),
-            (b":scheme", if self.secure { b"https" } else { b"http" }),
-        ]
+        Some(match name {
+            b":authority" => head.authority().unwrap_or_default(),
+            b":path" => head.path_and_query(),
+            b":method" => head.method_name(),
+            b":scheme" if self.secure => b"https",
+            b":scheme" => b"http",
+            _ => return None,
+        })
+    }
+
+    fn each_pseudo(&self) -> impl Iterator<Item = (&'static [u8], &[u8])> {
+        PSEUDO.into_iter().filter_map(|name| Some((name, self.pseudo(name)?)))
     }
 
     fn set_pseudo(&mut self, name: &[u8], value: &[u8]) -> Result<(), BadField> {
@@ -81,12 +87,11 @@ impl<'a> RequestMap<'a> {
 
 impl HeaderMap for RequestMap<'_> {
     fn len(&self) -> usize {
-        self.pseudo().len() + shown(self.head().fields()).count()
+        PSEUDO.len() + self.head().fields().count_without(Known::Host)
     }
 
     fn bytes(&self) -> usize {
-        let pseudo: usize =
-            self.pseudo().iter().map(|(name, value)| name.len() + value.len()).sum();
+        let pseudo: usize = self.each_pseudo().map(|(name, value)| name.len() + value.len()).sum();
         pseudo
             + shown(self.head().fields())
                 .map(|(name, value)| name.len() + value.len())
@@ -95,7 +100,7 @@ impl HeaderMap for RequestMap<'_> {
 
     fn value(&self, name: &[u8]) -> Option<&[u8]> {
         if name.first() == Some(&b':') {
-            return self.pseudo().into_iter().find(|(key, _)| *key == name).map(|(_, value)| value);
+            return self.pseudo(name);
         }
         if name.eq_ignore_ascii_case(b"host") {
             return self.head().authority();
@@ -104,7 +109,7 @@ impl HeaderMap for RequestMap<'_> {
     }
 
     fn for_each(&self, visit: &mut dyn FnMut(&[u8], &[u8])) {
-        self.pseudo().into_iter().for_each(|(name, value)| visit(name, value));
+        self.each_pseudo().for_each(|(name, value)| visit(name, value));
         visit_lower(self.head().fields(), visit);
     }
 
@@ -167,7 +172,7 @@ impl ResponseMap<'_> {
 
 impl HeaderMap for ResponseMap<'_> {
     fn len(&self) -> usize {
-        1 + shown(self.head().fields()).count()
+        1 + self.head().fields().count_without(Known::Host)
     }
 
     fn bytes(&self) -> usize {
@@ -280,6 +285,9 @@ fn replace_each(map: &mut dyn HeaderMap, fields: Pairs<'_>) -> Result<(), BadFie
     }
     Ok(())
 }
+
+/// A request's pseudo-fields, in the order in which filters see them.
+const PSEUDO: [&[u8]; 4] = [b":authority", b":path", b":method", b":scheme"];
 
 /// `Host` is `:authority` to a filter.
 fn shown(fields: &Fields) -> impl Iterator<Item = (&[u8], &[u8])> {

@@ -97,7 +97,8 @@ pub(crate) struct Filtered<'a, E: Env> {
     links: &'a [ChainLink],
     chain: RefCell<Chain>,
     properties: RefCell<Properties>,
-    inbox: Rc<Inbox>,
+    /// For the answers to calls, where there is a filter that could make one.
+    inbox: Option<Rc<Inbox>>,
     begun: Unix,
     begun_at: penstock_env::Time,
     /// Halves that were resumed while nobody waited for them.
@@ -127,6 +128,7 @@ impl<'a, E: Env> Filtered<'a, E> {
         begun: Unix,
     ) -> Self {
         chain.begin(worker.filters(), links);
+        let inbox = chain.is_reachable().then(Rc::default);
         Filtered {
             worker,
             plan,
@@ -134,7 +136,7 @@ impl<'a, E: Env> Filtered<'a, E> {
             links,
             chain: RefCell::new(chain),
             properties: RefCell::default(),
-            inbox: Rc::default(),
+            inbox,
             begun,
             begun_at: worker.env().now(),
             resumed: Default::default(),
@@ -215,7 +217,11 @@ impl<'a, E: Env> Filtered<'a, E> {
         context: &mut Context<'_>,
         heads: &mut Heads<'_>,
     ) -> Result<Poll<()>, Cause> {
-        while let Poll::Ready(arrival) = self.inbox.poll_take(context) {
+        let mut take = || match &self.inbox {
+            Some(inbox) => inbox.poll_take(context),
+            None => Poll::Pending,
+        };
+        while let Poll::Ready(arrival) = take() {
             // What the filter makes of it shows as an event.
             let _ = self.with(heads.reborrow(), None, |chain, session| {
                 match &arrival {
@@ -278,6 +284,11 @@ impl<'a, E: Env> Filtered<'a, E> {
 
     /// Ends the exchange for its filters; the chain's room can be used again.
     pub(crate) fn finish(self, heads: Heads<'_>) -> Chain {
+        if !self.chain.borrow().tells_end() {
+            let mut chain = self.chain.into_inner();
+            chain.finish_untold();
+            return chain;
+        }
         let _ = self.with(heads, None, |chain, session| {
             chain.finish(session);
             Flow::Continue
@@ -333,24 +344,7 @@ impl<'a, E: Env> Filtered<'a, E> {
         tail: Option<(Way, &mut Fields)>,
         call: impl FnOnce(&mut Chain, &mut HttpSession<'_>) -> Flow,
     ) -> Flow {
-        let snapshot = &self.plan.snapshot;
-        let cluster = self.cluster.get().map(|id| &snapshot.clusters[id.index()]);
-        let endpoint = cluster.zip(self.endpoint.get());
-        let endpoint = endpoint.map(|(cluster, id)| cluster.balancer.endpoint(id).address());
-        let facts = Facts {
-            peer: self.down.peer(),
-            local: self.down.local(),
-            secure: self.down.secure(),
-            listener: &snapshot.listeners[self.down.listener()].config.name,
-            protocol: self.down.protocol(heads.request.head()).as_str(),
-            route: self.route.get(),
-            cluster: cluster.map(|cluster| &*cluster.config.name),
-            endpoint,
-            begun_us: self.begun.us,
-            elapsed: self.worker.env().now().since(self.begun_at),
-            request_bytes: self.bytes_in.get(),
-            response_bytes: self.bytes_out.get(),
-        };
+        let facts = |request: &RequestHead| self.facts(request);
         let (request_tail, response_tail) = match tail {
             Some((Way::Request, fields)) => (trailers(fields), None),
             Some((Way::Response, fields)) => (None, trailers(fields)),
@@ -362,7 +356,7 @@ impl<'a, E: Env> Filtered<'a, E> {
             request_trailers: request_tail,
             response_trailers: response_tail,
             properties: &mut self.properties.borrow_mut(),
-            facts,
+            facts: &facts,
         };
         let chain = &mut *self.chain.borrow_mut();
         let flow = call(chain, &mut session);
@@ -372,14 +366,36 @@ impl<'a, E: Env> Filtered<'a, E> {
         flow
     }
 
+    /// What can be told of the exchange now.
+    fn facts(&self, request: &RequestHead) -> Facts<'_> {
+        let snapshot = &self.plan.snapshot;
+        let cluster = self.cluster.get().map(|id| &snapshot.clusters[id.index()]);
+        let endpoint = cluster.zip(self.endpoint.get());
+        let endpoint = endpoint.map(|(cluster, id)| cluster.balancer.endpoint(id).address());
+        Facts {
+            peer: self.down.peer(),
+            local: self.down.local(),
+            secure: self.down.secure(),
+            listener: &snapshot.listeners[self.down.listener()].config.name,
+            protocol: self.down.protocol(request).as_str(),
+            route: self.route.get(),
+            cluster: cluster.map(|cluster| &*cluster.config.name),
+            endpoint,
+            begun_us: self.begun.us,
+            elapsed: self.worker.env().now().since(self.begun_at),
+            request_bytes: self.bytes_in.get(),
+            response_bytes: self.bytes_out.get(),
+        }
+    }
+
     fn start(&self, callout: penstock_filter_host::Callout) {
         let filter = &self.plan.snapshot.filters[self.links[callout.link].filter];
-        let name = &callout.cluster;
+        let (name, inbox) = (&callout.cluster, self.inbox.as_ref());
         let bytes_max = filter.settings().hostcall_bytes_max;
         // The host let only clusters through that the filter's settings name, and those are
         // the config's.
-        if let Some(cluster) = self.plan.snapshot.config.cluster_named(name) {
-            callout::start(self.worker, self.plan, cluster, callout, bytes_max, &self.inbox);
+        if let Some((cluster, inbox)) = self.plan.snapshot.config.cluster_named(name).zip(inbox) {
+            callout::start(self.worker, self.plan, cluster, callout, bytes_max, inbox);
         }
     }
 

@@ -42,7 +42,8 @@ pub(crate) struct HttpSession<'a> {
     pub(crate) request_trailers: Option<TrailerMap<'a>>,
     pub(crate) response_trailers: Option<TrailerMap<'a>>,
     pub(crate) properties: &'a mut Properties,
-    pub(crate) facts: Facts<'a>,
+    /// Asked for when a filter reads a property: most don't.
+    pub(crate) facts: &'a dyn Fn(&RequestHead) -> Facts<'a>,
 }
 
 impl Session for HttpSession<'_> {
@@ -90,11 +91,11 @@ impl Session for HttpSession<'_> {
 impl HttpSession<'_> {
     /// The properties that every exchange has, by the names that Envoy gives them.
     fn well_known(&self, path: &[&[u8]], out: &mut Vec<u8>) -> bool {
-        let facts = &self.facts;
+        let facts = (self.facts)(self.request.head());
         match *path {
-            [b"request", name] => self.request_property(name, out),
+            [b"request", name] => self.request_property(name, &facts, out),
             [b"request", b"headers", name] => text(self.request.value(name), out),
-            [b"response", name] => self.response_property(name, out),
+            [b"response", name] => self.response_property(name, &facts, out),
             [b"response", b"headers", name] => {
                 text(self.response.as_ref().and_then(|map| map.value(name)), out)
             }
@@ -116,7 +117,7 @@ impl HttpSession<'_> {
         }
     }
 
-    fn request_property(&self, name: &[u8], out: &mut Vec<u8>) -> bool {
+    fn request_property(&self, name: &[u8], facts: &Facts<'_>, out: &mut Vec<u8>) -> bool {
         let head: &RequestHead = self.request.head();
         let header = |name: &[u8]| head.fields().value_of(name);
         match name {
@@ -126,26 +127,26 @@ impl HttpSession<'_> {
             b"host" => text(head.authority(), out),
             b"method" => text(Some(head.method_name()), out),
             b"scheme" => {
-                let scheme: &[u8] = if self.facts.secure.is_some() { b"https" } else { b"http" };
+                let scheme: &[u8] = if facts.secure.is_some() { b"https" } else { b"http" };
                 text(Some(scheme), out)
             }
             b"id" => text(header(b"x-request-id"), out),
             b"referer" => text(header(b"referer"), out),
             b"useragent" => text(header(b"user-agent"), out),
-            b"protocol" => text(Some(self.facts.protocol.as_bytes()), out),
+            b"protocol" => text(Some(facts.protocol.as_bytes()), out),
             // Envoy gives times in nanoseconds.
-            b"time" => integer(self.facts.begun_us * 1_000, out),
-            b"duration" => integer(self.facts.elapsed.as_nanos() as u64, out),
-            b"size" | b"total_size" => integer(self.facts.request_bytes, out),
+            b"time" => integer(facts.begun_us * 1_000, out),
+            b"duration" => integer(facts.elapsed.as_nanos() as u64, out),
+            b"size" | b"total_size" => integer(facts.request_bytes, out),
             _ => false,
         }
     }
 
-    fn response_property(&self, name: &[u8], out: &mut Vec<u8>) -> bool {
+    fn response_property(&self, name: &[u8], facts: &Facts<'_>, out: &mut Vec<u8>) -> bool {
         let Some(response) = &self.response else { return false };
         match name {
             b"code" => integer(u64::from(response.head().status()), out),
-            b"size" | b"total_size" => integer(self.facts.response_bytes, out),
+            b"size" | b"total_size" => integer(facts.response_bytes, out),
             _ => false,
         }
     }

@@ -50,9 +50,15 @@ impl Fields {
         self.list.iter().filter(|field| field.is_live()).count()
     }
 
+    /// The number of live fields that are not `known`.
+    pub fn count_without(&self, known: Known) -> usize {
+        self.list.iter().filter(|field| field.is_live() && field.known != known).count()
+    }
+
     /// The value of the first live field called `name`, in any case.
     pub fn value_of(&self, name: &[u8]) -> Option<&[u8]> {
-        self.first(name).map(|index| self.list[index].value.of(&self.bytes))
+        let first = self.first(known_of(name), name);
+        first.map(|index| self.list[index].value.of(&self.bytes))
     }
 
     /// The value of the first live field that is `known`.
@@ -80,8 +86,8 @@ impl Fields {
     /// # Errors
     /// Whatever [`EditError`] says of names, values, reserved fields and limits.
     pub fn append(&mut self, name: &[u8], value: &[u8]) -> Result<(), EditError> {
-        check_edit(name, value)?;
-        self.push(name, value)
+        let known = check_edit(name, value)?;
+        self.push(known, name, value)
     }
 
     /// Gives the first field called `name` this value and removes the others; adds one if there
@@ -90,8 +96,8 @@ impl Fields {
     /// # Errors
     /// As [`Fields::append`].
     pub fn set(&mut self, name: &[u8], value: &[u8]) -> Result<(), EditError> {
-        check_edit(name, value)?;
-        self.put(name, value)
+        let known = check_edit(name, value)?;
+        self.put(known, name, value)
     }
 
     /// Gives the live field at `index` (of [`Fields::indexed`]) this value.
@@ -115,13 +121,12 @@ impl Fields {
     /// # Errors
     /// As [`Fields::append`].
     pub fn join(&mut self, name: &[u8], value: &[u8]) -> Result<(), EditError> {
-        check_edit(name, value)?;
-        let known = Known::of(name);
+        let known = check_edit(name, value)?;
         let found = self
             .list
             .iter()
             .rposition(|field| field.is_live() && self.is_called(field, known, name));
-        let Some(index) = found else { return self.push(name, value) };
+        let Some(index) = found else { return self.push(known, name, value) };
         let old = self.list[index].value.range();
         let value = token::trim(value);
         let separator: &[u8] = if old.is_empty() { b"" } else { b", " };
@@ -159,11 +164,11 @@ impl Fields {
         self.list.clear();
     }
 
-    /// As [`Fields::set`], without asking whether the name is reserved or the bytes are valid.
-    pub(super) fn put(&mut self, name: &[u8], value: &[u8]) -> Result<(), EditError> {
-        let Some(first) = self.first(name) else { return self.push(name, value) };
+    /// As [`Fields::set`] of a name that is `known`, without asking whether it is reserved or the
+    /// bytes are valid.
+    pub(super) fn put(&mut self, known: Known, name: &[u8], value: &[u8]) -> Result<(), EditError> {
+        let Some(first) = self.first(known, name) else { return self.push(known, name, value) };
         self.rewrite(first, value)?;
-        let known = Known::of(name);
         for index in first + 1..self.list.len() {
             if self.list[index].is_live() && self.is_called(&self.list[index], known, name) {
                 self.list[index].flags |= REMOVED;
@@ -180,7 +185,7 @@ impl Fields {
         Ok(Span::new(start, self.bytes.len()))
     }
 
-    fn push(&mut self, name: &[u8], value: &[u8]) -> Result<(), EditError> {
+    fn push(&mut self, known: Known, name: &[u8], value: &[u8]) -> Result<(), EditError> {
         if self.list.len() >= FIELDS_CEILING {
             return Err(EditError::TooManyFields { max: FIELDS_CEILING });
         }
@@ -194,7 +199,7 @@ impl Fields {
             name: name_span,
             value: Span::default(),
             line_end: 0,
-            known: Known::of(name),
+            known,
             flags: 0,
         });
         let start = self.bytes.len();
@@ -234,8 +239,7 @@ impl Fields {
         Ok(())
     }
 
-    fn first(&self, name: &[u8]) -> Option<usize> {
-        let known = known_of(name);
+    fn first(&self, known: Known, name: &[u8]) -> Option<usize> {
         self.list.iter().position(|field| field.is_live() && self.is_called(field, known, name))
     }
 
@@ -254,14 +258,17 @@ fn known_of(name: &[u8]) -> Known {
     if token::is_token(name) { Known::of(name) } else { Known::Other }
 }
 
-fn check_edit(name: &[u8], value: &[u8]) -> Result<(), EditError> {
+/// Whether a field may be written so, and which one it is.
+fn check_edit(name: &[u8], value: &[u8]) -> Result<Known, EditError> {
     if !token::is_token(name) {
         return Err(EditError::InvalidName);
     }
-    if Known::of(name).is_reserved() {
+    let known = Known::of(name);
+    if known.is_reserved() {
         return Err(EditError::Reserved);
     }
-    check_value(value)
+    check_value(value)?;
+    Ok(known)
 }
 
 fn check_value(value: &[u8]) -> Result<(), EditError> {

@@ -66,7 +66,7 @@ pub(super) fn framing_of_fields(
         used.insert(Lenient::REPEATED_CONTENT_LENGTH);
         let mut digits = [0; 20];
         let digits = decimal(length, &mut digits);
-        if fields.put(b"Content-Length", digits).is_err() {
+        if fields.put(Known::ContentLength, b"Content-Length", digits).is_err() {
             return Err(HeadError::RepeatedContentLength);
         }
     }

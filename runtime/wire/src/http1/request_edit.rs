@@ -4,6 +4,7 @@ use super::Version;
 use super::error::EditError;
 use super::field::Span;
 use super::framing::Framing;
+use super::known::Known;
 use super::request::{Method, RequestHead};
 use super::target::{self, TargetForm};
 use super::{host, token};
@@ -72,8 +73,8 @@ impl RequestHead {
         if self.form == TargetForm::Authority {
             return Err(EditError::Invalid { what: "authority" });
         }
-        self.fields.put(b"Host", authority)?;
-        let span = self.fields.list.iter().find(|field| field.known == super::Known::Host);
+        self.fields.put(Known::Host, b"Host", authority)?;
+        let span = self.fields.list.iter().find(|field| field.known == Known::Host);
         self.authority = span.map(|field| field.value);
         self.host_bytes = parts.host.len() as u32;
         self.port = parts.port;
