@@ -233,6 +233,7 @@ impl Control {
         let restart = self.restarts.iter().map(|(at, _)| *at).min();
         let ending = self.ending.leaves_at().or(self.ending.deadline());
         let next = self.next_sweep.min(self.watch.next_look).min(self.health.next_look);
+        let next = next.min(self.layer4.next_look());
         restart.into_iter().chain(ending).fold(next, Time::min)
     }
 
@@ -249,8 +250,8 @@ impl Control {
         }
         if now >= self.health.next_look {
             self.look_at_health();
-            self.layer4.find_ways(now);
         }
+        self.layer4.find_ways(now);
         while let Some(place) = self.restarts.iter().position(|(at, _)| *at <= now) {
             if let Some((_, index)) = self.restarts.remove(place) {
                 self.restart(index, now);

@@ -34,6 +34,10 @@ impl Datapaths for MachineDatapaths {
         xdp::lanes()
     }
 
+    fn seek(&self, addresses: &[Address], interfaces: &[String]) {
+        xdp::seek_ways(addresses, &present(interfaces));
+    }
+
     fn start(
         &mut self,
         options: &DatapathOptions,
@@ -137,6 +141,10 @@ impl<D: BorrowMut<xdp::Datapath>> Tables for Adapter<D> {
         // Asked for by those who look: a kernel that does not say shows as no counts.
         self.0.borrow().counters(subject).ok().flatten()
     }
+
+    fn ways(&self, addresses: &[Address], interfaces: &[String]) -> Vec<Link> {
+        self.0.borrow().ways(addresses, &present(interfaces))
+    }
 }
 
 impl Datapath for Adapter<xdp::Datapath> {
@@ -152,20 +160,12 @@ impl Datapath for Adapter<xdp::Datapath> {
         xdp::now()
     }
 
-    fn ways(&self, addresses: &[Address], interfaces: &[String]) -> Vec<Link> {
-        // One that has gone by itself leads nowhere.
-        let there = interfaces.iter().filter_map(|name| xdp::Interface::named(name).ok());
-        self.0.ways(addresses, &there.collect::<Vec<_>>())
-    }
-
     fn attach(&mut self, interfaces: &[String]) -> Result<(), DatapathError> {
         self.0.attach(&named(interfaces)?).map_err(told)
     }
 
     fn release_others(&mut self, interfaces: &[String]) -> Result<(), DatapathError> {
-        // One that has gone by itself needs no release.
-        let there = interfaces.iter().filter_map(|name| xdp::Interface::named(name).ok());
-        self.0.release_others(&there.collect::<Vec<_>>()).map_err(told)
+        self.0.release_others(&present(interfaces)).map_err(told)
     }
 
     fn end(self: Box<Self>) -> Result<(), DatapathError> {
@@ -175,6 +175,11 @@ impl Datapath for Adapter<xdp::Datapath> {
 
 fn named(interfaces: &[String]) -> Result<Vec<xdp::Interface>, DatapathError> {
     interfaces.iter().map(|name| xdp::Interface::named(name).map_err(told)).collect()
+}
+
+/// Those that are there: one that has gone by itself leads nowhere, and needs no release.
+fn present(interfaces: &[String]) -> Vec<xdp::Interface> {
+    interfaces.iter().filter_map(|name| xdp::Interface::named(name).ok()).collect()
 }
 
 fn told(error: xdp::XdpError) -> DatapathError {

@@ -40,3 +40,4 @@ pub use object::Sizes;
 pub use passage::{Guide, Led, Passage, Way};
 pub use tables::KernelTables;
 pub use userland::{Handed, Userland};
+pub use ways::seek_ways;

@@ -19,6 +19,12 @@ pub(crate) fn ways(addresses: &[Address], interfaces: &[Interface]) -> Vec<Link>
     ways.map(Option::unwrap_or_default).collect()
 }
 
+/// Has the kernel ask for the next hop on the way to each of these addresses that goes by one of
+/// these interfaces, where it is not known: for the next look at them.
+pub fn seek_ways(addresses: &[Address], interfaces: &[Interface]) {
+    ways(addresses, interfaces);
+}
+
 fn way(netlink: &mut Netlink, address: &Address, doors: &[(u32, [u8; 6])]) -> Option<Link> {
     let (interface, hop) = next_hop(netlink, address)?;
     // By others frames might be lost: their drivers need not take what is redirected.

@@ -15,6 +15,7 @@ mod seam;
 #[cfg(test)]
 mod tests;
 mod views;
+mod ways;
 
 pub use flows::{FlowView, FlowsView};
 pub(crate) use passage::Through;

@@ -7,10 +7,11 @@ use penstock_balance::FleetSeed;
 use penstock_config::Config;
 use penstock_env::Time;
 use penstock_l4::Subject;
-use penstock_l4::value::{Address, Counters};
+use penstock_l4::value::Counters;
 
 use super::assign::Assignment;
 use super::plan::{BackendKey, BadPlan, Fallen, Plan};
+use super::ways::{self, Looks};
 use super::{Datapath, DatapathError, DatapathOptions, Datapaths, Passage, Tables};
 
 /// The datapath, and what it was told.
@@ -30,14 +31,11 @@ pub(crate) struct Running {
     unwanted: bool,
     /// What counters said when their numbers were given to who has them now.
     bases: Bases,
-    /// When the ways to backends are next looked for.
-    next_ways: Time,
+    /// When the ways to backends are looked for.
+    looks: Looks,
     /// Backends that drain: since when no packet of theirs has been seen, and the count then.
     draining: BTreeMap<BackendKey, (Time, u64)>,
 }
-
-/// How often the ways to backends are looked for: two questions to the kernel for each.
-const WAYS_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Debug, Default)]
 struct Bases {
@@ -133,11 +131,16 @@ impl Layer4 {
     /// Looks for the ways to backends, where that is due.
     pub(crate) fn find_ways(&mut self, now: Time) {
         if let Some(running) = &mut self.running
-            && now >= running.next_ways
+            && now >= running.looks.next
         {
-            running.next_ways = now + WAYS_EVERY;
-            running.find_ways();
+            let Running { datapath, assignment, plan, looks, .. } = running;
+            looks.note(now, ways::find(&mut **datapath, assignment, &plan.interfaces));
         }
+    }
+
+    /// When they are next looked for.
+    pub(crate) fn next_look(&self) -> Time {
+        self.running.as_ref().map_or(Time::NEVER, |running| running.looks.next)
     }
 
     /// Forgets backends that have drained.
@@ -149,14 +152,15 @@ impl Layer4 {
 }
 
 fn start(datapaths: &mut dyn Datapaths, config: &Config, plan: Plan) -> Result<Running, BadPlan> {
-    let mut refused = None;
-    let mut made = None;
+    let (mut refused, mut made) = (None, None);
+    datapaths.seek(&ways::addresses(&plan), &plan.interfaces);
     let mut fill = |datapath: &mut dyn Tables| {
         let adopted = Assignment::adopt(datapath.kept()?);
         match adopted.change(&plan) {
-            Ok((next, changes)) => {
+            Ok((mut next, changes)) => {
                 let bases = Bases::of(datapath, &adopted, &next);
                 changes.iter().try_for_each(|change| datapath.write(change))?;
+                ways::find(datapath, &mut next, &plan.interfaces);
                 made = Some((next, bases));
                 Ok(())
             }
@@ -172,9 +176,8 @@ fn start(datapaths: &mut dyn Datapaths, config: &Config, plan: Plan) -> Result<R
     let Some((assignment, bases)) = made else {
         return Err(BadPlan::Datapath(DatapathError("the datapath was not filled".to_owned())));
     };
-    let draining = BTreeMap::new();
-    let next_ways = Time::default();
-    Ok(Running { datapath, plan, assignment, unwanted: false, bases, next_ways, draining })
+    let (looks, draining) = (Looks::SOON, BTreeMap::new());
+    Ok(Running { datapath, plan, assignment, unwanted: false, bases, looks, draining })
 }
 
 impl Running {
@@ -194,23 +197,8 @@ impl Running {
         self.bases.keep(bases);
         (self.assignment, self.plan, self.unwanted) = (next, plan, false);
         // For who is new.
-        self.next_ways = Time::default();
+        self.looks = Looks::SOON;
         Ok(())
-    }
-
-    /// Sends packets by the ways that lead to backends now. One that is no longer known is given
-    /// up: its next hop did not answer.
-    fn find_ways(&mut self) {
-        let keys: Vec<BackendKey> = self.assignment.backends.keys().copied().collect();
-        let addresses: Vec<Address> = keys.iter().map(|key| key.address).collect();
-        let links = self.datapath.ways(&addresses, &self.plan.interfaces);
-        for (key, link) in keys.into_iter().zip(links) {
-            if let Some(change) = self.assignment.turn(key, link)
-                && let Err(error) = self.datapath.write(&change)
-            {
-                tracing::warn!(%error, "the way to a backend is not in its table");
-            }
-        }
     }
 
     /// What was counted for a VIP or a backend since it has its number.

@@ -62,6 +62,10 @@ pub trait Datapaths: Send {
     /// How many lanes a datapath will have.
     fn lanes(&self) -> u32;
 
+    /// Has the kernel find the next hops on the ways to these addresses by these interfaces: it
+    /// knows them a moment later, when the datapath that is to send there has started.
+    fn seek(&self, addresses: &[Address], interfaces: &[String]);
+
     /// Starts one on these interfaces, filled by `fill` before the first packet meets it. `fill`
     /// is called once for each that is tried.
     ///
@@ -134,6 +138,11 @@ pub trait Tables {
 
     /// The counts so far; none where there is no such VIP or backend.
     fn counters(&self, subject: Subject) -> Option<Counters>;
+
+    /// The way to each of these addresses by one of these interfaces, as the machine's routes and
+    /// neighbours say it now. All zeros is none, or none that matters here: then a packet goes
+    /// back to whom it came from, or where the kernel routes it.
+    fn ways(&self, addresses: &[Address], interfaces: &[String]) -> Vec<Link>;
 }
 
 /// A datapath at work. It goes on when this is dropped; [`Datapath::end`] ends it.
@@ -146,11 +155,6 @@ pub trait Datapath: Tables + Send {
 
     /// The time that flows are measured by.
     fn now(&self) -> Tick;
-
-    /// The way to each of these addresses by one of these interfaces, as the machine's routes and
-    /// neighbours say it now. All zeros is none, or none that matters here: then a packet goes
-    /// back to whom it came from, or where the kernel routes it.
-    fn ways(&self, addresses: &[Address], interfaces: &[String]) -> Vec<Link>;
 
     /// Takes packets of these interfaces too.
     ///
@@ -213,6 +217,8 @@ impl Datapaths for NoDatapaths {
     fn lanes(&self) -> u32 {
         1
     }
+
+    fn seek(&self, _addresses: &[Address], _interfaces: &[String]) {}
 
     fn start(
         &mut self,

@@ -25,6 +25,7 @@ use crate::Control;
 use crate::tests::control_over;
 
 mod passage;
+mod ways;
 
 /// Tables that say after each change whether a packet would be forwarded to nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -87,6 +88,7 @@ impl Pretended {
 struct Pretending {
     tables: Pretended,
     writes: Arc<AtomicUsize>,
+    neighbours: ways::Neighbours,
 }
 
 impl Tables for Pretending {
@@ -115,6 +117,10 @@ impl Tables for Pretending {
         let causes = [0; CAUSE_COUNT];
         Some(Counters { packets, bytes: 0, return_packets: 0, return_bytes: 0, causes })
     }
+
+    fn ways(&self, addresses: &[Address], interfaces: &[String]) -> Vec<Link> {
+        self.neighbours.ways(addresses, interfaces)
+    }
 }
 
 impl Datapath for Pretending {
@@ -128,14 +134,6 @@ impl Datapath for Pretending {
 
     fn now(&self) -> Tick {
         Tick(0)
-    }
-
-    fn ways(&self, addresses: &[Address], interfaces: &[String]) -> Vec<Link> {
-        let known = |address: &Address| match address.octets() {
-            [.., 10, 1, 0, host] if !interfaces.is_empty() => way_to(host),
-            _ => Link::default(),
-        };
-        addresses.iter().map(known).collect()
     }
 
     fn attach(&mut self, interfaces: &[String]) -> Result<(), DatapathError> {
@@ -164,6 +162,7 @@ struct Machine {
     left: Pretended,
     /// Ways for checks that are open.
     passages: Arc<AtomicUsize>,
+    neighbours: ways::Neighbours,
 }
 
 impl Datapaths for Machine {
@@ -181,6 +180,10 @@ impl Datapaths for Machine {
         4
     }
 
+    fn seek(&self, addresses: &[Address], interfaces: &[String]) {
+        self.neighbours.ways(addresses, interfaces);
+    }
+
     fn start(
         &mut self,
         _options: &DatapathOptions,
@@ -188,7 +191,8 @@ impl Datapaths for Machine {
         fill: &mut dyn FnMut(&mut dyn Tables) -> Result<(), DatapathError>,
     ) -> Result<Box<dyn Datapath>, DatapathError> {
         let writes = Arc::clone(&self.writes);
-        let mut datapath = Pretending { tables: self.left.clone(), writes };
+        let (tables, neighbours) = (self.left.clone(), self.neighbours.clone());
+        let mut datapath = Pretending { tables, writes, neighbours };
         fill(&mut datapath)?;
         datapath.attach(interfaces)?;
         Ok(Box::new(datapath))
@@ -223,7 +227,7 @@ const THREE: &str = "\"10.1.0.1\", \"10.1.0.2\", \"fd01::1\"";
 const FOUR: &str = "\"10.1.0.1\", \"10.1.0.2\", \"10.1.0.3\", \"fd01::1\"";
 
 fn layer4(writes: &Arc<AtomicUsize>, left: Pretended) -> Layer4 {
-    Layer4::new(Box::new(Machine { writes: Arc::clone(writes), left, passages: Arc::default() }))
+    Layer4::new(Box::new(Machine { writes: Arc::clone(writes), left, ..machine() }))
 }
 
 /// One that never fails.
@@ -363,7 +367,8 @@ fn a_restart_finds_the_numbers_that_flows_know() {
 
 fn machine() -> Machine {
     let writes = Arc::new(AtomicUsize::new(usize::MAX));
-    Machine { writes, left: Pretended::default(), passages: Arc::default() }
+    let (passages, neighbours) = (Arc::default(), ways::Neighbours::new());
+    Machine { writes, left: Pretended::default(), passages, neighbours }
 }
 
 #[test]
@@ -480,38 +485,6 @@ fn what_tables_have_no_room_for_is_refused_by_number() {
     let error = Plan::of(&parse(&text), &seed(), &machine()).expect_err("64 sets");
     let expected = "64 sets of backends of services in `nat` and `dsr`: at most 63";
     assert_eq!(error.to_string(), expected);
-}
-
-/// The way that a datapath knows to 10.1.0.`host`.
-fn way_to(host: u8) -> Link {
-    Link { destination: [2, 0, 0, 0, 0, host], source: [2; 6], interface: 7 }
-}
-
-#[test]
-fn packets_go_by_the_ways_that_are_known_over_changes_and_restarts() {
-    let mut layer4 = sound();
-    put(&mut layer4, &site(FOUR));
-    let links = |layer4: &Layer4| -> Vec<(IpAddr, u8, Link)> {
-        let kept = running(layer4).datapath.kept().expect("they say");
-        let all = kept.backends.iter();
-        all.map(|(_, one)| (super::plan::ip_of(one.address), one.state, one.link)).collect()
-    };
-    let expected = |ip: &IpAddr| match ip {
-        IpAddr::V4(ip) => way_to(ip.octets()[3]),
-        IpAddr::V6(_) => Link::default(),
-    };
-    let none_known = links(&layer4).iter().all(|(_, _, link)| *link == Link::default());
-    assert!(none_known, "back by who they came from");
-    let at = |millis| Time::default() + Duration::from_millis(millis);
-    layer4.find_ways(at(0));
-    assert!(links(&layer4).iter().all(|(ip, _, link)| *link == expected(ip)));
-    // One that drains is reached as before.
-    put(&mut layer4, &site(THREE));
-    let drains = links(&layer4).into_iter().filter(|(_, state, _)| *state == state::DRAINING);
-    let drains: Vec<_> = drains.collect();
-    assert!(!drains.is_empty() && drains.iter().all(|(ip, _, link)| *link == expected(ip)));
-    let adopted = Assignment::adopt(running(&layer4).datapath.kept().expect("they say"));
-    assert_eq!(adopted.backends, running(&layer4).assignment.backends);
 }
 
 #[test]

@@ -24,6 +24,9 @@ impl Net {
             run(&format!("ip netns add {full}"));
             net.names.push(full);
             net.ip(name, "link set lo up");
+            // Link-local addresses are there at once, or nobody asks for a neighbour with them:
+            // packets that come in their first second or two are sent again.
+            net.set(name, "net/ipv6/conf/default/accept_dad", "0");
         }
         net
     }
