@@ -1,8 +1,9 @@
 //! `cargo xtask ebpf`: compiles the XDP program, or checks the object that is committed.
 //!
 //! The object is committed so that nobody who builds Penstock needs more than rustup's stable.
-//! Its bytes depend on the sources, on rustc and on bpf-linker alone: where both are those of the
-//! manifest the check rebuilds, elsewhere it compares digests and says so.
+//! Its bytes depend on the sources, on rustc and on bpf-linker alone, not on the tree's folder:
+//! where both are those of the manifest the check rebuilds, elsewhere it compares digests and says
+//! so.
 
 use std::path::Path;
 use std::process::Command;
@@ -12,6 +13,7 @@ use toml::{Table, Value};
 
 use crate::files::{digest, read, read_table, write};
 use crate::filters::{remap_flags, rustc_version};
+use crate::rustc;
 use crate::workspace::{cargo, root, succeed, target};
 
 /// What to do with the XDP program.
@@ -91,6 +93,8 @@ fn build(linker: &str) -> Result<(Vec<u8>, Record), String> {
     // There is no `core` for this target to install: it is compiled from the rust-src component,
     // which stable cargo does only when told to behave like a nightly one.
     command.arg("-Zbuild-std=core").env("RUSTC_BOOTSTRAP", "1");
+    // The packet logic is outside of this workspace.
+    rustc::stand_in(&mut command)?;
     let mut flags = remap_flags()?;
     flags.extend(FLAGS.iter().map(|flag| (*flag).to_owned()));
     command.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\u{1f}")).env_remove("RUSTFLAGS");

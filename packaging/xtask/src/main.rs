@@ -10,6 +10,7 @@ mod deb;
 mod ebpf;
 mod files;
 mod filters;
+mod rustc;
 mod stage;
 #[cfg(test)]
 mod tests;
@@ -42,6 +43,9 @@ enum Task {
 }
 
 fn main() -> ExitCode {
+    if rustc::is_meant() {
+        return rustc::run();
+    }
     let result = match Arguments::parse().task {
         Task::BenchPeers(arguments) => bench_peers::run(&arguments),
         Task::Container(arguments) => container::run(&arguments),

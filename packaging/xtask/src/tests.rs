@@ -60,6 +60,14 @@ fn sources_are_ours_alone_with_their_manifests() {
 }
 
 #[test]
+fn a_crate_is_called_the_same_wherever_it_is() {
+    let asked = ["-C", "metadata=0123456789abcdef", "-C", "extra-filename=-0123456789abcdef"];
+    let told = asked.map(|one| crate::rustc::renamed(one.into(), "penstock-l4-0.1.0"));
+    let expected = ["-C", "metadata=penstock-l4-0.1.0", "-C", "extra-filename=-0123456789abcdef"];
+    assert_eq!(told, expected.map(std::ffi::OsString::from));
+}
+
+#[test]
 fn another_byte_in_a_source_is_another_digest() {
     let folder = target().join(format!("xtask-test-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("the target folder can be written");
