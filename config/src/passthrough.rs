@@ -9,6 +9,7 @@ use crate::grammar::names::ClusterId;
 use crate::grammar::reader::TableReader;
 use crate::grammar::section::choice;
 use crate::health::CheckAt;
+use crate::proxy_protocol::ProxyVersion;
 use crate::service::{Service, ServiceLimits, ServiceMode, ServiceTimeouts};
 use crate::values::address::EndpointAddress;
 
@@ -87,14 +88,13 @@ fn not_in_terminate(service: &Service) -> Option<Refusal> {
         Some(("timeouts", problem))
     } else if !service.has_datagrams() {
         None
-    } else if service.transparent {
-        Some(("transparent", NOT_WITH_UDP))
-    } else if service.proxy_protocol.is_some() {
-        Some(("proxy_protocol", NOT_WITH_UDP))
-    } else if service.send_proxy_protocol.is_some() {
-        Some(("send_proxy_protocol", NOT_WITH_UDP))
+    } else if service.send_proxy_protocol == Some(ProxyVersion::V1) {
+        let problem = "version 1 knows no datagrams, and there are ports of UDP: say \"v2\"";
+        Some(("send_proxy_protocol", problem))
     } else if !service.destinations.routes.is_empty() {
-        Some(("route", NOT_WITH_UDP))
+        let problem = "goes with connections alone, and there are ports of UDP: make two services \
+                       of this one";
+        Some(("route", problem))
     } else {
         None
     }
@@ -230,8 +230,6 @@ pub(crate) fn refuse(
     })
 }
 
-const NOT_WITH_UDP: &str = "goes with connections alone, and there are ports of UDP: make two \
-                            services of this one";
 const NOT_READ: &str = "goes with mode \"terminate\" alone: what is in packets is not read";
 /// The default of services.
 pub(crate) const RETRIES: u32 = 2;

@@ -11,7 +11,8 @@ section! {
     /// Peers that say who their connections are from.
     pub struct ProxyProtocol("proxy_protocol") {
         /// Where those peers connect from. All of their connections begin with a header of the
-        /// PROXY protocol, version 1 or 2; those of others are their own.
+        /// PROXY protocol, version 1 or 2, and so does each of their datagrams; those of others
+        /// are their own.
         from: Vec<Cidr>, in FROM;
         /// For the whole header, from the connection's start.
         timeout: Duration = Duration::from_secs(5), in MS..=HOUR;

@@ -47,14 +47,15 @@ section! {
         deny: Vec<Cidr> = Vec::new(), in DENIED;
         /// Connections of theirs are kept in place of that, and nothing is done with them.
         tarpit: Option<Tarpit> = None;
-        /// Peers whose connections begin with a header that says who they are from.
+        /// Peers whose connections, and each of whose datagrams, begin with a header that says who
+        /// they are from.
         proxy_protocol: Option<ProxyProtocol> = None;
         /// Tells endpoints who a connection is from, in a header of this version, in front of all
-        /// else.
+        /// else; of UDP (version 2) in front of each datagram.
         send_proxy_protocol: Option<ProxyVersion> = None;
-        /// Endpoints see connections from the clients' own addresses, and connections to any
-        /// address that are led to this machine are taken (TPROXY). Needs CAP_NET_ADMIN, and rules
-        /// of routing: see packaging/tproxy.
+        /// Endpoints see connections and datagrams from the clients' own addresses, and those to
+        /// any address that are led to this machine are taken (TPROXY). Needs CAP_NET_ADMIN, and
+        /// rules of routing: see packaging/tproxy.
         transparent: bool = false;
         /// How many other endpoints are tried where one can't be connected to.
         retries: u32 = RETRIES, in 0..=10;

@@ -5,12 +5,15 @@
 //! back to zero.
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
 use penstock_env::{Address, Datagrams, DatagramsExt, Env, Replies, Timer, TimerExt};
 use penstock_proxy::Cause;
 use penstock_tests::sim::{Death, Faults, Limits, Path, SimEnv, World, check_few_seeds};
+use penstock_wire::proxy_protocol::{Addresses, Parsed, parse, write_v2_for_datagrams};
 
 use crate::proxy::Proxy;
 
@@ -61,7 +64,7 @@ impl Notes {
 /// Asks `questions` times by one socket, at times of its own choice, and hears what comes.
 fn client(world: &World, name: u32, proxy: &Proxy, questions: u32, pause_ms: u32) -> Rc<Notes> {
     let env = world.node("client", Limits::AMPLE);
-    let socket = env.open_datagrams(&proxy.front).expect("there are ports");
+    let socket = env.open_datagrams(&proxy.front, None).expect("there are ports");
     let (notes, mut rng) = (Rc::new(Notes::default()), world.rng());
     let seen = Rc::clone(&notes);
     env.clone().spawn(async move {
@@ -197,6 +200,108 @@ fn no_more_flows_than_the_limit_until_silent_ones_have_ended() {
         settle(world, &[Rc::clone(&later)]);
         assert_eq!(later.answers.borrow().len(), 30, "it never was silent for 20 s");
         assert_eq!(proxy.service_connections(), 1);
+        proxy.end(world);
+    });
+}
+
+/// An endpoint that asks of each datagram who it is from, by the header in front of it, and answers
+/// as the others do.
+fn asking_endpoint(world: &World) -> (SimEnv, Address, Rc<RefCell<BTreeSet<SocketAddr>>>) {
+    let env = world.node("endpoint", Limits::AMPLE);
+    let (address, seen) = (env.address(9_000), Rc::new(RefCell::new(BTreeSet::new())));
+    let told = Rc::clone(&seen);
+    env.bind_datagrams(&address, move |replies, ends, datagrams| {
+        for datagram in datagrams {
+            let Ok(Parsed::Complete(header)) = parse(datagram) else { panic!("{datagram:?}") };
+            // Of UDP over IPv4 or IPv6 (PROXY protocol §2.2).
+            assert!(matches!(datagram[13], 0x12 | 0x22), "{datagram:?}");
+            told.borrow_mut().insert(header.addresses.expect("they are said").source);
+            replies.send(&ends, &[&[&[0], &datagram[header.bytes..]].concat()]);
+        }
+    });
+    (env, address, seen)
+}
+
+#[test]
+fn each_datagram_says_who_it_is_from() {
+    check_few_seeds("datagrams, introduced to endpoints", Faults::CALM, |world| {
+        let (_node, address, seen) = asking_endpoint(world);
+        let more = "send_proxy_protocol = \"v2\"";
+        let proxy = Proxy::serve(world, &config(&[address], more, ""));
+        let clients: Vec<_> = (0..6).map(|name| client(world, name, &proxy, 20, 300)).collect();
+        settle(world, &clients);
+        assert!(clients.iter().all(|notes| notes.answers.borrow().len() == 20));
+        // Headers are not what was carried.
+        assert_eq!(proxy.service_bytes(), (6 * 20 * 8, 6 * 20 * 9));
+        let sources: BTreeSet<IpAddr> = seen.borrow().iter().map(|source| source.ip()).collect();
+        assert_eq!((seen.borrow().len(), sources.len()), (6, 6), "{seen:?}");
+        assert_eq!(proxy.failures(), []);
+        proxy.end(world);
+    });
+}
+
+#[test]
+fn a_proxy_before_us_says_of_each_datagram_who_it_is_from() {
+    check_few_seeds("datagrams, introduced to us", Faults::CALM, |world| {
+        let (_node, address, seen) = asking_endpoint(world);
+        let more = "proxy_protocol = { from = [\"0.0.0.0/0\", \"::/0\"] }\n\
+                    send_proxy_protocol = \"v2\"";
+        let proxy = Proxy::serve(world, &config(&[address], more, ""));
+        let env = world.node("proxy", Limits::AMPLE);
+        let socket = env.open_datagrams(&proxy.front, None).expect("there are ports");
+        let said = |number: u8| SocketAddr::from(([192, 0, 2, number], 5_000));
+        // Four clients by turns through one socket, and one that says nothing of itself.
+        for turn in 0..20_u8 {
+            let mut question = Vec::new();
+            let destination = SocketAddr::from(([198, 51, 100, 1], 53));
+            let addresses = Addresses { source: said(turn % 4), destination };
+            write_v2_for_datagrams(addresses, &mut question);
+            question.push(turn);
+            socket.send(&[&question]);
+        }
+        socket.send(&[b"nobody's"]);
+        let answers = Rc::new(RefCell::new(Vec::new()));
+        let heard = Rc::clone(&answers);
+        env.clone().spawn(async move {
+            let timer = env.timer();
+            timer.set(env.now() + Duration::from_secs(5));
+            let hear = || {
+                socket.receive(|all| {
+                    heard.borrow_mut().extend(all.iter().map(|answer| answer.to_vec()));
+                })
+            };
+            while timer.race(hear()).await.is_some() {}
+        });
+        world.run(Duration::from_secs(2));
+        assert_eq!(proxy.service_connections(), 4);
+        world.run(Duration::from_secs(60));
+        let mut answers = answers.take();
+        answers.sort();
+        assert_eq!(answers, (0..20).map(|turn| vec![0, turn]).collect::<Vec<_>>());
+        assert_eq!(*seen.borrow(), (0..4).map(said).collect());
+        assert_eq!(proxy.failures(), [(Cause::ProxyHeaderInvalid, 1)]);
+        proxy.end(world);
+    });
+}
+
+#[test]
+fn endpoints_of_a_transparent_service_see_the_clients_address() {
+    check_few_seeds("datagrams, transparent", Faults::CALM, |world| {
+        let env = world.node("endpoint", Limits::AMPLE);
+        let (address, seen) = (env.address(9_000), Rc::new(RefCell::new(BTreeSet::new())));
+        let met = Rc::clone(&seen);
+        env.bind_datagrams(&address, move |replies, ends, datagrams| {
+            met.borrow_mut().insert(ends.peer.ip());
+            for datagram in datagrams {
+                replies.send(&ends, &[&[&[0], *datagram].concat()]);
+            }
+        });
+        let proxy = Proxy::serve(world, &config(&[address], "transparent = true", ""));
+        let clients: Vec<_> = (0..6).map(|name| client(world, name, &proxy, 20, 300)).collect();
+        settle(world, &clients);
+        assert!(clients.iter().all(|notes| notes.answers.borrow().len() == 20));
+        assert_eq!(seen.borrow().len(), 6, "a client each: {seen:?}");
+        assert_eq!(proxy.failures(), []);
         proxy.end(world);
     });
 }

@@ -73,18 +73,18 @@ fn who_may_speak_for_others_is_said_by_networks() {
 }
 
 #[test]
-fn what_goes_with_connections_alone_does_not_go_with_datagrams() {
-    let problem = "goes with connections alone, and there are ports of UDP: make two services of \
-                   this one";
-    for (key, value) in [
-        ("send_proxy_protocol", "\"v2\""),
-        ("proxy_protocol", "{ from = \"10.0.0.0/8\" }"),
-        ("transparent", "true"),
+fn what_knows_connections_alone_does_not_go_with_datagrams() {
+    let problem = "version 1 knows no datagrams, and there are ports of UDP: say \"v2\"";
+    check_service(
+        "send_proxy_protocol = \"v1\"\nports = \"udp/53\"",
+        &[&format!("2:23 reference service.s.send_proxy_protocol: {problem}")],
+    );
+    for more in [
+        "send_proxy_protocol = \"v2\"",
+        "proxy_protocol = { from = \"10.0.0.0/8\" }",
+        "transparent = true",
     ] {
-        check_service(
-            &format!("{key} = {value}\nports = \"udp/53\""),
-            &[&format!("2:{} reference service.s.{key}: {problem}", key.len() + 4)],
-        );
+        check_service(&format!("{more}\nports = [\"tcp/53\", \"udp/53\"]"), &[]);
     }
 }
 

@@ -73,11 +73,17 @@ pub trait Env: Clone + 'static {
         from: IpAddr,
     ) -> impl Future<Output = io::Result<Self::Stream>>;
 
-    /// Opens a way for datagrams to `address`, at once: whether anybody is there shows later.
+    /// Opens a way for datagrams to `address`, at once: whether anybody is there shows later. They
+    /// are from one of our addresses, or from that of another.
     ///
     /// # Errors
-    /// What the kernel said: no route, out of file descriptors or ports; it is no IP address.
-    fn open_datagrams(&self, address: &Address) -> io::Result<Self::Datagrams>;
+    /// What the kernel said: no route, out of file descriptors or ports; it is no IP address. With
+    /// `from` also where we may not, or where the two addresses are not of one family.
+    fn open_datagrams(
+        &self,
+        address: &Address,
+        from: Option<IpAddr>,
+    ) -> io::Result<Self::Datagrams>;
 
     /// A way from one stream to another in the kernel, for a direction that carries much. `None`
     /// where the bytes have to pass through us.

@@ -20,7 +20,7 @@ pub(crate) struct Wanted {
     pub(crate) entrance: Entrance,
     pub(crate) transport: Transport,
     pub(crate) address: ListenAddress,
-    /// Connections to addresses that are not ours are taken, too.
+    /// What is for addresses that are not ours is taken, too.
     pub(crate) foreign: bool,
 }
 
@@ -100,6 +100,7 @@ impl Bound {
         let bind = match wanted.transport {
             Transport::Tcp if wanted.foreign => Listener::bind_foreign,
             Transport::Tcp => Listener::bind,
+            Transport::Udp if wanted.foreign => Listener::bind_foreign_datagrams,
             Transport::Udp => Listener::bind_datagrams,
         };
         let first = bind(&address)?;

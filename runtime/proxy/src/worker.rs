@@ -200,9 +200,15 @@ impl<E: Env> Worker<Secure<E>> {
             Entrance::Service(service) => relay::serve(self, service, stream, guard),
         }
     }
+}
 
+impl<E: Env> Worker<E> {
     /// How long connections from there have to say whose they are, if they have to.
-    fn introduction_of(&self, entrance: Entrance, peer: Option<IpAddr>) -> Option<Duration> {
+    pub(crate) fn introduction_of(
+        &self,
+        entrance: Entrance,
+        peer: Option<IpAddr>,
+    ) -> Option<Duration> {
         let plan = self.plan();
         let introduced = match entrance {
             Entrance::Listener(place) => &plan.snapshot.listeners[place].config.proxy_protocol,
@@ -211,9 +217,7 @@ impl<E: Env> Worker<Secure<E>> {
         let introduced = introduced.as_ref()?;
         introduced.is_from(peer?).then_some(introduced.timeout)
     }
-}
 
-impl<E: Env> Worker<E> {
     /// Serves new requests from `snapshot`; those under way end on the one they began with.
     pub fn apply(&self, snapshot: Arc<Snapshot>) {
         self.inner.filters.apply(&snapshot.filters);

@@ -4,6 +4,7 @@
 //! and buffers of that size can't be lent for each receive. Where everybody's come in: `incoming`.
 
 use std::io;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
@@ -12,6 +13,7 @@ use penstock_env::{Address, Datagrams, Sent};
 use crate::address::RawAddress;
 use crate::batch::{Batch, TRAINS_WANTED};
 use crate::core::Core;
+use crate::foreign;
 use crate::ring::Op;
 use crate::slots::SlotKey;
 use crate::socket::{Socket, set_option};
@@ -26,7 +28,11 @@ pub struct ShardDatagrams {
 }
 
 impl ShardDatagrams {
-    pub(crate) fn open(core: &Rc<Core>, to: &Address) -> io::Result<ShardDatagrams> {
+    pub(crate) fn open(
+        core: &Rc<Core>,
+        to: &Address,
+        from: Option<IpAddr>,
+    ) -> io::Result<ShardDatagrams> {
         if to.ip().is_none() {
             return Err(io::ErrorKind::InvalidInput.into());
         }
@@ -40,6 +46,9 @@ impl ShardDatagrams {
         set_option(fd, libc::IPPROTO_UDP, libc::UDP_GRO, &TRAINS_WANTED);
         let key = core.sockets.borrow_mut().insert(Socket::new(fd));
         let opened = ShardDatagrams { core: Rc::clone(core), key, fd };
+        if let Some(from) = from {
+            foreign::bind(fd, from, to)?;
+        }
         // SAFETY: the address is valid for the call, which does not wait.
         match unsafe { libc::connect(fd, raw.as_ptr(), raw.len()) } {
             0 => Ok(opened),

@@ -1,4 +1,4 @@
-//! Addresses that are not ours: to accept at, and to connect from (IP_TRANSPARENT, ip(7), ipv6(7)).
+//! Addresses that are not ours: to be asked at, and to ask from (IP_TRANSPARENT, ip(7), ipv6(7)).
 //!
 //! Needs CAP_NET_ADMIN. That packets to such addresses come to us is for the operator to see to, by
 //! rules of routing.
@@ -11,7 +11,7 @@ use penstock_env::Address;
 use crate::address::RawAddress;
 use crate::socket::{set_option, try_option};
 
-/// Lets a socket be bound to any address, and take connections to any that are led to it.
+/// Lets a socket be bound to any address, take what is led to it for any, and answer from there.
 ///
 /// # Errors
 /// CAP_NET_ADMIN is missing.
@@ -29,7 +29,7 @@ pub(crate) fn allow(fd: i32, is_v6: bool) -> io::Result<()> {
     })
 }
 
-/// Binds a socket to a foreign address, from which it is to connect to `to`.
+/// Binds a socket to a foreign address, from which it is to connect to `to`, or send there.
 ///
 /// # Errors
 /// As [`allow`]; also where the two are not of one family.

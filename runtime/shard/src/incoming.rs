@@ -1,8 +1,8 @@
 //! Answers to datagrams of everybody at one socket. How those are taken: `batch`.
 //!
-//! A socket that is bound to one address answers from it by itself. One that is bound to all is
-//! told by the kernel which of them a datagram was sent to, and says so when it answers
-//! (ip(7), ipv6(7): IP_PKTINFO).
+//! A socket that is bound to one address answers from it by itself. One that is bound to all, or
+//! that datagrams to addresses of others are led to, is told by the kernel which of them a datagram
+//! was sent to, and says so when it answers (ip(7), ipv6(7): IP_PKTINFO).
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -33,7 +33,7 @@ impl Replies for ShardReplies {
             return Sent::default();
         };
         let mut control = Control::default();
-        if self.listener.is_wildcard() {
+        if self.listener.is_many() {
             control.say_local(ends.local.ip(), is_v6);
         }
         train::send(self.listener.fd(), Some(&Way { to: &to, control }), datagrams).0

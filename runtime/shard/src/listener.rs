@@ -21,8 +21,9 @@ const WAITING_BYTES: i32 = 4 << 20;
 pub struct Listener {
     fd: OwnedFd,
     local: Address,
-    wildcard: bool,
     datagrams: bool,
+    /// Datagrams to several addresses come in: each is answered from its own.
+    is_many: bool,
 }
 
 impl Listener {
@@ -87,8 +88,7 @@ impl Listener {
             Address::Ip(_) => address::local(number),
             Address::Unix(_) => address.clone(),
         };
-        let wildcard = address.ip().is_some_and(|ip| ip.is_unspecified());
-        Ok(Listener { fd, local, wildcard, datagrams: false })
+        Ok(Listener { fd, local, datagrams: false, is_many: false })
     }
 
     /// Binds, for datagrams.
@@ -96,6 +96,19 @@ impl Listener {
     /// # Errors
     /// As above; a unix socket has none.
     pub fn bind_datagrams(address: &Address) -> io::Result<Listener> {
+        Listener::bind_packets(address, false)
+    }
+
+    /// The same, at an address that need not be ours, and for datagrams to any other that are led
+    /// here with the same port: the [`Ends`](penstock_env::Ends) of each say which.
+    ///
+    /// # Errors
+    /// As above; also where CAP_NET_ADMIN is missing.
+    pub fn bind_foreign_datagrams(address: &Address) -> io::Result<Listener> {
+        Listener::bind_packets(address, true)
+    }
+
+    fn bind_packets(address: &Address, foreign: bool) -> io::Result<Listener> {
         let Address::Ip(ip) = address else { return Err(io::ErrorKind::Unsupported.into()) };
         let raw = RawAddress::new(address)?;
         let kind = libc::SOCK_DGRAM | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
@@ -115,7 +128,11 @@ impl Listener {
             let only = i32::from(!wildcard);
             set_option(number, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, &only);
         }
-        if wildcard {
+        if foreign {
+            foreign::allow(number, ip.is_ipv6())?;
+        }
+        let is_many = wildcard || foreign;
+        if is_many {
             let (level, name) = match ip.is_ipv6() {
                 true => (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
                 false => (libc::IPPROTO_IP, libc::IP_PKTINFO),
@@ -126,7 +143,7 @@ impl Listener {
         if unsafe { libc::bind(number, raw.as_ptr(), raw.len()) } < 0 {
             return Err(io::Error::last_os_error());
         }
-        Ok(Listener { local: address::local(number), fd, wildcard, datagrams: true })
+        Ok(Listener { local: address::local(number), fd, datagrams: true, is_many })
     }
 
     /// Another handle to the same socket, for a further shard.
@@ -135,7 +152,7 @@ impl Listener {
     /// Out of file descriptors.
     pub fn share(&self) -> io::Result<Listener> {
         let (fd, local) = (self.fd.try_clone()?, self.local.clone());
-        Ok(Listener { fd, local, wildcard: self.wildcard, datagrams: self.datagrams })
+        Ok(Listener { fd, local, datagrams: self.datagrams, is_many: self.is_many })
     }
 
     /// Where it listens; with the port that the kernel chose when 0 was asked for.
@@ -152,9 +169,9 @@ impl Listener {
         self.datagrams
     }
 
-    /// Whether it is bound to every address.
-    pub(crate) fn is_wildcard(&self) -> bool {
-        self.wildcard
+    /// Whether datagrams to more than one address come in here.
+    pub(crate) fn is_many(&self) -> bool {
+        self.is_many
     }
 
     /// Whether it is a socket of IPv6, for IPv4 too perhaps.

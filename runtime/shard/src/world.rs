@@ -127,8 +127,12 @@ impl Env for ShardEnv {
         Ok(stream)
     }
 
-    fn open_datagrams(&self, address: &Address) -> io::Result<ShardDatagrams> {
-        ShardDatagrams::open(&self.core, address)
+    fn open_datagrams(
+        &self,
+        address: &Address,
+        from: Option<IpAddr>,
+    ) -> io::Result<ShardDatagrams> {
+        ShardDatagrams::open(&self.core, address, from)
     }
 
     fn conduit(&self, from: &ShardStream, to: &ShardStream) -> Option<ShardConduit> {

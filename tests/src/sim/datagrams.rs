@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
@@ -68,7 +68,7 @@ impl SimEnv {
         drop(door);
     }
 
-    pub(super) fn open(&self, to: &Address) -> io::Result<SimDatagrams> {
+    pub(super) fn open(&self, to: &Address, from: IpAddr) -> io::Result<SimDatagrams> {
         let &Address::Ip(remote) = to else { return Err(io::ErrorKind::InvalidInput.into()) };
         if !self.node.alive() {
             return Err(io::ErrorKind::NetworkDown.into());
@@ -79,7 +79,7 @@ impl SimEnv {
         let id = self.shared.id();
         let mut net = self.shared.net.borrow_mut();
         net.next_port = net.next_port.checked_add(1).unwrap_or(32_768);
-        let local = SocketAddr::new(self.node.ip(), net.next_port);
+        let local = SocketAddr::new(from, net.next_port);
         let (node, inbox) = (self.node.clone(), VecDeque::new());
         let socket = DatagramSocket { node, local, remote, inbox, refused: false, waker: None };
         net.datagrams.insert(id, socket);

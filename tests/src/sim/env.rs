@@ -158,8 +158,8 @@ impl Env for SimEnv {
         Ok(stream)
     }
 
-    fn open_datagrams(&self, address: &Address) -> io::Result<SimDatagrams> {
-        self.open(address)
+    fn open_datagrams(&self, address: &Address, from: Option<IpAddr>) -> io::Result<SimDatagrams> {
+        self.open(address, from.unwrap_or(self.node.ip()))
     }
 
     fn conduit(&self, _from: &SimStream, _to: &SimStream) -> Option<SimConduit> {

@@ -19,6 +19,7 @@ use penstock_telemetry::access::Protocol;
 use penstock_telemetry::metrics::Instance;
 
 use super::connect::{pick, source_key};
+use super::introduced;
 use super::record::Record;
 use crate::admission::ConnectionPlace;
 use crate::failure::{self, Cause};
@@ -34,12 +35,24 @@ pub(crate) struct Flows<E: Env> {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 struct Key {
     service: u32,
+    /// Who sends them to us, and is sent the answers.
     ends: Ends,
+    /// Whose they are, where a proxy before us says it.
+    introduced: Option<Ends>,
+}
+
+impl Key {
+    /// The client's end, and the address that it sends to.
+    fn client(&self) -> Ends {
+        self.introduced.unwrap_or(self.ends)
+    }
 }
 
 /// A flow, as datagrams of its client meet it.
 struct Flow<E: Env> {
     up: RefCell<E::Datagrams>,
+    /// What stands in front of each datagram to the endpoint.
+    header: Box<[u8]>,
     timer: E::Timer,
     /// When something moved last.
     seen: Cell<Time>,
@@ -71,12 +84,32 @@ pub(crate) fn serve<E: Env>(
     ends: Ends,
     datagrams: &[&[u8]],
 ) {
-    let key = Key { service: service as u32, ends };
+    let key = Key { service: service as u32, ends, introduced: None };
+    let entrance = Entrance::Service(service);
+    if worker.introduction_of(entrance, Some(ends.peer.ip())).is_none() {
+        return carry(worker, key, replies, datagrams);
+    }
+    // Those of several clients may come by one socket of the proxy before us.
+    let mut read = Vec::with_capacity(datagrams.len());
+    for datagram in datagrams {
+        match introduced::read(datagram) {
+            Ok(one) => read.push(one),
+            Err(cause) => worker.count_failure(&worker.plan(), cause),
+        }
+    }
+    for flow in read.chunk_by(|(one, _), (next, _)| one == next) {
+        let datagrams: Vec<&[u8]> = flow.iter().map(|(_, datagram)| *datagram).collect();
+        carry(worker, Key { introduced: flow[0].0, ..key }, replies, &datagrams);
+    }
+}
+
+/// Sends a flow's datagrams on.
+fn carry<E: Env>(worker: &Worker<E>, key: Key, replies: &E::Replies, datagrams: &[&[u8]]) {
     let flow = worker.flows().find(&key).or_else(|| begin(worker, key, replies));
     let Some(flow) = flow else { return };
     let (block, ids) = (flow.metrics.shard(worker.shard()), &worker.schemas().service);
     flow.seen.set(worker.env().now());
-    let sent = flow.up.borrow().send(datagrams);
+    let sent = introduced::send(&*flow.up.borrow(), &flow.header, datagrams);
     let (up, down) = flow.carried.get();
     flow.carried.set((up + sent.bytes as u64, down));
     block.add(ids.datagrams_in, sent.datagrams as u64);
@@ -91,7 +124,8 @@ fn begin<E: Env>(worker: &Worker<E>, key: Key, replies: &E::Replies) -> Option<R
     if ready.removed || worker.is_draining() {
         return None;
     }
-    let source = Some(key.ends.peer.ip());
+    let client = key.client();
+    let source = Some(client.peer.ip());
     if ready.config.denies(source) {
         worker.count_failure(&plan, Cause::SourceDenied);
         return None;
@@ -99,7 +133,7 @@ fn begin<E: Env>(worker: &Worker<E>, key: Key, replies: &E::Replies) -> Option<R
     let guard = worker.admit(Entrance::Service(place), source)?;
     let mut record = Record::new(worker, place, Protocol::Udp);
     record.idle = ready.config.datagram_idle(key.ends.local.port());
-    let peer = Address::Ip(key.ends.peer);
+    let peer = Address::Ip(client.peer);
     let mut tried = Tried { set: TriedSet::default(), last: None };
     let (up, to) = match open(worker, &plan, &mut record, key, &mut tried) {
         Ok(opened) => opened,
@@ -113,6 +147,7 @@ fn begin<E: Env>(worker: &Worker<E>, key: Key, replies: &E::Replies) -> Option<R
     timer.set(now + record.idle);
     let flow = Rc::new(Flow {
         up: RefCell::new(up),
+        header: introduced::header(&ready.config, client),
         timer,
         seen: Cell::new(now),
         carried: Cell::default(),
@@ -160,9 +195,12 @@ fn open<E: Env>(
     let ready = plan.cluster(cluster);
     let (counters, ids) = (ready.metrics.shard(worker.shard()), &worker.schemas().cluster);
     let place = worker.connection_place(plan, cluster).ok_or(Cause::ClusterFull)?;
-    let (hash, mut last) = (source_key(plan, key.ends.peer.ip()), None);
+    let source = key.client().peer.ip();
+    let (hash, mut last) = (source_key(plan, source), None);
+    // The endpoint is to see the client's own address.
+    let foreign = Some(source).filter(|_| service.transparent);
     loop {
-        let picked = pick(worker, plan, cluster, Some(hash), &mut tried.set, &mut last, None);
+        let picked = pick(worker, plan, cluster, Some(hash), &mut tried.set, &mut last, foreign);
         let Some(endpoint) = picked else { return Err(last.unwrap_or(Cause::NoEndpoint)) };
         if record.attempts > 0 {
             counters.increment(ids.retries);
@@ -173,7 +211,7 @@ fn open<E: Env>(
         tried.last = Some(endpoint);
         let in_flight = ready.balancer.endpoint(endpoint).begin();
         let address = ready.balancer.endpoint(endpoint).address().clone();
-        let cause = match worker.env().open_datagrams(&address) {
+        let cause = match worker.env().open_datagrams(&address, foreign) {
             Ok(up) => return Ok((up, To { address, in_flight, place })),
             Err(error) => failure::of_connect(&error),
         };
@@ -289,7 +327,7 @@ impl<E: Env> Session<E> {
             // Nothing was asked for, or nobody answered: datagrams don't say.
             (None, None) => drop(to.in_flight),
         }
-        let (peer, carried) = (Address::Ip(key.ends.peer), flow.carried.get());
+        let (peer, carried) = (Address::Ip(key.client().peer), flow.carried.get());
         record.finish(&worker, &peer, carried, cause, (&to.address, &to.place));
     }
 }

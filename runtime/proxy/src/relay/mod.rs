@@ -12,6 +12,7 @@ mod connect;
 pub(crate) mod datagrams;
 mod direction;
 mod hello;
+mod introduced;
 mod names;
 mod record;
 mod session;

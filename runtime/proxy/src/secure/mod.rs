@@ -65,8 +65,8 @@ impl<E: Env> Env for Secure<E> {
         self.0.connect_from(address, from).await.map(SecureStream::plain)
     }
 
-    fn open_datagrams(&self, address: &Address) -> io::Result<E::Datagrams> {
-        self.0.open_datagrams(address)
+    fn open_datagrams(&self, address: &Address, from: Option<IpAddr>) -> io::Result<E::Datagrams> {
+        self.0.open_datagrams(address, from)
     }
 
     fn conduit(&self, from: &SecureStream<E>, to: &SecureStream<E>) -> Option<SecureConduit<E>> {

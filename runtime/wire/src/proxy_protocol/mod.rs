@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 
 pub use error::HeaderError;
 pub use tlv::{ALPN_BYTES_MAX, AUTHORITY_BYTES_MAX, Tlvs, UNIQUE_ID_BYTES_MAX};
-pub use write::{write_v1, write_v2};
+pub use write::{write_v1, write_v2, write_v2_for_datagrams};
 
 /// Bytes of a header of version 2, with what it says beside the addresses. Those seen in the field
 /// have some 100.

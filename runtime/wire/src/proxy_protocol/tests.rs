@@ -3,7 +3,9 @@
 use penstock_env::Rng;
 
 use super::property::check_header;
-use super::{Addresses, HeaderError, Parsed, crc32c, parse, write_v1, write_v2};
+use super::{
+    Addresses, HeaderError, Parsed, crc32c, parse, write_v1, write_v2, write_v2_for_datagrams,
+};
 
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
@@ -162,6 +164,14 @@ fn what_is_written_is_as_the_document_shows_it() {
     assert_eq!(written(write_v1, None), b"PROXY UNKNOWN\r\n");
     assert_eq!(written(write_v2, ends), v2(1, 0x11, ENDS_4));
     assert_eq!(written(write_v2, None), v2(1, 0x00, &[]));
+    let of_datagrams = |ends: Option<Addresses>, out: &mut Vec<u8>| {
+        write_v2_for_datagrams(ends.expect("some"), out);
+    };
+    assert_eq!(written(of_datagrams, ends), v2(1, 0x12, ENDS_4));
+    let six = addresses("[2001:db8::1]:1", "[2001:db8::2]:2");
+    let header = written(of_datagrams, six);
+    assert_eq!((header[13], header.len()), (0x22, 52));
+    check(&header, 52, six);
     // One of IPv4 and one of IPv6 are written as two of IPv6.
     let mixed = addresses("192.0.2.1:1", "[2001:db8::2]:2");
     let line = b"PROXY TCP6 ::ffff:192.0.2.1 2001:db8::2 1 2\r\n";

@@ -23,15 +23,26 @@ pub fn write_v1(addresses: Option<Addresses>, out: &mut Vec<u8>) {
 /// Appends a header of version 2 (§2.2) for a TCP connection; without addresses it says that they
 /// are not known.
 pub fn write_v2(addresses: Option<Addresses>, out: &mut Vec<u8>) {
+    match addresses {
+        Some(addresses) => write_block(addresses, STREAM, out),
+        None => {
+            out.extend_from_slice(SIGNATURE);
+            out.extend_from_slice(&[PROXY, 0x00, 0, 0]);
+        }
+    }
+}
+
+/// Appends a header of version 2 (§2.2) for a datagram of UDP.
+pub fn write_v2_for_datagrams(addresses: Addresses, out: &mut Vec<u8>) {
+    write_block(addresses, DATAGRAM, out);
+}
+
+fn write_block(addresses: Addresses, transport: u8, out: &mut Vec<u8>) {
     out.extend_from_slice(SIGNATURE);
-    // Version 2, and the connection is somebody else's.
-    out.push(0x21);
-    let Some(Addresses { source, destination }) = addresses.map(of_one_family) else {
-        return out.extend_from_slice(&[0x00, 0, 0]);
-    };
+    let Addresses { source, destination } = of_one_family(addresses);
     match source.is_ipv4() {
-        true => out.extend_from_slice(&[0x11, 0, 12]),
-        false => out.extend_from_slice(&[0x21, 0, 36]),
+        true => out.extend_from_slice(&[PROXY, 0x10 | transport, 0, 12]),
+        false => out.extend_from_slice(&[PROXY, 0x20 | transport, 0, 36]),
     }
     for end in [source, destination] {
         match end.ip() {
@@ -57,3 +68,9 @@ fn of_one_family(Addresses { source, destination }: Addresses) -> Addresses {
     };
     Addresses { source: wide(source), destination: wide(destination) }
 }
+
+/// Version 2, and the connection is somebody else's.
+const PROXY: u8 = 0x21;
+/// The lower half of the byte of family and transport.
+const STREAM: u8 = 1;
+const DATAGRAM: u8 = 2;

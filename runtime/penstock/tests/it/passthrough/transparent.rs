@@ -1,7 +1,9 @@
 //! `transparent`: endpoints see who connects, whatever address was connected to.
 
 use std::collections::BTreeSet;
+use std::net::UdpSocket;
 
+use super::ground::peers::PATIENCE;
 use super::site::{BACKENDS, Site, VIPS, can_be};
 use crate::harness::{Folder, until, write_config};
 
@@ -11,7 +13,8 @@ fn config(more: &str) -> String {
         (5..8).map(|leg| format!("\"10.{leg}.0.2:8080\", \"[fd00:{leg}::2]:8080\"")).collect();
     format!(
         "[runtime]\nshards = 1\npin = false\nreceive_buffers = 64\n\
-         [service.s]\nvip = [\"10.9.0.10\", \"fd00:9::a\"]\nports = \"tcp/80\"\nto = \"c\"\n{more}\
+         [service.s]\nvip = [\"10.9.0.10\", \"fd00:9::a\"]\n\
+         ports = [\"tcp/80\", \"udp/53\"]\nto = \"c\"\n{more}\
          [cluster.c]\nendpoints = [{}]\ntimeouts = {{ connect = \"30s\" }}\n",
         endpoints.join(", ")
     )
@@ -74,6 +77,49 @@ fn endpoints_see_the_clients_address_whatever_address_was_asked() {
         &format!("http://{}/large", VIPS[0]),
     ]);
     assert_eq!(large, super::site::LARGE.to_string());
+}
+
+#[test]
+fn endpoints_see_the_clients_address_of_datagrams_too() {
+    if !can_be() {
+        return;
+    }
+    let site = Site::new(1);
+    route(&site);
+    for name in BACKENDS {
+        site.net.inside(name, move || {
+            // Of the other port of this number, nginx's, nothing is seen here.
+            let socket = UdpSocket::bind("[::]:8080").expect("nobody else is there");
+            std::thread::spawn(move || {
+                let mut bytes = [0; 64];
+                while let Ok((_, peer)) = socket.recv_from(&mut bytes) {
+                    let answer = format!("{name} {}", peer.ip().to_canonical());
+                    let _ = socket.send_to(answer.as_bytes(), peer);
+                }
+            });
+        });
+    }
+    let penstock = site.start("lb0", &config("transparent = true\n"));
+    let strangers = ["10.9.0.77", "[fd00:9::77]"];
+    let asked = VIPS.into_iter().chain(strangers);
+    for (asked, client) in asked.zip(CLIENTS.into_iter().cycle()) {
+        let answers = site.net.inside("client", move || {
+            // A socket that is connected hears no answer from another address.
+            let ask = |_| -> String {
+                let own = if asked.starts_with('[') { "[::]:0" } else { "0.0.0.0:0" };
+                let socket = UdpSocket::bind(own).expect("a port");
+                socket.connect(format!("{asked}:53")).expect("there is a way");
+                socket.set_read_timeout(Some(PATIENCE)).expect("it is not zero");
+                let mut bytes = [0; 64];
+                socket.send(b"who").expect("it is sent");
+                let length = socket.recv(&mut bytes).expect("an answer");
+                String::from_utf8_lossy(&bytes[..length]).into_owned()
+            };
+            (0..40).map(ask).collect::<BTreeSet<String>>()
+        });
+        assert_eq!(answers, BTreeSet::from(BACKENDS.map(|name| format!("{name} {client}"))));
+    }
+    assert_eq!(penstock.metric("penstock_service_lost_datagrams_total{service=\"s\"}"), 0.0);
 }
 
 #[test]
