@@ -54,6 +54,11 @@ pub(crate) fn look(vip: BackendVip, report: &mut Report) {
     }
     if let Some(port) = vip.port {
         let address = SocketAddr::new(ip, port);
+        if on.is_none() {
+            // Whoever answered would be another machine.
+            let what = format!("whether one answers at {address}: the address is not here");
+            return report.put("server", Level::Unknown, what, "look again with the VIP on lo");
+        }
         match TcpStream::connect_timeout(&address, Duration::from_secs(2)) {
             Ok(_) => report.ok("server", format!("one answers at {address}")),
             Err(error) => {

@@ -32,8 +32,12 @@ pub(crate) fn look(wanted: Wanted, pins: &std::path::Path, report: &mut Report) 
         let absent = if wanted.choice == DatapathChoice::Xdp { Level::Fail } else { Level::Warn };
         match penstock_xdp::obstacle(pins) {
             None => report.ok("bpf", format!("programs can be pinned at {}", pins.display())),
-            // Said above.
-            Some(penstock_xdp::XdpError::Capability(_)) => {}
+            // Said above; behind it nothing can be seen.
+            Some(penstock_xdp::XdpError::Capability(_)) => {
+                let what = format!("whether programs can be pinned at {}", pins.display());
+                let advice = if is_root { "" } else { "look as root" };
+                report.put("bpf", Level::Unknown, what, advice);
+            }
             Some(error) => {
                 let advice = "without it TUN takes the place of XDP, if `datapath` is \"auto\"";
                 report.put("bpf", absent, error.to_string(), advice);
