@@ -123,6 +123,11 @@ fn not_in_passthrough(service: &Service) -> Option<Refusal> {
         Some(("limits", problem))
     } else if service.timeouts.client_hello != default.client_hello {
         Some(("timeouts", "`client_hello` goes with mode \"terminate\" alone"))
+    } else if service.timeouts.write_stall.is_some()
+        || service.timeouts.write_rate_min != default.write_rate_min
+    {
+        let problem = "`write_stall` and `write_rate_min` go with mode \"terminate\" alone";
+        Some(("timeouts", problem))
     } else if service.vips.iter().any(|vip| vip.ip().is_unspecified() || vip.ip().is_loopback()) {
         Some(("vip", "packets are passed on for one address, which others have a way to"))
     } else if service.ports.iter().any(|port| port.number == 0) {

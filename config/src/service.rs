@@ -17,6 +17,7 @@ use crate::proxy_protocol::{ProxyProtocol, ProxyVersion};
 use crate::values::address::{Cidr, EndpointAddress, ListenAddress};
 use crate::values::link::InterfaceName;
 use crate::values::pattern::HostPattern;
+use crate::values::units::ByteSize;
 use crate::values::vip::{ServicePort, Transport, VipAddress};
 
 section! {
@@ -86,6 +87,12 @@ section! {
         client_hello: Duration = Duration::from_secs(5), in MS..=HOUR;
         /// Without a byte in either direction, before a connection is closed.
         idle: Duration = Duration::from_secs(600), in MS..=DAY;
+        /// For a side to take the next of the bytes that wait for it, whatever comes from it; as
+        /// long as `idle` unless set.
+        write_stall: Option<Duration> = None, in MS..=DAY;
+        /// Bytes per second that a side has to take of what waits for it, looked at once in
+        /// `write_stall`; 0 asks for none.
+        write_rate_min: ByteSize = ByteSize::bytes(0), in ByteSize::bytes(0)..=ByteSize::gib(1);
         /// In "nat" and "dsr", of TCP: before there was an answer to an answer.
         opening: Duration = Duration::from_secs(60), in SECOND..=DAY;
         /// The same, once one side has said that it is done.

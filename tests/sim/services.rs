@@ -325,6 +325,80 @@ fn who_says_nothing_for_too_long_is_cut_by_a_reset() {
     });
 }
 
+/// An endpoint that sends without end, and reads nothing.
+fn fountain(world: &World) -> (SimEnv, Address) {
+    let env = world.node("endpoint", Limits::AMPLE);
+    let (address, own) = (env.address(9_000), env.clone());
+    env.listen(&address, move |stream| {
+        let env = own.clone();
+        own.spawn(async move {
+            loop {
+                let mut data = SendBuf::new(env.buffer());
+                data.push(&[7; 1_000]);
+                if stream.send(data).await.is_err() {
+                    return;
+                }
+            }
+        });
+    });
+    (env, address)
+}
+
+/// Connects, sends a byte now and again, and reads so many bytes each time; whether its connection
+/// was cut within the time.
+fn reader(world: &World, front: &Address, bytes: usize, time: Duration) -> Rc<Cell<Option<bool>>> {
+    let env = world.node("client", Limits::AMPLE);
+    let (own, front, fate) = (env.clone(), front.clone(), Rc::new(Cell::new(None)));
+    let told = Rc::clone(&fate);
+    env.spawn(async move {
+        let stream = own.connect(&front).await.expect("the proxy listens");
+        let (timer, until) = (own.timer(), own.now() + time);
+        while own.now() < until {
+            let mut data = SendBuf::new(own.buffer());
+            data.push(b"x");
+            let mut cut = stream.send(data).await.is_err();
+            let mut read = 0;
+            while read < bytes && !cut {
+                match stream.recv().await {
+                    Ok(Some(chunk)) => read += chunk.len(),
+                    _ => cut = true,
+                }
+            }
+            if cut {
+                return told.set(Some(true));
+            }
+            timer.set(own.now() + SECOND / 2);
+            timer.expired().await;
+        }
+        told.set(Some(false));
+    });
+    fate
+}
+
+#[test]
+fn who_does_not_read_is_cut_though_it_sends() {
+    for (name, timeouts, bytes, cut) in [
+        ("services, unread", "{ idle = \"5s\" }", 0, true),
+        ("services, unread sooner", "{ idle = \"1h\", write_stall = \"5s\" }", 0, true),
+        ("services, read", "{ idle = \"5s\" }", 1, false),
+        ("services, slow", "{ write_stall = \"5s\", write_rate_min = \"64KiB\" }", 1, true),
+        ("services, fast", "{ write_stall = \"5s\", write_rate_min = \"1KiB\" }", 2_000, false),
+    ] {
+        check_few_seeds(name, Faults::NONE, |world| {
+            let end = fountain(world).1;
+            let more = format!("timeouts = {timeouts}");
+            let proxy = Proxy::serve(world, &config(&[end], &more, ""));
+            let fate = reader(world, &proxy.front, bytes, 30 * SECOND);
+            assert!(world.run_until(60 * SECOND, || fate.get().is_some()));
+            assert_eq!(fate.get(), Some(cut), "{timeouts}");
+            let causes: Vec<Cause> = proxy.failures().iter().map(|(cause, _)| *cause).collect();
+            let expected = if cut { vec![Cause::DownstreamStalled] } else { vec![] };
+            assert_eq!(causes, expected, "{timeouts}");
+            proxy.end(world);
+        });
+    }
+}
+
 #[test]
 fn a_cluster_has_no_more_connections_than_it_may() {
     check_few_seeds("services, full", Faults::NONE, |world| {

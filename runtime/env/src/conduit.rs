@@ -8,7 +8,7 @@ use crate::Stream;
 ///
 /// While there is one, nobody else receives from the one stream nor sends on the other; before it
 /// is asked to move anything, a send under way there has to be over. Dropped, it leaves both as
-/// they were, but for what it has [taken](Conduit::is_empty) and not yet given.
+/// they were, but for what it [holds](Conduit::held_bytes).
 pub trait Conduit<S: Stream>: 'static {
     /// A piece of so many bytes is a part of something large.
     const LARGE_BYTES: usize;
@@ -27,8 +27,8 @@ pub trait Conduit<S: Stream>: 'static {
         to: &S,
     ) -> Poll<Result<Flow<S::Chunk>, Torn>>;
 
-    /// Whether nothing would be lost if it were dropped now.
-    fn is_empty(&self) -> bool;
+    /// Bytes that it has taken and not yet given: they would be lost if it were dropped now.
+    fn held_bytes(&self) -> usize;
 }
 
 /// What a conduit has done.

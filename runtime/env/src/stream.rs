@@ -65,6 +65,10 @@ pub trait Stream: 'static {
     /// detection: a value that does not fall is a peer that does not read.
     fn unsent_bytes(&self) -> usize;
 
+    /// The same, with those that the kernel has taken and the peer has not acknowledged: what a
+    /// peer that reads little leaves, exactly. Costs a system call.
+    fn unacknowledged_bytes(&self) -> usize;
+
     /// Ends our direction (FIN) once the send under way is done; receiving goes on.
     fn shutdown_write(&self);
 

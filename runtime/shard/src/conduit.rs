@@ -215,8 +215,8 @@ impl Conduit<ShardStream> for ShardConduit {
         self.pour(context, to.key).map_ok(Flow::Moved)
     }
 
-    fn is_empty(&self) -> bool {
-        self.filled == 0
+    fn held_bytes(&self) -> usize {
+        self.filled
     }
 }
 

@@ -120,6 +120,14 @@ impl Stream for ShardStream {
         if life.sending { socket.unsent() } else { 0 }
     }
 
+    fn unacknowledged_bytes(&self) -> usize {
+        let mut queued: libc::c_int = 0;
+        // SAFETY: room for a number, valid for the call (tcp(7), unix(7): SIOCOUTQ).
+        let failed = unsafe { libc::ioctl(self.fd(), libc::TIOCOUTQ, &raw mut queued) };
+        let queued = if failed == 0 { usize::try_from(queued).unwrap_or(0) } else { 0 };
+        self.unsent_bytes() + queued
+    }
+
     fn shutdown_write(&self) {
         let mut sockets = self.core.sockets.borrow_mut();
         let (socket, life) = sockets.find(self.key).expect("a stream's socket outlives it");

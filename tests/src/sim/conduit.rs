@@ -91,8 +91,8 @@ impl Conduit<SimStream> for SimConduit {
         Poll::Ready(Ok(Flow::Moved(count)))
     }
 
-    fn is_empty(&self) -> bool {
-        self.pipe.is_empty()
+    fn held_bytes(&self) -> usize {
+        self.pipe.len()
     }
 }
 

@@ -165,6 +165,13 @@ impl Stream for SimStream {
         sending.map_or(0, |sending| sending.bytes.len() - sending.at)
     }
 
+    fn unacknowledged_bytes(&self) -> usize {
+        let net = self.shared.net.borrow();
+        let queued = net.sockets.get(&self.id).map_or(0, |socket| socket.out.buffered.len());
+        drop(net);
+        self.unsent_bytes() + queued
+    }
+
     fn shutdown_write(&self) {
         let mut net = self.shared.net.borrow_mut();
         let Some(socket) = net.sockets.get_mut(&self.id) else { return };

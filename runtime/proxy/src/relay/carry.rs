@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use penstock_env::{Env, Stream, Timer, Torn};
 
 use super::direction::Direction;
+use super::pace::{Late, Standing, Watch};
 use super::record::Record;
 use crate::worker::Worker;
 
@@ -16,11 +17,13 @@ pub(super) enum Ended {
     Both,
     /// Nothing moved for too long.
     Idle,
+    /// A side took too little of what waited for it.
+    Stalled(Broken),
     /// A side was reset.
     Broken(Broken),
 }
 
-/// Whose connection broke.
+/// Whose connection it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Broken {
     Down,
@@ -41,9 +44,9 @@ impl<E: Env> Carriage<E> {
         Carriage { up: Direction::behind(up_bytes), down: Direction::behind(0) }
     }
 
-    /// Carries until both directions have ended, a side is broken, or nothing moved for as long
-    /// as the record says. The streams are the client's and the endpoint's. After an end of both
-    /// they are to be closed.
+    /// Carries until both directions have ended, a side is broken or takes too little, or nothing
+    /// moved for as long as the record says. The streams are the client's and the endpoint's. After
+    /// an end of both they are to be closed.
     ///
     /// All that it holds while it waits is in one closure: an idle connection has it.
     pub(super) fn run<'a>(
@@ -53,28 +56,29 @@ impl<E: Env> Carriage<E> {
         (client, endpoint): (&'a E::Stream, &'a E::Stream),
         timer: &'a E::Timer,
     ) -> impl Future<Output = Ended> + use<'a, E> {
-        timer.set(worker.env().now() + record.idle);
         self.count(Bytes::default(), worker, record);
-        let mut seen = Standing::default();
+        let mut watch = Watch::begin(worker.env().now());
+        timer.set(watch.next(&record.pace));
         poll_fn(move |context| {
             let (env, before) = (worker.env(), self.bytes());
             let ended = self.poll(env, client, endpoint, context);
             if self.bytes() != before {
-                timer.set(env.now() + record.idle);
+                watch.note_move(env.now());
                 self.count(before, worker, record);
             }
             if ended.is_ready() {
                 return ended;
             }
             while timer.poll_expired(context).is_ready() {
-                // A send may go on for long without anything new to carry.
-                let carried = self.up.bytes + self.down.bytes;
-                let now = Standing(carried, client.unsent_bytes() + endpoint.unsent_bytes());
-                if now == seen {
-                    return Poll::Ready(Ended::Idle);
+                let standing = [Standing::of(&self.up, endpoint), Standing::of(&self.down, client)];
+                if let Some(late) = watch.look(env.now(), &record.pace, standing) {
+                    return Poll::Ready(match late {
+                        Late::Idle => Ended::Idle,
+                        Late::Upward => Ended::Stalled(Broken::Up),
+                        Late::Downward => Ended::Stalled(Broken::Down),
+                    });
                 }
-                seen = now;
-                timer.set(env.now() + record.idle);
+                timer.set(watch.next(&record.pace));
             }
             Poll::Pending
         })
@@ -135,11 +139,6 @@ struct Bytes {
     down: u64,
     spliced: u64,
 }
-
-/// How far everything was when it was last looked at: bytes carried, which only grow, and those
-/// of them that were not taken yet, which only grow with them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Standing(u64, usize);
 
 fn broken(side: Broken) -> Poll<Ended> {
     Poll::Ready(Ended::Broken(side))

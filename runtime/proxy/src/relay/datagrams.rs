@@ -132,7 +132,7 @@ fn begin<E: Env>(worker: &Worker<E>, key: Key, replies: &E::Replies) -> Option<R
     }
     let guard = worker.admit(Entrance::Service(place), source)?;
     let mut record = Record::new(worker, place, Protocol::Udp);
-    record.idle = ready.config.datagram_idle(key.ends.local.port());
+    record.pace.idle = ready.config.datagram_idle(key.ends.local.port());
     let peer = Address::Ip(client.peer);
     let mut tried = Tried { set: TriedSet::default(), last: None };
     let (up, to) = match open(worker, &plan, &mut record, key, &mut tried) {
@@ -144,7 +144,7 @@ fn begin<E: Env>(worker: &Worker<E>, key: Key, replies: &E::Replies) -> Option<R
         }
     };
     let (timer, now) = (worker.env().timer(), worker.env().now());
-    timer.set(now + record.idle);
+    timer.set(now + record.pace.idle);
     let flow = Rc::new(Flow {
         up: RefCell::new(up),
         header: introduced::header(&ready.config, client),
@@ -285,8 +285,8 @@ impl<E: Env> Session<E> {
     /// Whether nothing has moved for as long as a flow may be silent; else it is asked again then.
     fn is_over(&self) -> bool {
         let idle = match self.worker.is_draining() {
-            true => self.record.idle.min(DRAIN_IDLE),
-            false => self.record.idle,
+            true => self.record.pace.idle.min(DRAIN_IDLE),
+            false => self.record.pace.idle,
         };
         let until = self.flow.seen.get() + idle;
         self.flow.timer.set(until);

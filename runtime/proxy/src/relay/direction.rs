@@ -27,6 +27,11 @@ impl<E: Env> Direction<E> {
         Direction { ended: false, ending: false, bytes, spliced_bytes: 0, conduit: None, streak: 0 }
     }
 
+    /// Bytes that a conduit has taken, and that were not counted yet.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.conduit.as_ref().map_or(0, |conduit| conduit.held_bytes())
+    }
+
     /// Carries on; ready at the end, which was passed on. Where `closes`, it is left to the close
     /// that follows.
     ///
@@ -87,7 +92,7 @@ impl<E: Env> Direction<E> {
                 self.bytes += count as u64;
                 self.spliced_bytes += count as u64;
                 self.streak = if count < E::Conduit::LARGE_BYTES { self.streak + 1 } else { 0 };
-                let empty = self.conduit.as_ref().is_none_or(|conduit| conduit.is_empty());
+                let empty = self.conduit.as_ref().is_none_or(|conduit| conduit.held_bytes() == 0);
                 if self.streak >= SMALL_IN_A_ROW && empty {
                     self.by_hand();
                 }

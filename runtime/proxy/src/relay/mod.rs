@@ -14,6 +14,7 @@ mod direction;
 mod hello;
 mod introduced;
 mod names;
+mod pace;
 mod record;
 mod session;
 

@@ -8,6 +8,7 @@ use penstock_env::{Address, Env, Time, Unix};
 use penstock_telemetry::access::{Peer, Phases, Protocol};
 use penstock_telemetry::metrics::Instance;
 
+use super::pace::Pace;
 use crate::admission::ConnectionPlace;
 use crate::failure::Cause;
 use crate::worker::{Plan, Worker};
@@ -18,8 +19,8 @@ pub(super) struct Record {
     unix: Unix,
     service: u32,
     connect_us: u32,
-    /// How long nothing may move.
-    pub(super) idle: Duration,
+    /// How long nothing may move, and what a side has to take.
+    pub(super) pace: Pace,
     /// The service's counters.
     pub(super) metrics: Instance,
     pub(super) attempts: u8,
@@ -36,7 +37,7 @@ impl Record {
             unix: worker.env().unix(),
             service: service as u32,
             connect_us: 0,
-            idle: ready.config.timeouts.idle,
+            pace: Pace::of(&ready.config.timeouts),
             metrics: ready.metrics.clone(),
             attempts: 0,
             protocol,

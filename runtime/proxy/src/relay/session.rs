@@ -64,6 +64,8 @@ impl<E: Env> Session<E> {
             let cause = match ended {
                 Ended::Both => None,
                 Ended::Idle => Some(Cause::TunnelIdle),
+                Ended::Stalled(Broken::Down) => Some(Cause::DownstreamStalled),
+                Ended::Stalled(Broken::Up) => Some(Cause::UpstreamStalled),
                 Ended::Broken(Broken::Down) => Some(Cause::DownstreamGone),
                 Ended::Broken(Broken::Up) => Some(Cause::UpstreamReset),
             };
@@ -80,7 +82,7 @@ impl<E: Env> Session<E> {
                     up.close(CloseKind::Now);
                 }
                 // An end would look as if nothing were missing.
-                Ended::Idle => {
+                Ended::Idle | Ended::Stalled(_) => {
                     self.down.close(CloseKind::Reset);
                     up.close(CloseKind::Reset);
                 }

@@ -39,7 +39,7 @@ impl<E: Env> Conduit<SecureStream<E>> for SecureConduit<E> {
         }))
     }
 
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
+    fn held_bytes(&self) -> usize {
+        self.0.held_bytes()
     }
 }

@@ -318,6 +318,10 @@ impl<E: Env> Stream for SecureStream<E> {
         self.raw.unsent_bytes() + usize::from(owed)
     }
 
+    fn unacknowledged_bytes(&self) -> usize {
+        self.raw.unacknowledged_bytes()
+    }
+
     fn shutdown_write(&self) {
         let Some(sealed) = &self.sealed else { return self.raw.shutdown_write() };
         sealed.state.borrow_mut().ending = true;
