@@ -88,7 +88,8 @@ section! {
         /// Without a byte in either direction, before a connection is closed.
         idle: Duration = Duration::from_secs(600), in MS..=DAY;
         /// For a side to take the next of the bytes that wait for it, whatever comes from it; as
-        /// long as `idle` unless set.
+        /// long as `idle` unless set. Kernels tell of what is read in steps of up to a 16th of
+        /// their buffers, some 400 KB by default: a slow reader needs time for one.
         write_stall: Option<Duration> = None, in MS..=DAY;
         /// Bytes per second that a side has to take of what waits for it, looked at once in
         /// `write_stall`; 0 asks for none.

@@ -120,6 +120,24 @@ fn a_reset_of_either_side_reaches_the_other() {
 }
 
 #[test]
+fn who_does_not_read_is_cut_though_it_sends() {
+    for ip in ["127.0.0.1", "::1"] {
+        let fountain = server(ip, |mut stream| while stream.write_all(&[7; 65_536]).is_ok() {});
+        let more = "timeouts = { idle = \"1h\", write_stall = \"2s\" }";
+        let penstock = Penstock::start(&config(ip, &[fountain], more));
+        let mut stream = connect(penstock.service_address("s"));
+        until("it is cut", || stream.write_all(b"x").is_err().then_some(()));
+        until("it is counted", || {
+            let stalled = "penstock_failures_total{cause=\"downstream_stalled\"}";
+            (penstock.metric(stalled) == 1.0).then_some(())
+        });
+        // Much was carried before, and waited in the kernel's buffers.
+        let sent = penstock.metric("penstock_service_sent_bytes_total{service=\"s\"}");
+        assert!(sent >= 65_536.0, "{sent}");
+    }
+}
+
+#[test]
 fn what_a_drain_cuts_is_a_reset_and_no_end() {
     let echo = server("127.0.0.1", echo);
     let runtime = "[runtime]\nshards = 1\npin = false\ndrain = \"1s\"\n";
