@@ -137,7 +137,8 @@ section! {
         body_stall: Duration = Duration::from_secs(30), in MS..=HOUR;
         /// For bytes of a request body to come at `body_rate_min`, after this time.
         body_rate_after: Duration = Duration::from_secs(10), in MS..=HOUR;
-        /// Bytes per second that a request body has to come at; 0 asks for none.
+        /// Bytes per second that a request body has to come at; 0 asks for none. Up to 16 on one
+        /// connection of HTTP/2 share them.
         body_rate_min: ByteSize = ByteSize::kib(1), in ByteSize::bytes(0)..=ByteSize::gib(1);
         /// For a reader to take the next bytes of a response.
         write_stall: Duration = Duration::from_secs(60), in MS..=HOUR;

@@ -20,7 +20,7 @@ use penstock_wire::http1::{
 
 use crate::failure::Cause;
 use crate::http1::{Http1Connection, Relay, via};
-use crate::http2::Http2Stream;
+use crate::http2::{Awaited, Http2Stream};
 use crate::snapshot::Listener;
 use crate::worker::Worker;
 
@@ -152,7 +152,15 @@ impl<'a, E: Env> Downstream<'a, E> {
 }
 
 /// The request's body.
-impl<E: Env> Downstream<'_, E> {
+impl<'a, E: Env> Downstream<'a, E> {
+    /// Waits for the body, among those that come the same way.
+    pub(crate) fn await_body(self) -> Option<Awaited<'a>> {
+        match self {
+            Downstream::Http1(_) => None,
+            Downstream::Http2(stream) => Some(stream.bodies().await_one()),
+        }
+    }
+
     /// What finds the end of a body that the request's head describes as `framing`.
     pub(crate) fn decoder(self, framing: Framing, listener: &Listener) -> BodyDecoder {
         let framing = match (self, framing) {

@@ -12,6 +12,7 @@
 //! - `origin` and `upstream`: the side of endpoints;
 //! - `sealed`: all of it inside of TLS;
 //! - `session`: any script for one side of a connection;
+//! - `slow`: bodies that come slowly, for a reason or on purpose;
 //! - `windows`: how much may be on its way, and how many streams, by what the shard has left;
 //! - `websocket` and its two `peer`s: tunnels, over both versions of HTTP.
 
@@ -28,6 +29,7 @@ mod peer;
 mod raw;
 mod sealed;
 mod session;
+mod slow;
 mod upstream;
 mod websocket;
 mod windows;

@@ -46,27 +46,44 @@ pub(super) async fn say(
     bytes: Vec<u8>,
     patience: Duration,
 ) -> (Heard, bool) {
+    let pieces = bytes.chunks(4_000).map(<[u8]>::to_vec).collect();
+    say_slowly(env, to, pieces, Duration::from_millis(1), patience).await
+}
+
+/// As [`say`], a piece at a time with a pause behind each.
+pub(super) async fn say_slowly(
+    env: &SimEnv,
+    to: &Address,
+    pieces: Vec<Vec<u8>>,
+    pause: Duration,
+    patience: Duration,
+) -> (Heard, bool) {
     let stream = Wire::connect(env, to).await.expect("the proxy listens");
-    let mut all = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
-    all.extend(frame(SETTINGS, 0, 0, &[]));
-    all.extend(bytes);
+    let mut first = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    first.extend(frame(SETTINGS, 0, 0, &[]));
+    let mut left = std::iter::once(first).chain(pieces).peekable();
     let (own, mut heard) = (env.clone(), Vec::new());
-    let timer = own.timer();
+    let (timer, mut next_at) = (own.timer(), own.now());
     let ended = loop {
-        if !all.is_empty()
+        if own.now() >= next_at
             && let Ready::Yes = sent(&stream)
+            && let Some(piece) = left.next()
         {
-            let rest = all.split_off(all.len().min(4_000));
             let mut out = SendBuf::new(env.buffer());
-            out.push(&std::mem::replace(&mut all, rest));
+            out.push(&piece);
             stream.start_send(out);
+            next_at = own.now() + pause;
         }
-        let wait = if all.is_empty() { patience } else { Duration::from_millis(1) };
-        timer.set(own.now() + wait);
+        let all = left.peek().is_none();
+        timer.set(if all {
+            own.now() + patience
+        } else {
+            next_at.max(own.now() + Duration::from_millis(1))
+        });
         match timer.race(stream.recv()).await {
             Some(Ok(Some(chunk))) => heard.extend_from_slice(&chunk),
             Some(_) => break true,
-            None if all.is_empty() => break false,
+            None if all => break false,
             None => {}
         }
     };

@@ -6,7 +6,7 @@
 //! `connection` is that line; `head` reads a request's head; `exchange` is one request and its
 //! answer: `retry` asks endpoints until one answers, `attempt` one of them once `places` found
 //! room, `respond` answers ourselves, `filtered` shows both to the filters, `body` and `deadlines`
-//! are what both directions share.
+//! are what both directions share, `pace` is how slow an upload may be.
 
 mod attempt;
 mod body;
@@ -20,6 +20,7 @@ mod filtered;
 mod forwarded;
 pub(crate) mod head;
 mod identity;
+mod pace;
 mod places;
 mod record;
 pub(crate) mod respond;

@@ -4,7 +4,7 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::time::Duration;
 
-use penstock_config::{ClusterTimeouts, ListenerTimeouts};
+use penstock_config::ClusterTimeouts;
 use penstock_env::{Env, SendBuf, Stream, Time};
 use penstock_wire::http1::{Framing, RequestHead};
 
@@ -14,6 +14,7 @@ use super::body::Relay;
 use super::deadlines::{Deadlines, Wait};
 use super::exchange::Exchange;
 use super::filtered::{Filtered, Heads, Source};
+use super::pace::Pace;
 use crate::downstream::Downstream;
 use crate::failure::Cause;
 use crate::snapshot::Listener;
@@ -131,27 +132,29 @@ async fn bring<E: Env>(
     timeouts: &ClusterTimeouts,
 ) -> Result<(), Cause> {
     let (env, Parts { relay, replay, listener, request }) = (worker.env(), parts);
-    let mut begun = env.now();
+    let body = if wait.call_idle.is_none() { down.await_body() } else { None };
+    let timeouts_down = &listener.config.timeouts;
+    let mut pace = Pace::begin(timeouts_down, env.now(), relay.received_bytes, body);
     while !relay.is_finished() {
-        wait.deadlines.upload(match wait.call_idle {
-            Some(idle) => env.now() + idle,
-            None => until(&listener.config.timeouts, begun, env.now(), relay),
-        });
+        let (last, received) = (env.now(), relay.received_bytes);
+        let due = || wait.call_idle.map_or_else(|| pace.due(last, received), |idle| last + idle);
+        wait.deadlines.upload(due());
         let mut out = SendBuf::new(env.buffer());
         match filtered {
             Some(filtered) => {
                 let (mut heads, mut piece) = (Heads::sent(request), env.buffer());
-                let source = Source::Request;
-                let ended = filtered.next_piece(source, &mut heads, relay, &mut piece).await?;
+                let next = filtered.next_piece(Source::Request, &mut heads, relay, &mut piece);
+                let ended = look_again(pace.is_shared(), wait, due, next).await?;
                 keep(replay, relay, &piece);
                 relay.emit(&piece, ended, &mut out);
                 env.recycle(piece);
             }
             None => {
-                poll_fn(|context| {
-                    down.poll_push(context, relay, &mut out, (&mut *replay, REPLAY_BYTES_MAX))
-                })
-                .await?;
+                let kept = &mut *replay;
+                let next = poll_fn(|context| {
+                    down.poll_push(context, relay, &mut out, (&mut *kept, REPLAY_BYTES_MAX))
+                });
+                look_again(pace.is_shared(), wait, due, next).await?;
                 while !relay.is_finished()
                     && out.len() < SEND_BYTES_MAX
                     && down.push_ready(relay, &mut out, (&mut *replay, REPLAY_BYTES_MAX))?
@@ -167,9 +170,10 @@ async fn bring<E: Env>(
         if up.sent().await.is_err() {
             return Ok(());
         }
-        begun = begun + env.now().since(full);
+        pace.pause(env.now().since(full));
         up.start_send(out, relay.rest());
     }
+    drop(pace);
     wait.deadlines.upload_taken(env.now() + timeouts.idle);
     if up.settled().await.is_err() {
         return Ok(());
@@ -199,14 +203,22 @@ impl Waiting<'_> {
     }
 }
 
-/// Until when the next bytes are due. Slow, but not stalled, is allowed down to a rate, which is
-/// measured after a while.
-fn until(timeouts: &ListenerTimeouts, begun: Time, now: Time, relay: &Relay) -> Time {
-    let stalled = now + timeouts.body_stall;
-    match (relay.received_bytes * 1_000).checked_div(timeouts.body_rate_min.as_u64()) {
-        Some(ms) => stalled.min(begun + timeouts.body_rate_after.max(Duration::from_millis(ms))),
-        None => stalled,
-    }
+/// Waits for `next`, and moves the upload's deadline whenever somebody looks: where bodies share
+/// their time, that of one moves when another comes.
+async fn look_again<T>(
+    shared: bool,
+    wait: &Waiting<'_>,
+    due: impl Fn() -> Time,
+    next: impl Future<Output = Result<T, Cause>>,
+) -> Result<T, Cause> {
+    let mut next = pin!(next);
+    poll_fn(|context| {
+        if shared {
+            wait.deadlines.upload(due());
+        }
+        next.as_mut().poll(context)
+    })
+    .await
 }
 
 /// Head and first bytes leave in one send, up to here.

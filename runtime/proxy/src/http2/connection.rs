@@ -13,6 +13,7 @@ use http::Request;
 use penstock_env::{Address, CloseKind, Env, Stream, Time, Timer, TimerExt};
 use penstock_tls::Facts;
 
+use super::bodies::Bodies;
 use super::floods::Ending;
 use super::growth::{Growth, Look};
 use super::io::{Io, Socket};
@@ -38,6 +39,7 @@ pub(super) struct Shared<E: Env> {
     /// Streams whose exchange is under way.
     open: Cell<usize>,
     share: Rc<Share>,
+    pub(super) bodies: Bodies,
     idle_since: Cell<Time>,
     /// Keeps the connection in the counts, as long as it or any of its streams lasts.
     _guard: ConnectionGuard<E>,
@@ -116,6 +118,7 @@ async fn run<E: Env>(worker: Worker<E>, down: Http1Connection<E>, early: Vec<u8>
         bell: worker.bell(),
         open: Cell::new(0),
         share: Rc::clone(worker.http2_share()),
+        bodies: Bodies::default(),
         idle_since: Cell::new(env.now()),
         _guard: life.guard,
     });

@@ -19,6 +19,7 @@ use penstock_wire::grpc::Code;
 use penstock_wire::http1::{ResponseHead, ResponseOutbound};
 use penstock_wire::websocket;
 
+use super::bodies::Bodies;
 use super::connection::Shared;
 use super::outlet::{End, Outlet, broken};
 use super::request::{self, Wish};
@@ -130,6 +131,11 @@ impl<E: Env> Http2Stream<E> {
         self.connection.listener
     }
 
+    /// The bodies of its connection's requests.
+    pub(crate) fn bodies(&self) -> &Bodies {
+        &self.connection.bodies
+    }
+
     pub(crate) fn timer(&self) -> &E::Timer {
         &self.timer
     }
@@ -178,6 +184,7 @@ impl<E: Env> Http2Stream<E> {
         let mut recv = self.recv.borrow_mut();
         let Some(received) = ready!(recv.poll_data(context)) else { return Poll::Ready(Ok(None)) };
         let content = received.map_err(|error| cause_of(&error))?;
+        self.connection.bodies.came(content.len(), self.connection.env.now());
         // It goes up before more is asked for: the window is the upstream's.
         let released = recv.flow_control().release_capacity(content.len());
         Poll::Ready(released.map_err(|_| GONE).map(|()| Some(content)))
