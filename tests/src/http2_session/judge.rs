@@ -130,15 +130,18 @@ impl Judge {
     }
 
     fn judge_stream(&mut self, frame: &Frame) {
-        // RFC 9113 §5.1.1: clients open odd streams, each higher than those before.
-        assert_eq!(frame.stream % 2, 1, "{frame:?}");
-        if self.asks && frame.kind == HEADERS && frame.stream > self.newest {
-            self.newest = frame.stream;
-        } else if self.asks && !self.streams.contains_key(&frame.stream) {
-            // `h2` resets what only the other side speaks of.
-            assert_eq!(frame.kind, RST_STREAM, "it was never opened: {frame:?}");
+        if frame.kind == RST_STREAM && !self.streams.contains_key(&frame.stream) {
+            // `h2` resets what only the other side speaks of, whatever its number.
+            self.streams.entry(frame.stream).or_default().end = Some(End::Reset);
             return;
         }
+        if self.asks && frame.kind == HEADERS && frame.stream > self.newest {
+            self.newest = frame.stream;
+        } else if self.asks {
+            assert!(self.streams.contains_key(&frame.stream), "it was never opened: {frame:?}");
+        }
+        // RFC 9113 §5.1.1: clients open odd streams, each higher than those before.
+        assert!(frame.stream % 2 == 1 || frame.kind == RST_STREAM, "{frame:?}");
         let heard = self.streams.entry(frame.stream).or_default();
         if frame.kind == RST_STREAM {
             number(&frame.payload);

@@ -425,15 +425,14 @@ impl<E: Env> Download<'_, E> {
         mut out: SendBuf<<E::Stream as Stream>::Chunk>,
     ) -> Result<(), Cause> {
         loop {
-            while !self.relay.is_finished() && out.len() < SEND_BYTES_MAX {
-                if !self.up.push_ready(self.relay, &mut out)? {
-                    break;
-                }
-            }
+            let filled = self.fill(&mut out);
+            // What came before the body broke off goes down, with the head that may be in front of
+            // it: who asked shall see an answer that was cut, and not none.
             if self.down.is_due(&out, self.relay.is_finished()) {
                 self.send(out).await?;
                 out = self.down.send_buf(self.worker);
             }
+            filled?;
             if self.relay.is_finished() {
                 self.worker.env().recycle(out.into_parts().0);
                 return Ok(());
@@ -442,6 +441,15 @@ impl<E: Env> Download<'_, E> {
             poll_fn(|context| self.up.poll_push(context, self.relay, &mut out)).await?;
             self.deadlines.suspend_download();
         }
+    }
+
+    /// Puts what is there of the body into `out`.
+    fn fill(&mut self, out: &mut SendBuf<<E::Stream as Stream>::Chunk>) -> Result<(), Cause> {
+        while !self.relay.is_finished()
+            && out.len() < SEND_BYTES_MAX
+            && self.up.push_ready(self.relay, out)?
+        {}
+        Ok(())
     }
 
     async fn send(&mut self, out: SendBuf<<E::Stream as Stream>::Chunk>) -> Result<(), Cause> {
