@@ -5,6 +5,7 @@
 mod capacity;
 mod causes;
 mod datagrams;
+mod denied;
 mod filters;
 mod heads;
 mod health;

@@ -21,7 +21,7 @@ const SECOND: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A service in front of these, with more for itself and for its cluster.
-fn config(endpoints: &[Address], service: &str, cluster: &str) -> String {
+pub(crate) fn config(endpoints: &[Address], service: &str, cluster: &str) -> String {
     let endpoints: Vec<String> = endpoints.iter().map(|one| format!("\"{one}\"")).collect();
     format!(
         "[service.s]\nvip = \"10.9.9.9\"\nports = \"tcp/80\"\nto = \"c\"\n{service}\n\
@@ -79,7 +79,7 @@ impl Talk {
 
 /// How conversations went.
 #[derive(Default)]
-struct Ledger {
+pub(crate) struct Ledger {
     /// Clients that got all of the answer.
     whole: Cell<u32>,
     /// Clients whose connection broke.
@@ -88,6 +88,16 @@ struct Ledger {
     heard: Cell<u32>,
     /// Bytes of whole conversations, up and down.
     bytes: Cell<(u64, u64)>,
+}
+
+impl Ledger {
+    pub(crate) fn whole(&self) -> u32 {
+        self.whole.get()
+    }
+
+    pub(crate) fn heard(&self) -> u32 {
+        self.heard.get()
+    }
 }
 
 fn add(counter: &Cell<u32>) {
@@ -175,7 +185,7 @@ async fn endpoint(env: SimEnv, stream: SimStream, ledger: Rc<Ledger>) {
 }
 
 /// An endpoint that talks.
-fn talker(world: &World, ledger: &Rc<Ledger>) -> (SimEnv, Address) {
+pub(crate) fn talker(world: &World, ledger: &Rc<Ledger>) -> (SimEnv, Address) {
     let env = world.node("endpoint", Limits::AMPLE);
     let (own, address, ledger) = (env.clone(), env.address(8080), ledger.clone());
     env.listen(&address, move |stream| {
@@ -185,7 +195,13 @@ fn talker(world: &World, ledger: &Rc<Ledger>) -> (SimEnv, Address) {
 }
 
 /// Clients at once, and what became of them.
-fn talk(world: &World, front: &Address, count: u32, bytes_max: u32, ledger: &Rc<Ledger>) {
+pub(crate) fn talk(
+    world: &World,
+    front: &Address,
+    count: u32,
+    bytes_max: u32,
+    ledger: &Rc<Ledger>,
+) {
     let (env, mut rng) = (world.node("client", Limits::AMPLE), world.rng());
     for _ in 0..count {
         let talk = Talk::draw(&mut rng, bytes_max);
@@ -193,7 +209,7 @@ fn talk(world: &World, front: &Address, count: u32, bytes_max: u32, ledger: &Rc<
     }
 }
 
-fn settle(world: &World, ledger: &Ledger, count: u32) {
+pub(crate) fn settle(world: &World, ledger: &Ledger, count: u32) {
     let done = || ledger.whole.get() + ledger.broken.get() == count || world.panicked().is_some();
     let settled = world.run_until(Duration::from_secs(3600), done);
     assert_eq!(world.panicked(), None, "a task panicked there");
@@ -285,13 +301,16 @@ fn another_endpoint_is_tried_where_one_cannot_be_connected_to() {
     }
 }
 
+/// Whether a connection was reset, once it is over.
+pub(crate) type Fate = Rc<Cell<Option<bool>>>;
+
 /// [`sit`] from a node of its own.
-fn silent(world: &World, front: &Address, leave: &Rc<Cell<bool>>) -> Rc<Cell<Option<bool>>> {
+fn silent(world: &World, front: &Address, leave: &Rc<Cell<bool>>) -> Fate {
     sit(&world.node("silent", Limits::AMPLE), front, leave)
 }
 
 /// Connects and says nothing until `leave`; whether its connection was reset before.
-fn sit(env: &SimEnv, front: &Address, leave: &Rc<Cell<bool>>) -> Rc<Cell<Option<bool>>> {
+pub(crate) fn sit(env: &SimEnv, front: &Address, leave: &Rc<Cell<bool>>) -> Fate {
     let fate = Rc::new(Cell::new(None));
     let (own, front, leave, told) = (env.clone(), front.clone(), leave.clone(), fate.clone());
     env.spawn(async move {

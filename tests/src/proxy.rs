@@ -185,6 +185,13 @@ impl ProxyNode {
         metrics.gauge(self.inner.schemas.service.active)
     }
 
+    /// Connections of denied sources that the first service keeps.
+    pub fn tarpitted(&self) -> i64 {
+        let snapshots = self.inner.snapshots.borrow();
+        let metrics = &snapshots.last().expect("it serves one").services[0].metrics;
+        metrics.gauge(self.inner.schemas.service.tarpit)
+    }
+
     /// gRPC calls of the first route, by the code they ended with.
     pub fn calls(&self) -> Vec<(Code, u64)> {
         let (snapshots, ids) = (self.inner.snapshots.borrow(), &self.inner.schemas.route);
