@@ -115,26 +115,35 @@ impl Batch {
     /// A message as the datagrams that it is: one, unless it is a train.
     fn datagrams(&self, at: usize, step: Option<usize>) -> impl Iterator<Item = &[u8]> {
         let bytes = self.messages[at].msg_len as usize;
-        let all = &self.data[at * DATAGRAM_BYTES_MAX..][..bytes];
-        let step = step.unwrap_or(bytes).max(1);
-        // One of no bytes is one, too.
-        let empty = all.is_empty().then_some(all);
-        empty.into_iter().chain(all.chunks(step))
+        taken_apart(&self.data[at * DATAGRAM_BYTES_MAX..][..bytes], step)
     }
 }
 
+/// What came as one, as the datagrams that it is: those of a train are `step` long.
+pub(crate) fn taken_apart(all: &[u8], step: Option<usize>) -> impl Iterator<Item = &[u8]> {
+    let step = step.unwrap_or(all.len()).max(1);
+    // One of no bytes is one, too.
+    let empty = all.is_empty().then_some(all);
+    empty.into_iter().chain(all.chunks(step))
+}
+
 /// Some datagrams that go on together.
-struct Burst<'a> {
+pub(crate) struct Burst<'a> {
     list: [&'a [u8]; TRAIN_MAX],
     count: usize,
 }
 
 impl<'a> Burst<'a> {
-    fn new() -> Burst<'a> {
+    pub(crate) fn new() -> Burst<'a> {
         Burst { list: [&[]; TRAIN_MAX], count: 0 }
     }
 
-    fn add(&mut self, more: impl Iterator<Item = &'a [u8]>, take: &mut impl FnMut(&[&[u8]])) {
+    /// Adds them, and gives to `take` what is full.
+    pub(crate) fn add(
+        &mut self,
+        more: impl Iterator<Item = &'a [u8]>,
+        take: &mut impl FnMut(&[&[u8]]),
+    ) {
         for one in more {
             self.list[self.count] = one;
             self.count += 1;
@@ -144,7 +153,8 @@ impl<'a> Burst<'a> {
         }
     }
 
-    fn flush(&mut self, take: &mut impl FnMut(&[&[u8]])) {
+    /// Gives what there is to `take`.
+    pub(crate) fn flush(&mut self, take: &mut impl FnMut(&[&[u8]])) {
         let count = std::mem::take(&mut self.count);
         if count > 0 {
             take(&self.list[..count]);

@@ -73,6 +73,12 @@ impl Control {
         self.used = next;
     }
 
+    /// As if the kernel had written these words.
+    #[cfg(any(test, feature = "property"))]
+    pub(crate) fn of_words(words: [u64; 8]) -> Control {
+        Control { words, used: 0 }
+    }
+
     /// What the kernel has written, in so many bytes.
     pub(crate) fn heard(&self, bytes: usize) -> Heard {
         let (mut heard, mut at) = (Heard::default(), 0);
@@ -83,7 +89,7 @@ impl Control {
             // SAFETY: as above.
             let header = unsafe { &*place.cast::<libc::cmsghdr>() };
             let length = header.cmsg_len;
-            if length < HEADER_BYTES || at + length > end {
+            if length < HEADER_BYTES || length > end - at {
                 break;
             }
             let data_bytes = length - HEADER_BYTES;

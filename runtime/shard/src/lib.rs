@@ -18,6 +18,8 @@ mod gather;
 mod incoming;
 mod listener;
 mod mailbox;
+#[cfg(any(test, feature = "property"))]
+pub mod property;
 mod pump;
 mod records;
 mod ring;

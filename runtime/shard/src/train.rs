@@ -43,7 +43,7 @@ pub(crate) fn send(fd: i32, way: Option<&Way<'_>>, datagrams: &[&[u8]]) -> (Sent
 }
 
 /// How many of the first make one train: all as long as the first one, and one that is shorter.
-fn train_count(datagrams: &[&[u8]]) -> usize {
+pub(crate) fn train_count(datagrams: &[&[u8]]) -> usize {
     let Some(step) = datagrams.first().map(|first| first.len()).filter(|step| *step > 0) else {
         return 1;
     };
@@ -110,7 +110,7 @@ const FLAGS: i32 = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
 /// Datagrams of a train, as every kernel that can do it takes them (UDP_MAX_SEGMENTS).
 pub(crate) const TRAIN_MAX: usize = 64;
 /// Bytes of a train: it is one datagram to the layers below, with their headers.
-const TRAIN_BYTES_MAX: usize = 65_000;
+pub(crate) const TRAIN_BYTES_MAX: usize = 65_000;
 
 #[cfg(test)]
 mod tests {

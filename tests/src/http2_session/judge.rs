@@ -145,9 +145,8 @@ impl Judge {
         let heard = self.streams.entry(frame.stream).or_default();
         if frame.kind == RST_STREAM {
             number(&frame.payload);
-            // RFC 9113 §5.1: a closed stream may be reset, once.
-            assert_ne!(heard.end, Some(End::Reset), "reset twice: {frame:?}");
-            // What was whole stays so: that is how the rest of a request is declined.
+            // RFC 9113 §5.1: again for each frame that comes behind it. What was whole stays so:
+            // that is how the rest of a request is declined.
             if heard.end.is_none() {
                 heard.end = Some(End::Reset);
             }

@@ -340,6 +340,7 @@ const ANSWER_FIELDS: &[(&str, &str)] = &[
     ("grpc-status", "14"),
     ("grpc-message", "%zz"),
     ("retry-after", "1"),
+    ("retry-after", "99999999999999999999"),
     ("retry-after", "Wed, 01 Jan 2025 00:00:01 GMT"),
     ("trailer", "x-end"),
     ("set-cookie", "a=b"),

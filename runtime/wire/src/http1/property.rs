@@ -2,11 +2,14 @@
 //!
 //! Each function panics when a property does not hold, and is silent otherwise.
 
+use std::time::Duration;
+
+use super::date::http_date;
 use super::{
     BodyDecoder, BodyError, BodyLimits, Connection, Fields, Framing, Lenient, Limits, Method,
     Parsed, RequestError, RequestHead, RequestOutbound, ResponseError, ResponseHead,
-    ResponseOutbound, chunk, parse_request, parse_response, path, request, response, write_request,
-    write_response,
+    ResponseOutbound, chunk, parse_request, parse_response, path, request, response, retry_after,
+    write_request, write_response,
 };
 
 /// Requests: cuts agree, both parsers agree, and what is accepted is rendered without a doubt.
@@ -208,6 +211,25 @@ fn decode(input: &[u8], step: usize, limits: &BodyLimits) -> Decoded {
     let consumed = if outcome.is_ok() { consumed } else { 0 };
     let trailers = if outcome == Ok(true) { live(decoder.trailers()) } else { Vec::new() };
     Decoded { content, trailers, consumed, outcome }
+}
+
+/// `Retry-After`: any bytes are a wait or none, the same again for the date that they come to; and
+/// what we write as a date is read as that. The first eight bytes are now, in seconds.
+pub fn check_retry_after(data: &[u8]) {
+    let Some((now, value)) = data.split_first_chunk::<8>() else { return };
+    // Up to the end of the year 9999, which is the last that a date has digits for.
+    let seconds = u64::from_be_bytes(*now) % 253_402_300_800;
+    let unix = Duration::from_secs(seconds);
+    let date = http_date(seconds);
+    assert_eq!(retry_after(&date, Duration::ZERO), Some(unix));
+    assert_eq!(retry_after(&date, unix + Duration::from_nanos(1)), Some(Duration::ZERO));
+    let Some(wait) = retry_after(value, unix) else { return };
+    if value.iter().all(u8::is_ascii_digit) {
+        assert_eq!(retry_after(value, Duration::ZERO), Some(wait), "seconds have no now");
+    } else if !wait.is_zero() {
+        let date = http_date((unix + wait).as_secs());
+        assert_eq!(retry_after(&date, unix), Some(wait), "{}", value.escape_ascii());
+    }
 }
 
 /// Normalising a path twice is normalising it once, and leaves nothing to resolve or merge.

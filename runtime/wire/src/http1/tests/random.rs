@@ -2,7 +2,9 @@
 
 use penstock_env::Rng;
 
-use crate::http1::property::{check_chunked, check_path, check_request, check_response};
+use crate::http1::property::{
+    check_chunked, check_path, check_request, check_response, check_retry_after,
+};
 
 const REQUESTS: [&[u8]; 9] = [
     include_bytes!("../samples/request-chrome.bin"),
@@ -121,4 +123,17 @@ fn broken_chunks_keep_the_properties() {
 #[test]
 fn broken_paths_keep_the_properties() {
     check(&[b"/a/%2e%2e//b/../c", b"/x/./%2F%7e/..", b"/"], 5_000, |data| check_path(&data[1..]));
+}
+
+#[test]
+fn broken_dates_keep_the_properties() {
+    // Behind seven of the eight bytes of now; the first is drawn.
+    let samples: [&[u8]; 5] = [
+        b"\0\0\0\x42\x3a\x35\x85120",
+        b"\0\0\0\x42\x3a\x35\x8599999999999999999999",
+        b"\0\0\0\x42\x3a\x35\x85Fri, 18 Mar 2005 02:00:00 GMT",
+        b"\0\0\0\x42\x3a\x35\x85Friday, 18-Mar-05 02:00:00 GMT",
+        b"\0\0\0\x42\x3a\x35\x85Fri Mar 18 02:00:00 2005",
+    ];
+    check(&samples, 5_000, check_retry_after);
 }
