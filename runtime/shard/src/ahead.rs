@@ -20,9 +20,9 @@ const ADDRESS_BITS: u32 = 56;
 
 impl TaskPlace {
     /// Where `task` lives until it ends.
-    pub(crate) fn of<T>(task: &T) -> TaskPlace {
+    pub(crate) fn of<T>(task: *const T) -> TaskPlace {
         let lines = size_of::<T>().div_ceil(LINE_BYTES).min(LINES_MAX);
-        TaskPlace::at(std::ptr::from_ref(task) as usize, lines)
+        TaskPlace::at(task as usize, lines)
     }
 
     fn at(address: usize, lines: usize) -> TaskPlace {

@@ -18,6 +18,7 @@ use crate::conduit::Pipes;
 use crate::ring::{Op, Ring};
 use crate::slots::{End, SlotKey, Slots};
 use crate::socket::Socket;
+use crate::task::Blocks;
 use crate::wheel::Wheel;
 
 /// Pooled buffers above this are freed: a rare large head must not stay for ever.
@@ -46,6 +47,8 @@ pub struct Core {
     pub(crate) draining: Cell<bool>,
     /// Room for datagrams, once there are some.
     pub(crate) batch: RefCell<Option<Batch>>,
+    /// Where tasks are.
+    pub(crate) blocks: Rc<Blocks>,
     pool: RefCell<Vec<Vec<u8>>>,
     now: Cell<Time>,
     unix: Cell<Unix>,
@@ -105,6 +108,7 @@ impl Core {
             direct: Cell::new(true),
             draining: Cell::new(false),
             batch: RefCell::default(),
+            blocks: Rc::default(),
             pool: RefCell::default(),
             now: Cell::new(now),
             unix: Cell::new(unix),

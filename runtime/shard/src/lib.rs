@@ -28,6 +28,7 @@ mod slots;
 mod socket;
 mod start;
 mod stream;
+mod task;
 mod train;
 mod wheel;
 mod world;

@@ -5,6 +5,7 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -12,7 +13,6 @@ use io_uring::{opcode, types};
 use penstock_env::{Address, Env, Time, Unix, Wake};
 
 use crate::address::RawAddress;
-use crate::ahead::TaskPlace;
 use crate::conduit::ShardConduit;
 use crate::core::{Core, add};
 use crate::datagrams::ShardDatagrams;
@@ -96,12 +96,12 @@ impl Env for ShardEnv {
 
     fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         let core = Rc::clone(&self.core);
-        // In a box of its own: moved once, and at a place that can be told.
-        let mut task = Box::pin(task);
+        // At a place of its own: moved once, and it can be told where to.
+        let mut task = core.blocks.place(task);
         let guarded = poll_fn(move |context| {
-            core.note_poll(TaskPlace::of(&*task));
+            core.note_poll(task.place());
             // After a panic the task is never polled again, only dropped.
-            match catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(context))) {
+            match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut task).poll(context))) {
                 Ok(poll) => poll,
                 Err(_) => {
                     add(&core.counters.panics, 1);
