@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::ops::{Range, RangeInclusive};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
+use crate::canary::{Canary, Rollback};
 use crate::cluster::ClusterProtocol;
 use crate::config::Config;
 use crate::grammar::block::BlockName;
@@ -76,15 +77,28 @@ section! {
         log_lines_max: u32 = 100, in 0..=1_000_000;
         /// When failures switch the filter off for a while.
         storm: Storm = Storm::default();
+        /// A version of it that a share of the requests gets.
+        canary: Option<Canary> = None;
+        /// When a new version is taken back.
+        rollback: Rollback = Rollback::default();
     }
 }
 
 fn check_filter(filter: &Filter, table: &mut TableReader<'_, '_, '_>) -> Option<()> {
+    check_module(&filter.wasm, filter.sha256, table)
+}
+
+/// The file that `wasm` of this table names has to be a module, with the digest of `sha256`.
+pub(crate) fn check_module(
+    path: &Path,
+    pinned: Option<ModuleDigest>,
+    table: &mut TableReader<'_, '_, '_>,
+) -> Option<()> {
     if !table.reader.files.are_checked() {
         return Some(());
     }
     let (wasm, sha256) = (table.span_of("wasm"), table.span_of("sha256"));
-    let bytes = match table.reader.files.read(&filter.wasm) {
+    let bytes = match table.reader.files.read(path) {
         Ok(bytes) => bytes,
         Err(error) => return refuse_file(table, "wasm", wasm, format!("cannot be read: {error}")),
     };
@@ -93,7 +107,7 @@ fn check_filter(filter: &Filter, table: &mut TableReader<'_, '_, '_>) -> Option<
         return refuse_file(table, "wasm", wasm, "not a WebAssembly module".to_owned());
     }
     let actual = ModuleDigest(Sha256::digest(&bytes).into());
-    match filter.sha256 {
+    match pinned {
         Some(pinned) if pinned != actual => {
             refuse_file(table, "sha256", sha256, format!("the module's digest is {actual}"))
         }

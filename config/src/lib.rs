@@ -28,6 +28,7 @@
 mod acme;
 mod action;
 mod balance;
+mod canary;
 mod chain;
 mod client;
 mod cluster;
@@ -58,6 +59,7 @@ mod values;
 pub use acme::{Acme, AcmeChallenge};
 pub use action::{Action, FixedResponse, Forward, Redirect, Share, Template, TemplatePart};
 pub use balance::{Algorithm, Balance, HashKey};
+pub use canary::{Canary, Rollback};
 pub use chain::FilterUse;
 pub use client::{ClientAttribute, ClientField};
 pub use cluster::{Cluster, ClusterLimits, ClusterProtocol, ClusterTimeouts, Endpoint, Outlier};

@@ -25,4 +25,5 @@ mod sizes;
 mod slots;
 mod strict;
 mod tls;
+mod trials;
 mod waiting;

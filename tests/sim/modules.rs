@@ -5,12 +5,13 @@
 
 mod calls;
 
+use std::path::Path;
 use std::rc::Rc;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
 use penstock_config::Config;
 use penstock_filter_host::{
-    Engine, EngineSettings, EnvWorld, Filter, FilterHost, Module, World, filter_settings,
+    Code, Engine, EngineSettings, EnvWorld, FilterHost, Installed, Module, World, wanted,
 };
 use penstock_proxy::TlsParts;
 use penstock_tests::proxy::Outfit;
@@ -103,29 +104,29 @@ impl Loader {
 }
 
 impl Outfit for Loader {
-    fn filters(&self, config: &Config, before: &[Arc<Filter>]) -> Vec<Arc<Filter>> {
-        let loaded =
-            filter_settings(config).into_iter().zip(&config.filters).map(|(own, block)| {
-                let path = block.wasm.to_string_lossy();
-                let module = MODULES.by_path.iter().find(|(name, _)| *name == path);
-                let (_, module) = module.unwrap_or_else(|| panic!("no module {path}"));
-                let same = |old: &&Arc<Filter>| {
-                    *old.settings() == own && old.module().sha256() == module.sha256()
-                };
-                match before.iter().find(same) {
-                    Some(old) => Arc::clone(old),
-                    None => {
-                        let loaded = self.host.load_module(module.clone(), own, &self.world);
-                        loaded.expect("our own modules start")
-                    }
-                }
-            });
+    fn filters(&self, config: &Config, before: &[Installed]) -> Vec<Installed> {
+        let loaded = wanted(config).into_iter().zip(&config.filters).map(|(wanted, block)| {
+            let name = &*block.name;
+            let previous = before.iter().find(|old| &*old.filter().settings().name == name);
+            let canary = block.canary.as_ref().and_then(|canary| canary.wasm.as_deref());
+            let (own, canary) = (code(&block.wasm), canary.map(code));
+            let installed = self.host.install(wanted, own, canary, previous, &self.world);
+            installed.expect("our own modules start")
+        });
         loaded.collect()
     }
 
     fn tls(&self, config: &Config) -> TlsParts {
         crate::tls::parts(config)
     }
+}
+
+/// The module that a config calls by this path.
+fn code(path: &Path) -> Code<'static> {
+    let path = path.to_string_lossy();
+    let module = MODULES.by_path.iter().find(|(name, _)| *name == path);
+    let (_, module) = module.unwrap_or_else(|| panic!("no module {path}"));
+    Code::Module(module)
 }
 
 struct Modules {

@@ -11,7 +11,7 @@ use std::time::Duration;
 use penstock_balance::UsableSet;
 use penstock_config::{Config, UncheckedFiles};
 use penstock_env::Address;
-use penstock_filter_host::Filter;
+use penstock_filter_host::Installed;
 use penstock_proxy::{Capacity, Cause, Entrance, Schemas, Secure, Snapshot, TlsParts, Worker};
 use penstock_telemetry::metrics::{Registry, RegistryLimits};
 use penstock_wire::grpc::Code;
@@ -21,7 +21,7 @@ use crate::sim::{Limits, SimEnv, World};
 /// What a proxy makes of the parts of its config that come from files.
 pub trait Outfit {
     /// The filters of `config`; those of `before` that are the same go on.
-    fn filters(&self, config: &Config, before: &[Arc<Filter>]) -> Vec<Arc<Filter>>;
+    fn filters(&self, config: &Config, before: &[Installed]) -> Vec<Installed>;
 
     /// Its certificates, whatever files it names.
     fn tls(&self, config: &Config) -> TlsParts;
@@ -31,7 +31,7 @@ pub trait Outfit {
 pub struct Bare;
 
 impl Outfit for Bare {
-    fn filters(&self, _config: &Config, _before: &[Arc<Filter>]) -> Vec<Arc<Filter>> {
+    fn filters(&self, _config: &Config, _before: &[Installed]) -> Vec<Installed> {
         Vec::new()
     }
 

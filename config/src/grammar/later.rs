@@ -30,7 +30,6 @@ pub(crate) const KEYS: &[(&str, &str, &str)] = &[
     ("cluster", "proxy_protocol", "the PROXY protocol"),
     ("endpoint", "zone", "zone awareness"),
     ("endpoint", "priority", "priorities"),
-    ("filter", "canary", "canary releases of filters"),
 ];
 
 /// Choice, words.

@@ -170,5 +170,10 @@ fn a_filter_that_is_told_nothing() {
     check("storm.traps", "50");
     check("storm.window", "10s");
     check("storm.rearm_min", "1s");
+    check("rollback.failures", "5");
+    check("rollback.rate", "1%");
+    check("rollback.window", "1m");
+    check("rollback.probation", "10m");
     assert_eq!(config.filters[0].capabilities, None);
+    assert_eq!(config.filters[0].canary, None);
 }

@@ -285,4 +285,17 @@ fn settings_that_contradict_each_other() {
         other machines can reach this; set `allow_remote = true` if that is meant"],
     );
     check("[runtime]\ndrain = \"10m\"", &["2:9 reference runtime.drain: longer than `drain_max`"]);
+    check(
+        "[filter.f]\nwasm = \"f\"\ncanary = { share = \"5%\" }",
+        &["3:20 reference filter.f.canary.share: \
+        needs a wasm or a config that differs from the filter's own"],
+    );
+    check(
+        "[filter.f]\nwasm = \"f\"\ncanary = { share = \"101%\", wasm = \"g\" }\n\
+        rollback = { window = \"0s\" }",
+        &[
+            "3:20 value filter.f.canary.share: at most 100%",
+            "4:23 value filter.f.rollback.window: at least 1s",
+        ],
+    );
 }

@@ -159,9 +159,13 @@ http_calls = ["api"]
 grpc_calls = ["api-v2"]
 grpc_message_max = "64KiB"
 
+canary = { share = "2.5%", wasm = "jwt-2.wasm", config = { issuer = "https://id.example.com" } }
+rollback = { failures = 3, rate = "0.5%", window = "30s", probation = "1h" }
+
 [filter.rate]
 wasm = "rate.wasm"
 on_error = "allow"
+canary = { share = "50%", config = "" }
 "#;
 
 #[track_caller]

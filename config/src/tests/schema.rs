@@ -64,6 +64,8 @@ fn schema_and_reader_know_the_same_keys() {
     check("filter/*", "[filter.f]\nzzz = 1");
     check("filter/*/deadline", "[filter.f.deadline]\nzzz = 1");
     check("filter/*/storm", "[filter.f.storm]\nzzz = 1");
+    check("filter/*/canary", "[filter.f.canary]\nzzz = 1");
+    check("filter/*/rollback", "[filter.f.rollback]\nzzz = 1");
 }
 
 /// Checks `value` against the part of JSON schema that ours uses.
@@ -141,7 +143,6 @@ fn no_key_is_both_here_and_later() {
         "retry" => "[[listener.x.route]]\nretry.",
         "service" => "[service.x]\n",
         "cluster" => "[cluster.x]\n",
-        "filter" => "[filter.x]\n",
         "endpoint" => "[cluster.x]\nendpoints = [{ ",
         "tls" => "[listener.x.tls]\n",
         "health" => "[cluster.x.health]\n",

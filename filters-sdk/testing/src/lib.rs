@@ -128,7 +128,7 @@ impl FilterTest {
         // What the trial start said, the real one will say again.
         self.world.lines.borrow_mut().clear();
         let filters = Filters::new(0, seen);
-        filters.apply(&[Arc::clone(&filter)]);
+        filters.apply(&[Arc::clone(&filter).into()]);
         let world = Rc::clone(&self.world);
         // It was empty above, and there is one thread.
         let _ = self.harness.set(Harness { world, filters, filter, host });

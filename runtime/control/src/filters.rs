@@ -1,15 +1,14 @@
 //! The filters that a config names, loaded: compiled, checked, and started once.
 
 use std::cell::Cell;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::rc::Rc;
-use std::sync::Arc;
 
 use penstock_config::{Config, Files};
 use penstock_env::{Rng, Time, Unix};
 use penstock_filter_host::abi::LogLevel;
 use penstock_filter_host::{
-    Engine, EngineSettings, Filter, FilterHost, LoadError, World, digest, filter_settings,
+    Code, Engine, EngineSettings, FilterHost, Installed, LoadError, World, wanted,
 };
 use penstock_proxy::Snapshot;
 use thiserror::Error;
@@ -39,7 +38,7 @@ impl Loader {
         Loader { host: None, shards, clock }
     }
 
-    /// The filters of `config`, in its order. One that is as it was in `previous`, its module
+    /// The filters of `config`, in its order. A version that is as it was in `previous`, its module
     /// included, is the same again, and goes on where it is.
     ///
     /// # Errors
@@ -49,25 +48,24 @@ impl Loader {
         config: &Config,
         files: &dyn Files,
         previous: Option<&Snapshot>,
-    ) -> Result<Vec<Arc<Filter>>, BadFilter> {
+    ) -> Result<Vec<Installed>, BadFilter> {
         let before = previous.map_or(&[][..], |previous| &previous.filters);
         let mut filters = Vec::with_capacity(config.filters.len());
-        for (written, settings) in config.filters.iter().zip(filter_settings(config)) {
+        for (written, wanted) in config.filters.iter().zip(wanted(config)) {
             let name = written.name.to_string();
             let bad = |problem: String| BadFilter { name: name.clone(), problem };
-            let wasm = files.read(&written.wasm).map_err(|error| {
-                bad(format!("{} cannot be read: {error}", written.wasm.display()))
-            })?;
-            let same = |old: &&Arc<Filter>| {
-                *old.settings() == settings && *old.module().sha256() == digest(&wasm)
+            let read = |path: &Path| {
+                let cannot = |error| bad(format!("{} cannot be read: {error}", path.display()));
+                files.read(path).map_err(cannot)
             };
-            if let Some(old) = before.iter().find(same) {
-                filters.push(Arc::clone(old));
-                continue;
-            }
+            let wasm = read(&written.wasm)?;
+            let canary = written.canary.as_ref().and_then(|canary| canary.wasm.as_deref());
+            let canary = canary.map(read).transpose()?;
+            let previous = before.iter().find(|old| *old.filter().settings().name == name);
             let world: Rc<dyn World> = Rc::new(TrialWorld::new(self.clock));
-            let loaded = self.host(&bad)?.load(&wasm, settings, &world);
-            filters.push(loaded.map_err(|error: LoadError| bad(error.to_string()))?);
+            let (code, canary) = (Code::Wasm(&wasm), canary.as_deref().map(Code::Wasm));
+            let installed = self.host(&bad)?.install(wanted, code, canary, previous, &world);
+            filters.push(installed.map_err(|error: LoadError| bad(error.to_string()))?);
         }
         Ok(filters)
     }

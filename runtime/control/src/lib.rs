@@ -15,6 +15,7 @@ mod clock;
 mod control;
 mod ending;
 mod files;
+mod filter_views;
 mod filters;
 mod handle;
 mod health;
@@ -36,6 +37,7 @@ pub use certs::CertificateView;
 pub use control::{Boot, BootError, Control};
 pub use ending::{Ending, Outcome};
 pub use files::{DiskFiles, Source};
+pub use filter_views::{FilterView, VersionView};
 pub use filters::BadFilter;
 pub use handle::{Gone, Handle};
 pub use layer4::{
@@ -49,6 +51,5 @@ pub use shards::{Alarm, Ended, Listening, LogCounts, ShardCounts, Shards, Shards
 pub use thread::{Companion, ControlThread};
 pub use tls::BadTls;
 pub use views::{
-    ClusterView, EndpointView, FilterView, ListenerView, ReloadView, RouteView, ServiceView,
-    ShardView, Status,
+    ClusterView, EndpointView, ListenerView, ReloadView, RouteView, ServiceView, ShardView, Status,
 };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use penstock_config::{Config, Findings, diff};
 use penstock_env::Time;
-use penstock_filter_host::Filter;
+use penstock_filter_host::Installed;
 use penstock_proxy::{Snapshot, SnapshotError};
 use serde::Serialize;
 use thiserror::Error;
@@ -187,7 +187,7 @@ impl Control {
     pub(crate) fn put_in_force(
         &mut self,
         config: Arc<Config>,
-        filters: Vec<Arc<Filter>>,
+        filters: Vec<Installed>,
         tls: Loaded,
     ) -> Result<(), Refused> {
         let next = Snapshot::build(

@@ -166,7 +166,7 @@ impl Control {
     }
 
     fn scrape_filters(&self, scrape: &mut Scrape) {
-        for (filter, view) in self.snapshot.filters.iter().zip(self.filter_views()) {
+        for (installed, view) in self.snapshot.filters.iter().zip(self.filter_views()) {
             let labels = [("filter", view.name.as_str())];
             for (name, help, count) in [
                 ("penstock_filter_calls_total", "Callbacks called.", view.calls),
@@ -174,6 +174,7 @@ impl Control {
                 ("penstock_filter_skipped_total", "Exchanges without it.", view.skipped),
                 ("penstock_filter_limited_total", "What a limit refused it.", view.limited),
                 ("penstock_filter_grpc_calls_total", "gRPC calls begun.", view.grpc_calls),
+                ("penstock_filter_rollbacks_total", "New versions taken back.", view.rollbacks),
             ] {
                 scrape.counter(name, help, &labels, count);
             }
@@ -181,11 +182,26 @@ impl Control {
                 let labels = [labels[0], ("cause", cause.as_str())];
                 scrape.counter("penstock_filter_failures_total", "Failures.", &labels, *count);
             }
+            for version in &view.versions {
+                let labels = [labels[0], ("version", version.version)];
+                let help = "Requests that a version got beside another.";
+                let name = "penstock_filter_version_requests_total";
+                scrape.counter(name, help, &labels, version.requests);
+                let name = "penstock_filter_version_failures_total";
+                scrape.counter(
+                    name,
+                    "Failures of a version beside another.",
+                    &labels,
+                    version.failures,
+                );
+                let help = "The part of requests that a version gets.";
+                scrape.gauge("penstock_filter_version_share", help, &labels, version.share);
+            }
             let memory = view.memory_bytes as f64;
             scrape.gauge("penstock_filter_memory_bytes", "Of its instances.", &labels, memory);
             let contexts = view.contexts as f64;
             scrape.gauge("penstock_filter_contexts", "Contexts open.", &labels, contexts);
-            scrape_defined(filter, &labels, scrape);
+            scrape_defined(installed.filter(), &labels, scrape);
         }
     }
 

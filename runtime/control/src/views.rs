@@ -5,11 +5,10 @@ use std::net::IpAddr;
 use penstock_balance::HealthState;
 use penstock_config::ServiceMode;
 use penstock_env::Address;
-use penstock_filter_host::metrics::{FilterState, Histogram, ShardStats};
-use penstock_filter_host::{Filter, TrapCause, hex};
 use penstock_proxy::{Cause, Entrance, snapshot};
 use serde::Serialize;
 
+use crate::filter_views::{FilterView, filter_view};
 use crate::{Control, FlowsView, Origin, PacketsView, Traffic, health, process};
 
 /// Everything at a glance.
@@ -188,35 +187,6 @@ pub struct EndpointView {
     pub latency_ms: Option<f64>,
 }
 
-/// One filter.
-#[derive(Clone, Debug, Serialize)]
-pub struct FilterView {
-    /// Its name.
-    pub name: String,
-    /// The digest of its module.
-    pub sha256: String,
-    /// By shard: `idle`, `ready`, `failed` or `disabled`.
-    pub states: Vec<&'static str>,
-    /// Callbacks that were called.
-    pub calls: u64,
-    /// Failures, by what they were.
-    pub failures: Vec<(String, u64)>,
-    /// Exchanges that were answered 503 by its policy.
-    pub denied: u64,
-    /// Exchanges that went on without it by its policy.
-    pub skipped: u64,
-    /// Hostcalls, and bodies that it held, refused for a limit.
-    pub limited: u64,
-    /// gRPC calls and streams that it began.
-    pub grpc_calls: u64,
-    /// Memory of its instances.
-    pub memory_bytes: u64,
-    /// Contexts that are open.
-    pub contexts: u64,
-    /// The mean cost of a callback.
-    pub mean_us: f64,
-}
-
 /// The classes of [`penstock_proxy::Schemas`] that are errors: none at all, and 5xx.
 const CLASSES: std::ops::Range<usize> = 0..6;
 const ERROR_CLASSES: [usize; 2] = [0, 5];
@@ -342,7 +312,7 @@ impl Control {
 
     /// The filters of the config in force.
     pub fn filter_views(&self) -> Vec<FilterView> {
-        self.snapshot.filters.iter().map(|filter| filter_view(filter)).collect()
+        self.snapshot.filters.iter().map(filter_view).collect()
     }
 
     fn endpoint_views(&self, place: usize, cluster: &snapshot::Cluster) -> Vec<EndpointView> {
@@ -415,41 +385,5 @@ impl Control {
             }
         };
         listener.routes.routes().iter().map(view).collect()
-    }
-}
-
-fn filter_view(filter: &Filter) -> FilterView {
-    let shards = &filter.stats().shards;
-    // The last place is that of trial starts on this thread.
-    let serving = &shards[..shards.len() - 1];
-    let sum = |of: fn(&ShardStats) -> u64| serving.iter().map(of).sum::<u64>();
-    let failures = TrapCause::ALL.iter().map(|&cause| {
-        (cause.to_string(), shards.iter().map(|shard| shard.failures_of(cause)).sum())
-    });
-    let mut buckets = [0; Histogram::BUCKETS];
-    let cpu_ns: u64 = serving.iter().map(|shard| shard.cpu_ns.collect(&mut buckets)).sum();
-    let measured = buckets.iter().sum::<u64>().max(1);
-    FilterView {
-        name: filter.settings().name.to_string(),
-        sha256: hex(filter.module().sha256()),
-        states: serving.iter().map(|shard| state_name(shard.state())).collect(),
-        calls: sum(|shard| shard.calls.value()),
-        failures: failures.filter(|(_, count)| *count > 0).collect(),
-        denied: sum(|shard| shard.denied.value()),
-        skipped: sum(|shard| shard.skipped.value()),
-        limited: sum(|shard| shard.limits.value()),
-        grpc_calls: sum(|shard| shard.grpc_calls.value()),
-        memory_bytes: sum(|shard| shard.memory_bytes.value()),
-        contexts: sum(|shard| shard.contexts.value()),
-        mean_us: cpu_ns as f64 / measured as f64 / 1e3,
-    }
-}
-
-fn state_name(state: FilterState) -> &'static str {
-    match state {
-        FilterState::Idle => "idle",
-        FilterState::Ready => "ready",
-        FilterState::Failed => "failed",
-        FilterState::Disabled => "disabled",
     }
 }

@@ -12,12 +12,46 @@ use crate::settings::{
     Capabilities, FilterSettings, GrpcLimits, Isolation, OnError, PauseHeaders, PluginSettings,
     Storm,
 };
+use crate::trial::{Rollback, Wanted};
 
 /// The settings of every filter, in the order of `Config::filters`.
 ///
 /// [`crate::Callout::cluster_index`] is an index into the filter's `http_calls`.
 pub fn filter_settings(config: &config::Config) -> Vec<FilterSettings> {
     config.filters.iter().map(|filter| settings(config, filter)).collect()
+}
+
+/// What is asked of every filter, in the order of `Config::filters`.
+pub fn wanted(config: &config::Config) -> Vec<Wanted> {
+    let settings = filter_settings(config).into_iter().zip(&config.filters);
+    settings.map(|(settings, filter)| wanted_of(settings, filter)).collect()
+}
+
+fn wanted_of(settings: FilterSettings, filter: &config::Filter) -> Wanted {
+    let canary = filter.canary.as_ref().map(|canary| {
+        let mut own = settings.clone();
+        if canary.wasm.is_some() {
+            own.sha256 = canary.sha256.map(|digest| digest.0);
+        }
+        if let Some(config) = &canary.config {
+            // The configurations that chains give stay with the chains.
+            let mut plugins = own.plugins.to_vec();
+            plugins[0].config = config.text().as_bytes().into();
+            own.plugins = plugins.into();
+        }
+        (own, canary.share.as_basis_points())
+    });
+    let rollback = &filter.rollback;
+    Wanted {
+        settings,
+        canary,
+        rollback: Rollback {
+            failures_min: rollback.failures,
+            rate: rollback.rate.as_basis_points(),
+            window: rollback.window,
+            probation: rollback.probation,
+        },
+    }
 }
 
 /// The links of a listener's or route's chain; `settings` is what [`filter_settings`] made of the
@@ -136,9 +170,9 @@ fn capabilities(granted: Option<&[config::Capability]>) -> Capabilities {
 mod tests {
     use penstock_config::{Config, UncheckedFiles};
 
-    use super::{chain_links, filter_settings};
+    use super::{chain_links, filter_settings, wanted};
     use crate::abi::Capability;
-    use crate::{ChainLink, FilterSettings};
+    use crate::{ChainLink, FilterSettings, Rollback};
 
     const TEXT: &str = r#"
         [listener.web]
@@ -188,5 +222,24 @@ mod tests {
         let settings = filter_settings(&config).remove(0);
         let plugins = settings.plugins.clone();
         assert_eq!(settings, FilterSettings { plugins, ..FilterSettings::new("edit") });
+        assert_eq!(wanted(&config)[0].rollback, Rollback::default());
+    }
+
+    #[test]
+    fn a_canary_differs_in_what_it_says_alone() {
+        let canary = "capabilities = [\"log\"]\ncanary = { share = \"5%\", config = \"new\" }";
+        let route = r#"[[listener.web.route]]
+            to = "app"
+            filters = [{ filter = "edit", config = "chain" }]"#;
+        let text = TEXT.replace("ROUTES", route).replace("capabilities = [\"log\"]", canary);
+        let config = Config::parse("t", text.as_bytes(), &UncheckedFiles);
+        let config = config.unwrap_or_else(|findings| panic!("{findings:?}"));
+        let wanted = wanted(&config).remove(0);
+        let (canary, share) = wanted.canary.expect("there is one");
+        assert_eq!(share, 500);
+        let configs: Vec<_> = canary.plugins.iter().map(|plugin| &*plugin.config).collect();
+        assert_eq!(configs, [b"new" as &[u8], b"chain"]);
+        let plugins = wanted.settings.plugins.clone();
+        assert_eq!(FilterSettings { plugins, ..canary }, wanted.settings);
     }
 }

@@ -11,10 +11,11 @@ use penstock_env::Map;
 use crate::engine::Engine;
 use crate::error::LoadError;
 use crate::instance::Instance;
-use crate::metrics::FilterStats;
-use crate::module::{Module, digest, hex};
+use crate::metrics::{FilterStats, ShardStats};
+use crate::module::Module;
 use crate::settings::FilterSettings;
 use crate::shared::{SharedData, Space};
+use crate::trial::{Code, Rollback, Wanted};
 use crate::world::World;
 
 /// One filter, ready to be used by every shard.
@@ -24,6 +25,10 @@ pub struct Filter {
     pub(crate) engine: Engine,
     pub(crate) shared: Arc<Space>,
     pub(crate) stats: Arc<FilterStats>,
+    /// Which of the two versions' cells in there are this one's ...
+    cells: usize,
+    /// ... and where they begin.
+    first_cell: usize,
 }
 
 impl Filter {
@@ -40,6 +45,22 @@ impl Filter {
     /// What it did so far, on every shard, hot swaps included.
     pub fn stats(&self) -> &Arc<FilterStats> {
         &self.stats
+    }
+
+    /// What this version does on each shard. The one that takes its place when it is gone goes on
+    /// with these cells.
+    pub fn serving(&self) -> &[ShardStats] {
+        self.stats.of_version(self.cells)
+    }
+
+    /// Where in the statistics this version's cells of a shard are.
+    #[inline]
+    pub(crate) fn place(&self, shard: usize) -> usize {
+        self.first_cell + shard
+    }
+
+    pub(crate) fn cells(&self) -> usize {
+        self.cells
     }
 
     /// Bytes of shared data that the filters of its `vm_id` hold.
@@ -89,26 +110,30 @@ impl FilterHost {
         settings: FilterSettings,
         world: &Rc<dyn World>,
     ) -> Result<Arc<Filter>, LoadError> {
-        if let Some(expected) = settings.sha256 {
-            let found = digest(wasm);
-            if found != expected {
-                return Err(LoadError::Sha256 { expected: hex(&expected), found: hex(&found) });
-            }
-        }
-        let module = Module::compile(&self.engine, wasm, self.cache.as_deref())?;
-        self.load_module(module, settings, world)
+        let wanted = Wanted { settings, canary: None, rollback: Rollback::default() };
+        let installed = self.install(wanted, Code::Wasm(wasm), None, None, world)?;
+        Ok(Arc::clone(installed.filter()))
     }
 
-    /// As [`FilterHost::load`], with a module that is compiled already.
-    ///
-    /// # Errors
-    /// Whatever is wrong with the module, in its author's terms.
-    pub fn load_module(
+    /// Compiles a module, or takes it from the cache.
+    pub(crate) fn compile(&self, wasm: &[u8]) -> Result<Module, LoadError> {
+        Module::compile(&self.engine, wasm, self.cache.as_deref())
+    }
+
+    pub(crate) fn shards(&self) -> usize {
+        self.shards
+    }
+
+    /// Makes a filter of a compiled module, whose digest fits; it counts in the cells of one of two
+    /// versions.
+    pub(crate) fn load_beside(
         &self,
         module: Module,
         settings: FilterSettings,
+        cells: usize,
         world: &Rc<dyn World>,
     ) -> Result<Arc<Filter>, LoadError> {
+        let settings = FilterSettings { sha256: None, ..settings };
         let max = settings.memory_bytes_max as u64;
         if module.memory_bytes_min() > max {
             return Err(LoadError::Memory { bytes: module.memory_bytes_min(), max });
@@ -117,12 +142,15 @@ impl FilterHost {
             let count = settings.plugins.len();
             return Err(LoadError::Plugins { count, max: PLUGINS_MAX });
         }
+        let stats = self.stats(&settings.name);
         let filter = Filter {
             shared: self.shared.space(&settings.vm_id),
-            stats: self.stats(&settings.name),
+            first_cell: stats.first_of(cells),
+            stats,
             settings: Arc::new(settings),
             module,
             engine: self.engine.clone(),
+            cells,
         };
         // The trial writes the cells of the place after the last shard, which nobody else does.
         Instance::start(&filter, self.shards, world)?;
@@ -131,7 +159,7 @@ impl FilterHost {
 
     /// The statistics under this name; the same again after a reload.
     fn stats(&self, name: &Arc<str>) -> Arc<FilterStats> {
-        let fresh = Arc::new(FilterStats::new(name, self.shards + 1));
+        let fresh = Arc::new(FilterStats::new(name, self.shards));
         self.stats.rcu(|stats| {
             let mut stats = Map::clone(stats);
             stats.entry(Arc::clone(name)).or_insert_with(|| Arc::clone(&fresh));

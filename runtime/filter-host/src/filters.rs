@@ -9,15 +9,18 @@ use std::task::{Context, Poll, Waker};
 
 use penstock_env::Time;
 
+use crate::abi::LogLevel;
 #[cfg(any(test, feature = "testing", feature = "property"))]
 use crate::error::{TrapCause, Trapped};
 use crate::filter::Filter;
 use crate::grpc::GrpcEvent;
 use crate::instance::Instance;
+use crate::module::hex;
 use crate::running::{Live, Running};
 use crate::session::{Callout, CalloutFailure, CalloutResponse};
 use crate::settings::Isolation;
 use crate::state::Lent;
+use crate::trial::{Installed, Role, Stage, Trial, WHOLE};
 use crate::world::World;
 
 /// The filters of one shard; cheap to clone, bound to its thread.
@@ -30,12 +33,26 @@ pub struct Filters {
 pub(crate) struct Shard {
     pub(crate) world: Rc<dyn World>,
     pub(crate) index: usize,
-    table: RefCell<Vec<Rc<Live>>>,
+    table: RefCell<Vec<Slot>>,
     /// Instances of earlier configurations with exchanges still open.
     pub(crate) retired: RefCell<Vec<Rc<Running>>>,
     pub(crate) root_callouts: RefCell<VecDeque<RootCallout>>,
     pub(crate) ticks_changed: Cell<bool>,
     waker: RefCell<Option<Waker>>,
+}
+
+/// A filter's place in the snapshot.
+#[derive(Clone)]
+struct Slot {
+    /// The version that requests get, but for those that a trial gives to another.
+    live: Rc<Live>,
+    trial: Option<Rc<OnTrial>>,
+}
+
+/// A version beside another.
+struct OnTrial {
+    trial: Arc<Trial>,
+    candidate: Rc<Live>,
 }
 
 /// A call that a root context wants made: on a timer, or while it was configured.
@@ -74,23 +91,29 @@ impl Filters {
     /// Takes over the filters of a new snapshot. Those that it has in common with the last one
     /// (the same `Arc`) go on as they are; of the others, new exchanges get new instances, and
     /// old ones finish on theirs.
-    pub fn apply(&self, filters: &[Arc<Filter>]) {
+    pub fn apply(&self, filters: &[Installed]) {
         let old = self.shard.table.take();
-        let kept = |filter: &Arc<Filter>| {
-            old.iter().find(|live| Arc::ptr_eq(&live.filter, filter)).map(Rc::clone)
+        let live = |filter: &Arc<Filter>| {
+            let mut kept = old.iter().flat_map(Slot::versions);
+            let kept = kept.find(|live| Arc::ptr_eq(&live.filter, filter));
+            kept.map_or_else(|| Live::new(filter, &self.shard), Rc::clone)
         };
-        let table: Vec<_> = filters
-            .iter()
-            .map(|filter| kept(filter).unwrap_or_else(|| Live::new(filter, &self.shard)))
-            .collect();
-        for live in &old {
-            if !table.iter().any(|kept| Rc::ptr_eq(kept, live)) {
+        let slot = |installed: &Installed| Slot {
+            live: live(installed.stable()),
+            trial: installed.candidate().map(|trial| {
+                let candidate = live(&trial.candidate);
+                Rc::new(OnTrial { trial: Arc::clone(trial), candidate })
+            }),
+        };
+        let table: Vec<_> = filters.iter().map(slot).collect();
+        for live in old.iter().flat_map(Slot::versions) {
+            if !table.iter().flat_map(Slot::serving).any(|kept| Rc::ptr_eq(kept, live)) {
                 live.retire();
             }
         }
         // Started now, so that no exchange waits for it. A failure is noted, and tried again by
         // the next exchange.
-        for live in &table {
+        for live in table.iter().flat_map(Slot::serving) {
             if live.filter.settings.isolation == Isolation::Shared {
                 let _ = live.running();
             }
@@ -99,9 +122,39 @@ impl Filters {
         self.shard.reap();
     }
 
-    /// The filter at this place of the snapshot.
+    /// The filter at this place of the snapshot, for a new exchange.
+    #[inline]
     pub(crate) fn live(&self, index: usize) -> Option<Rc<Live>> {
-        self.shard.table.borrow().get(index).map(Rc::clone)
+        let table = self.shard.table.borrow();
+        let slot = table.get(index)?;
+        let Some(on) = &slot.trial else {
+            return Some(Rc::clone(&slot.live));
+        };
+        let on = Rc::clone(on);
+        drop(table);
+        Some(self.choose(index, &on))
+    }
+
+    /// The version for a new exchange.
+    fn choose(&self, index: usize, on: &OnTrial) -> Rc<Live> {
+        let (shard, world) = (self.shard.index, &self.shard.world);
+        match on.trial.choose(shard, world.now(), || world.random()) {
+            Some(Role::Candidate) => Rc::clone(&on.candidate),
+            Some(Role::Stable) => Rc::clone(&self.shard.table.borrow()[index].live),
+            None => self.settle(index, on),
+        }
+    }
+
+    /// Ends a trial on this shard: the version that remains.
+    #[cold]
+    fn settle(&self, index: usize, on: &OnTrial) -> Rc<Live> {
+        let slot = &mut self.shard.table.borrow_mut()[index];
+        slot.trial = None;
+        match on.trial.stage() {
+            Stage::Passed => slot.live = Rc::clone(&on.candidate),
+            Stage::TakenBack | Stage::Running => on.candidate.retire(),
+        }
+        Rc::clone(&slot.live)
     }
 
     /// When the next timer of a root context is due.
@@ -169,8 +222,7 @@ impl Filters {
     /// Takes a filter's instance as a trap would.
     #[cfg(any(test, feature = "testing", feature = "property"))]
     pub(crate) fn fail(&self, index: usize) {
-        let running = self.live(index).and_then(|live| live.current.borrow().clone());
-        if let Some(running) = running {
+        if let Some(running) = self.current(index) {
             // The failure is what is wanted, and is noted as any other.
             let _ = running.with(|_| Err::<(), _>(Trapped::new(TrapCause::Trap)));
         }
@@ -178,17 +230,59 @@ impl Filters {
 
     /// Fuel used by a filter's instance so far, where fuel is counted.
     pub fn fuel_used(&self, index: usize) -> u64 {
-        let running = self.live(index).and_then(|live| live.current.borrow().clone());
-        running
+        self.current(index)
             .and_then(|running| running.instance.borrow().as_ref().map(Instance::fuel_used))
             .unwrap_or(0)
+    }
+
+    /// The instance in use, of the version that is not on trial.
+    fn current(&self, index: usize) -> Option<Rc<Running>> {
+        self.shard.table.borrow().get(index)?.live.current.borrow().clone()
+    }
+}
+
+impl Slot {
+    /// Every version here.
+    fn versions(&self) -> impl Iterator<Item = &Rc<Live>> {
+        std::iter::once(&self.live).chain(self.trial.iter().map(|on| &on.candidate))
+    }
+
+    /// Those that requests go to: one that is only there to fall back to needs no instance.
+    fn serving(&self) -> impl Iterator<Item = &Rc<Live>> {
+        let waits = self.trial.as_ref().is_some_and(|on| on.trial.share == WHOLE);
+        self.versions().skip(usize::from(waits))
     }
 }
 
 impl Shard {
+    /// Tells the trial that a version is in of its failure.
+    pub(crate) fn judge(&self, filter: &Arc<Filter>) {
+        let table = self.table.borrow();
+        let is = |other: &Arc<Filter>| Arc::ptr_eq(other, filter);
+        let trials = table.iter().filter_map(|slot| slot.trial.as_ref());
+        let mut trials = trials.map(|on| &on.trial);
+        let Some(trial) = trials.find(|one| is(&one.candidate) || is(&one.stable)) else {
+            return;
+        };
+        let now = self.world.now();
+        if !trial.failed(filter, self.index, now) {
+            return;
+        }
+        filter.stats.shards[filter.place(self.index)].rollbacks.add(1);
+        let (requests, failures) = trial.window(trial.slice_at(now));
+        let text = format!(
+            "taken back: the new version (sha256 {}) failed {failures} times over {requests} \
+             requests; the one before (sha256 {}) gets all of them",
+            hex(&trial.candidate.module().sha256()[..6]),
+            hex(&trial.stable.module().sha256()[..6]),
+        );
+        self.world.log(&filter.settings.name, LogLevel::Error, &text);
+    }
+
     fn all_running(&self) -> Vec<Rc<Running>> {
         let table = self.table.borrow();
-        let current = table.iter().filter_map(|live| live.current.borrow().clone());
+        let live = table.iter().flat_map(Slot::versions);
+        let current = live.filter_map(|live| live.current.borrow().clone());
         current.chain(self.retired.borrow().iter().map(Rc::clone)).collect()
     }
 
@@ -204,6 +298,7 @@ impl Shard {
         self.retired.replace(busy);
         for running in idle {
             running.shut_down();
+            running.rest();
         }
     }
 

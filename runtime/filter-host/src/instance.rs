@@ -283,6 +283,7 @@ fn state(filter: &Filter, shard: usize, world: &Rc<dyn World>) -> State {
         shared: Arc::clone(&filter.shared),
         stats: Arc::clone(&filter.stats),
         shard,
+        place: filter.place(shard),
         world: Rc::clone(world),
         memory: None,
         allocate: None,

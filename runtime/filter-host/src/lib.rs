@@ -41,10 +41,11 @@ pub mod testing;
 #[cfg(test)]
 mod tests;
 mod ticker;
+mod trial;
 mod world;
 
 pub use chain::{Chain, ChainLink, Event, Flow};
-pub use configured::{chain_links, filter_settings};
+pub use configured::{chain_links, filter_settings, wanted};
 pub use engine::{Engine, EngineError, EngineSettings};
 pub use error::{LoadError, TrapCause, Trapped};
 pub use filter::{Filter, FilterHost};
@@ -62,4 +63,5 @@ pub use settings::{
     Capabilities, FilterSettings, GrpcLimits, Isolation, OnError, PauseHeaders, PluginSettings,
     Storm,
 };
+pub use trial::{Code, Installed, Role, Rollback, Stage, Trial, TrialKind, Wanted};
 pub use world::{EnvWorld, World};

@@ -124,6 +124,8 @@ pub struct ShardStats {
     pub limits: Cell,
     /// gRPC calls and streams that were begun.
     pub grpc_calls: Cell,
+    /// New versions that failed here once too often, and were taken back.
+    pub rollbacks: Cell,
     /// Log lines that were dropped.
     pub log_dropped: Cell,
     /// Nanoseconds per callback; one in [`SAMPLE_EVERY`] is measured and counts as that many.
@@ -163,8 +165,10 @@ pub const SAMPLE_EVERY: u64 = 64;
 pub struct FilterStats {
     /// The filter's name.
     pub name: Arc<str>,
-    /// One for each shard, and a last one for the trial starts of the control thread.
+    /// Of each of two versions that can be beside each other: one for each shard, and one for the
+    /// trial starts of the control thread.
     pub shards: Box<[ShardStats]>,
+    count: usize,
     /// The filter's own metrics; slots are taken from the front.
     defined: Box<[OnceLock<Defined>]>,
 }
@@ -207,9 +211,25 @@ impl FilterStats {
     pub fn new(name: &Arc<str>, shards: usize) -> FilterStats {
         FilterStats {
             name: Arc::clone(name),
-            shards: (0..shards).map(|_| ShardStats::default()).collect(),
+            shards: (0..VERSIONS * (shards + 1)).map(|_| ShardStats::default()).collect(),
+            count: shards,
             defined: (0..METRICS_MAX).map(|_| OnceLock::new()).collect(),
         }
+    }
+
+    /// What a version did on the shards.
+    pub(crate) fn of_version(&self, version: usize) -> &[ShardStats] {
+        &self.shards[self.first_of(version)..][..self.count]
+    }
+
+    /// Where a version's cells begin; behind those of shards is that of trial starts.
+    pub(crate) fn first_of(&self, version: usize) -> usize {
+        version * (self.count + 1)
+    }
+
+    /// What both versions did on the shards, trial starts aside.
+    pub fn serving(&self) -> impl Iterator<Item = &ShardStats> {
+        (0..VERSIONS).flat_map(|version| self.of_version(version))
     }
 
     /// The metrics that the filter defined, in the order of their ids.
@@ -220,7 +240,7 @@ impl FilterStats {
     /// The id for this name: the same on every shard and after every restart.
     pub(crate) fn define(&self, kind: MetricType, name: &[u8]) -> Result<u32, MetricError> {
         for (index, slot) in self.defined.iter().enumerate() {
-            let taken = slot.get_or_init(|| Defined::new(kind, name, self.shards.len()));
+            let taken = slot.get_or_init(|| Defined::new(kind, name, self.count + 1));
             if *taken.name == *name {
                 return if taken.kind == kind { Ok(index as u32) } else { Err(MetricError::Unfit) };
             }
@@ -303,6 +323,8 @@ impl Defined {
     }
 }
 
+/// Versions of a filter that serve at once.
+const VERSIONS: usize = 2;
 /// Metrics that one filter may define.
 const METRICS_MAX: usize = 256;
 

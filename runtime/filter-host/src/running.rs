@@ -46,7 +46,7 @@ impl Live {
     }
 
     pub(crate) fn counters(&self) -> &ShardStats {
-        &self.filter.stats.shards[self.shard.index]
+        &self.filter.stats.shards[self.filter.place(self.shard.index)]
     }
 
     pub(crate) fn shard(&self) -> &Rc<Shard> {
@@ -100,12 +100,13 @@ impl Live {
         if let Some(running) = self.current.take() {
             self.shard.retired.borrow_mut().push(running);
         }
+        self.counters().set_state(FilterState::Idle);
     }
 }
 
 impl Running {
     fn counters(&self) -> &ShardStats {
-        &self.filter.stats.shards[self.shard.index]
+        &self.filter.stats.shards[self.filter.place(self.shard.index)]
     }
 
     /// Whether it has not failed.
@@ -214,6 +215,7 @@ impl Running {
     fn note(&self, trapped: &Trapped) {
         let counters = self.counters();
         counters.failures[trapped.cause as usize].add(1);
+        self.shard.judge(&self.filter);
         let disabled = self.policy.borrow_mut().failed(self.shard.world.now());
         let name = &self.filter.settings.name;
         self.shard.world.log(name, LogLevel::Error, &trapped.to_string());
@@ -239,6 +241,12 @@ impl Running {
                 tick.root
             })
             .collect()
+    }
+
+    /// Counts an instance that is gone as none.
+    pub(crate) fn rest(&self) {
+        self.counters().contexts.set(0);
+        self.counters().memory_bytes.set(0);
     }
 
     /// Ends the instance in good order.

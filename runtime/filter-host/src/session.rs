@@ -168,6 +168,8 @@ pub struct Callout {
     pub trailers: PairList,
     /// How long it may take; `None` leaves it to the proxy.
     pub timeout: Option<Duration>,
+    /// How large the answer may be.
+    pub answer_bytes_max: usize,
     /// What it has more as a gRPC call. Its fields are the metadata, beside the pseudo-fields.
     pub grpc: Option<GrpcCall>,
 }

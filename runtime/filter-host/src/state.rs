@@ -27,6 +27,8 @@ pub(crate) struct State {
     pub(crate) shared: Arc<Space>,
     pub(crate) stats: Arc<FilterStats>,
     pub(crate) shard: usize,
+    /// Where in `stats` this version's counters of the shard are.
+    pub(crate) place: usize,
     pub(crate) world: Rc<dyn World>,
     /// Known once the instance is made.
     pub(crate) memory: Option<Memory>,
@@ -56,7 +58,7 @@ impl State {
     /// This shard's counters.
     #[inline]
     pub(crate) fn counters(&self) -> &ShardStats {
-        &self.stats.shards[self.shard]
+        &self.stats.shards[self.place]
     }
 
     /// The root context that the effective context belongs to.

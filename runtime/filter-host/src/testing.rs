@@ -271,7 +271,7 @@ impl Harness {
         let filter = host.load(wasm, settings, &seen)?;
         world.lines.borrow_mut().clear();
         let filters = Filters::new(0, seen);
-        filters.apply(&[Arc::clone(&filter)]);
+        filters.apply(&[Arc::clone(&filter).into()]);
         Ok(Harness { world, filters, filter, host })
     }
 

@@ -392,7 +392,7 @@ fn a_swap_lets_open_exchanges_finish_on_the_old_module() {
     assert_eq!(chain.request_headers(&mut session, true), Flow::Pause);
     let seen: std::rc::Rc<dyn World> = old.world.clone();
     let new = old.host.load(&module(""), FilterSettings::new("f"), &seen).expect("it loads");
-    old.filters.apply(&[new]);
+    old.filters.apply(&[new.into()]);
     assert_eq!(old.filters.streams(), 1);
     let mut next = old.chain();
     assert_eq!(next.request_headers(&mut session, true), Flow::Continue);

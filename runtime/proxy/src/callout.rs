@@ -106,22 +106,22 @@ impl Drop for Inbox {
 pub(crate) fn start<E: Env>(
     worker: &Worker<E>,
     plan: &Rc<Plan<E>>,
-    cluster: ClusterId,
     callout: Callout,
-    bytes_max: usize,
     inbox: &Rc<Inbox>,
 ) {
+    // By name: a version that was taken back may know clusters that are gone.
+    let cluster = plan.snapshot.config.cluster_named(&callout.cluster);
     if callout.grpc.is_some() {
         let listener =
             grpc::Listener::Exchange(Rc::downgrade(inbox), (callout.link, callout.token));
-        grpc::start(worker, plan, Some(cluster), callout, listener);
+        grpc::start(worker, plan, cluster, callout, listener);
         return;
     }
     let (worker, plan, inbox) = (worker.clone(), Rc::clone(plan), Rc::downgrade(inbox));
     let env = worker.env().clone();
     env.spawn(async move {
         let answer = {
-            let mut performing = pin!(perform(&worker, &plan, cluster, &callout, bytes_max));
+            let mut performing = pin!(perform(&worker, &plan, cluster, &callout));
             poll_fn(|context| {
                 // Dropping the call closes its connection and gives its places back.
                 let Some(inbox) = inbox.upgrade() else { return Poll::Ready(None) };
@@ -136,17 +136,17 @@ pub(crate) fn start<E: Env>(
     });
 }
 
-/// Makes a call and waits for its answer.
+/// Makes a call and waits for its answer. No `cluster` is one that is gone from the config.
 pub(crate) async fn perform<E: Env>(
     worker: &Worker<E>,
     plan: &Rc<Plan<E>>,
-    cluster: ClusterId,
+    cluster: Option<ClusterId>,
     callout: &Callout,
-    bytes_max: usize,
 ) -> Result<CalloutResponse, CalloutFailure> {
+    let cluster = cluster.ok_or(CalloutFailure::Unreachable)?;
     let timer = worker.env().timer();
     timer.set(worker.env().now() + callout.timeout.unwrap_or(TIMEOUT));
-    let asked = timer.race(ask(worker, plan, cluster, callout, bytes_max)).await;
+    let asked = timer.race(ask(worker, plan, cluster, callout)).await;
     asked.unwrap_or(Err(CalloutFailure::Timeout))
 }
 
@@ -155,7 +155,6 @@ async fn ask<E: Env>(
     plan: &Rc<Plan<E>>,
     cluster: ClusterId,
     callout: &Callout,
-    bytes_max: usize,
 ) -> Result<CalloutResponse, CalloutFailure> {
     let head = request_of(callout).ok_or(CalloutFailure::Unreachable)?;
     let (ready, mut tried) = (plan.cluster(cluster), TriedSet::default());
@@ -164,7 +163,7 @@ async fn ask<E: Env>(
             worker.pick(plan, cluster, None, &tried).ok_or(CalloutFailure::Unreachable)?;
         let _in_flight = ready.balancer.endpoint(endpoint).begin();
         if ready.config.protocol == ClusterProtocol::Http2 {
-            match ask_http2(worker, plan, (cluster, endpoint), &head, (callout, bytes_max)).await {
+            match ask_http2(worker, plan, (cluster, endpoint), &head, callout).await {
                 Some(answer) => return answer,
                 None => tried.insert(endpoint),
             }
@@ -185,7 +184,7 @@ async fn ask<E: Env>(
         out.write(|buffer| write_request(&head, &RequestOutbound::of(&head), buffer));
         out.push(&callout.body);
         up.stream.start_send(out);
-        match receive(&up.stream, head.method(), bytes_max).await {
+        match receive(&up.stream, head.method(), callout.answer_bytes_max).await {
             Ok((response, reusable)) => {
                 if reusable {
                     worker.keep(plan, cluster, endpoint, up);
@@ -205,7 +204,7 @@ async fn ask_http2<E: Env>(
     plan: &Rc<Plan<E>>,
     (cluster, endpoint): (ClusterId, EndpointId),
     head: &RequestHead,
-    (callout, bytes_max): (&Callout, usize),
+    callout: &Callout,
 ) -> Option<Result<CalloutResponse, CalloutFailure>> {
     let (lease, _) = http2::lease(worker, plan, (cluster, endpoint)).await.ok()?;
     let scheme = if plan.cluster(cluster).tls.is_some() { "https" } else { "http" };
@@ -241,7 +240,7 @@ async fn ask_http2<E: Env>(
         if came.await.is_err() {
             return Some(Err(CalloutFailure::Unreachable));
         }
-        if body.len() > bytes_max {
+        if body.len() > callout.answer_bytes_max {
             return Some(Err(CalloutFailure::TooLarge));
         }
     }

@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::task::Poll;
 
 use penstock_env::{Env, Time, Timer};
-use penstock_filter_host::{Attention, CalloutFailure, Filters, RootCallout};
+use penstock_filter_host::{Attention, Filters, RootCallout};
 
 use crate::callout;
 use crate::pool::SWEEP_EVERY;
@@ -53,14 +53,7 @@ fn perform<E: Env>(worker: &Worker<E>, filters: &Filters, call: RootCallout) {
     let (worker, filters) = (worker.clone(), filters.clone());
     let env = worker.env().clone();
     env.spawn(async move {
-        let settings = call.filter.settings();
-        let answer = match cluster {
-            Some(cluster) => {
-                let bytes_max = settings.hostcall_bytes_max;
-                callout::perform(&worker, &plan, cluster, &call.callout, bytes_max).await
-            }
-            None => Err(CalloutFailure::Unreachable),
-        };
+        let answer = callout::perform(&worker, &plan, cluster, &call.callout).await;
         filters.answer(&call, answer.as_ref().map_err(|&failure| failure));
     });
 }

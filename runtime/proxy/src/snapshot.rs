@@ -8,7 +8,7 @@ use std::sync::Arc;
 use penstock_balance::{Balancer, BalancerError, EndpointSpec, FleetSeed, UsableSet};
 use penstock_config::{self as config, Config, Count};
 use penstock_env::Address;
-use penstock_filter_host::{Filter, FilterSettings, filter_settings};
+use penstock_filter_host::{FilterSettings, Installed, filter_settings};
 use penstock_telemetry::metrics::{Discovered, Instance, Registry};
 use penstock_tls::{Acceptor, Connector};
 use penstock_wire::http1::{BodyLimits, Lenient, Limits};
@@ -36,7 +36,7 @@ pub struct Snapshot {
     /// By the index of the config's clusters.
     pub clusters: Vec<Cluster>,
     /// By the index of the config's filters.
-    pub filters: Vec<Arc<Filter>>,
+    pub filters: Vec<Installed>,
     /// Counters of the whole process.
     pub process: Instance,
     /// Counters of gRPC's methods, as calls name them.
@@ -198,7 +198,7 @@ impl Snapshot {
     /// What a checked config can still ask too much of.
     pub fn build(
         config: Arc<Config>,
-        filters: Vec<Arc<Filter>>,
+        filters: Vec<Installed>,
         tls: TlsParts,
         previous: Option<&Snapshot>,
         schemas: &Schemas,

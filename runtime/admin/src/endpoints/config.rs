@@ -64,6 +64,7 @@ fn hide_secrets(config: &mut Value) {
         for key in ["config", "vm_config", "environment"] {
             hide(filter.get_mut(key));
         }
+        hide(filter.pointer_mut("/canary/config"));
     });
     each(config.get_mut("listener"), |listener| {
         each(listener.get_mut("filters"), |used| hide(used.get_mut("config")));
@@ -113,12 +114,13 @@ wasm = "jwt.wasm"
 config = { key = "SECRET-4" }
 vm_config = "SECRET-5"
 environment = { KEY = "SECRET-6" }
+canary = { share = "5%", config = "SECRET-7" }
 [filter.tag]
 wasm = "tag.wasm"
 "#;
         let config = Config::parse("x", text.as_bytes(), &UncheckedFiles).expect("a config");
         let mut shown = config.to_json();
-        assert_eq!(shown.to_string().matches("SECRET").count(), 6);
+        assert_eq!(shown.to_string().matches("SECRET").count(), 7);
         hide_secrets(&mut shown);
         assert!(!shown.to_string().contains("SECRET"), "{shown}");
     }

@@ -62,6 +62,7 @@ pub(super) fn http_call(
         body: body.to_vec(),
         trailers,
         timeout: (timeout_ms > 0).then(|| Duration::from_millis(timeout_ms.unsigned_abs().into())),
+        answer_bytes_max: state.settings.hostcall_bytes_max,
         grpc: None,
     };
     post(state, owner, callout)?;

@@ -134,6 +134,7 @@ fn open(
         body: Vec::new(),
         trailers: PairList::default(),
         timeout: (timeout_ms > 0).then(|| Duration::from_millis(timeout_ms.unsigned_abs().into())),
+        answer_bytes_max: state.settings.hostcall_bytes_max,
         grpc: Some(GrpcCall {
             streams,
             outgoing: Rc::clone(&outgoing),

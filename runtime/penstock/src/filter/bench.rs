@@ -150,7 +150,7 @@ impl Started {
         })?;
         let compiled = began.elapsed();
         let filters = Filters::new(0, seen);
-        filters.apply(&[Arc::clone(&filter)]);
+        filters.apply(&[Arc::clone(&filter).into()]);
         let harness = Harness { world, filters, filter, host };
         let request = fields(arguments);
         let session = FakeSession {
@@ -216,7 +216,7 @@ impl Started {
         for _ in 0..INSTANCES {
             let began = now();
             let filters = Filters::new(0, self.harness.world.clone());
-            filters.apply(std::slice::from_ref(&self.harness.filter));
+            filters.apply(&[Arc::clone(&self.harness.filter).into()]);
             start.push(ns(began.elapsed()));
             exchange(&filters, &mut chain, &mut self.session.clone(), self.response.clone());
             running.push(filters);

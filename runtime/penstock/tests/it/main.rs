@@ -26,4 +26,5 @@ mod strictness;
 mod tarpit;
 mod testssl;
 mod tls;
+mod trials;
 mod websocket;

@@ -94,7 +94,6 @@ pub(crate) struct Filtered<'a, E: Env> {
     worker: &'a Worker<E>,
     plan: &'a Rc<Plan<E>>,
     down: Downstream<'a, E>,
-    links: &'a [ChainLink],
     chain: RefCell<Chain>,
     properties: RefCell<Properties>,
     /// For the answers to calls, where there is a filter that could make one.
@@ -123,7 +122,7 @@ impl<'a, E: Env> Filtered<'a, E> {
         worker: &'a Worker<E>,
         plan: &'a Rc<Plan<E>>,
         down: Downstream<'a, E>,
-        links: &'a [ChainLink],
+        links: &[ChainLink],
         mut chain: Chain,
         begun: Unix,
     ) -> Self {
@@ -133,7 +132,6 @@ impl<'a, E: Env> Filtered<'a, E> {
             worker,
             plan,
             down,
-            links,
             chain: RefCell::new(chain),
             properties: RefCell::default(),
             inbox,
@@ -389,13 +387,9 @@ impl<'a, E: Env> Filtered<'a, E> {
     }
 
     fn start(&self, callout: penstock_filter_host::Callout) {
-        let filter = &self.plan.snapshot.filters[self.links[callout.link].filter];
-        let (name, inbox) = (&callout.cluster, self.inbox.as_ref());
-        let bytes_max = filter.settings().hostcall_bytes_max;
-        // The host let only clusters through that the filter's settings name, and those are
-        // the config's.
-        if let Some((cluster, inbox)) = self.plan.snapshot.config.cluster_named(name).zip(inbox) {
-            callout::start(self.worker, self.plan, cluster, callout, bytes_max, inbox);
+        // Where nothing can come to the exchange, no filter makes a call.
+        if let Some(inbox) = &self.inbox {
+            callout::start(self.worker, self.plan, callout, inbox);
         }
     }
 
