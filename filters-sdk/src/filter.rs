@@ -6,6 +6,7 @@ use serde::de::DeserializeOwned;
 use crate::config::ConfigError;
 use crate::flow::{CallId, Flow};
 use crate::grpc::GrpcEvent;
+use crate::queue::QueueId;
 use crate::view::{Body, Log, Plugin, Reply, Request, Response, Trailers};
 
 /// A filter: one value per configuration and shard, and one [`State`] per request.
@@ -115,6 +116,12 @@ pub trait Filter: Sized + 'static {
     /// The time of [`clock::every`](crate::clock::every) has passed, on each shard for itself.
     fn on_tick(&self, plugin: &mut Plugin<'_>) {
         let _ = plugin;
+    }
+
+    /// A queue that this filter registered has a value. Told once for each, on the shard that
+    /// registered last; what others took meanwhile is not told of.
+    fn on_queue(&self, plugin: &mut Plugin<'_>, queue: QueueId) {
+        let _ = (plugin, queue);
     }
 
     /// The reply to a call that [`Plugin::call`] started.

@@ -64,6 +64,7 @@ pub mod log;
 mod metrics;
 mod pairs;
 mod property;
+mod queue;
 pub mod random;
 mod runtime;
 mod shared;
@@ -82,6 +83,7 @@ pub use metrics::{Counter, Gauge, Histogram};
 pub use pairs::Headers;
 /// Turns an impl of [`Filter`] into a module: exports its callbacks, fills in omitted types.
 pub use penstock_filters_sdk_macros::filter;
+pub use queue::{Queue, QueueId};
 pub use shared::{NotShared, Shared, SharedValue};
 pub use view::{Body, Fields, Log, Plugin, Refused, Reply, Request, Response, Trailers};
 

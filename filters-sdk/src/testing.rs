@@ -54,6 +54,7 @@ impl<F: Filter> Instance<F> {
         let runtime = Runtime::new();
         runtime.on_context_create(root, 0);
         let instance = Self { runtime, root };
+        native::with(|double| double.context = root);
         instance.runtime.configure(root, config.as_bytes())?;
         Ok(instance)
     }
@@ -101,6 +102,31 @@ impl<F: Filter> Instance<F> {
     pub fn tick(&self) {
         native::with(|double| double.context = self.root);
         self.runtime.on_tick(self.root);
+    }
+
+    /// Tells the filter of values in its queues, one after the other until there are none that it
+    /// was not told of. Of two instances, the one that registered a queue last hears of its values.
+    pub fn run_queues(&self) {
+        let owed = |double: &mut Double| {
+            let mine = |queue: &native::Queue| {
+                queue.root == self.root && queue.owed > 0 && !queue.items.is_empty()
+            };
+            let place = double.queues.iter().position(mine)?;
+            double.queues[place].owed -= 1;
+            double.context = self.root;
+            u32::try_from(place + 1).ok()
+        };
+        while let Some(queue) = native::with(owed) {
+            self.runtime.on_queue_ready(self.root, queue);
+        }
+    }
+
+    /// Values that wait in a queue, as bytes.
+    pub fn queued(&self, name: &str) -> Vec<Vec<u8>> {
+        native::with(|double| {
+            let queue = double.queues.iter().find(|queue| queue.name == name);
+            queue.map_or(Vec::new(), |queue| queue.items.iter().cloned().collect())
+        })
     }
 
     /// Lets calls reach these clusters alone. Without it they reach any.

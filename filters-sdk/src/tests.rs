@@ -1,6 +1,7 @@
 //! Tests of the SDK as an author sees it: filters against the host double.
 
 mod grpc;
+mod queue;
 
 use core::cell::Cell;
 use core::time::Duration;

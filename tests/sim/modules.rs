@@ -149,6 +149,7 @@ static MODULES: LazyLock<Modules> = LazyLock::new(|| {
         ("/late.wasm", LATE),
         ("/look.wasm", LOOK),
         ("/root.wasm", ROOT),
+        ("/queue.wasm", QUEUE),
         ("/grpc.wasm", calls::GRPC),
         ("/watch.wasm", calls::WATCH),
     ];
@@ -190,6 +191,10 @@ fn module(body: &str) -> String {
         (import "env" "proxy_grpc_close" (func $grpc_close (param i32) (result i32)))
         (import "env" "proxy_get_buffer_bytes"
             (func $buffer (param i32 i32 i32 i32 i32) (result i32)))
+        (import "env" "proxy_register_shared_queue"
+            (func $register (param i32 i32 i32) (result i32)))
+        (import "env" "proxy_enqueue_shared_queue" (func $put (param i32 i32 i32) (result i32)))
+        (import "env" "proxy_dequeue_shared_queue" (func $take (param i32 i32 i32) (result i32)))
         (memory (export "memory") 2)
         (func (export "proxy_abi_version_0_2_1"))
         (func (export "proxy_on_memory_allocate") (param i32) (result i32) (i32.const 65536))
@@ -314,5 +319,23 @@ const ROOT: &str = r#"
                     (i32.const 1) (i32.load (i32.const 1036))))))))
     (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
         (i32.store8 (i32.const 1040) (call $count))
+        (drop (call $add (i32.const 2) (i32.const 56) (i32.const 7) (i32.const 1040) (i32.const 1)))
+        (i32.const 0))"#;
+
+/// Puts an item into a queue at each request, and shows in responses how many this shard took out,
+/// as the letters behind `0`.
+const QUEUE: &str = r#"
+    (global $count (mut i32) (i32.const 48))
+    (func (export "proxy_on_configure") (param i32 i32) (result i32)
+        (i32.eqz (call $register (i32.const 56) (i32.const 7) (i32.const 1044))))
+    (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+        (call $put (i32.load (i32.const 1044)) (i32.const 16) (i32.const 3)))
+    (func (export "proxy_on_queue_ready") (param i32) (param $queue i32)
+        (if (call $take (local.get $queue) (i32.const 1028) (i32.const 1032))
+            (then unreachable))
+        (if (i32.ne (i32.load (i32.const 1032)) (i32.const 3)) (then unreachable))
+        (global.set $count (i32.add (global.get $count) (i32.const 1))))
+    (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
+        (i32.store8 (i32.const 1040) (global.get $count))
         (drop (call $add (i32.const 2) (i32.const 56) (i32.const 7) (i32.const 1040) (i32.const 1)))
         (i32.const 0))"#;

@@ -115,6 +115,29 @@ fn timers_call_clusters_and_every_shard_sees_what_came_of_it() {
     });
 }
 
+#[test]
+fn one_shard_hears_of_what_every_shard_puts_into_a_queue() {
+    check_few_seeds("roots, queues", Faults::CALM, |world| {
+        let (app, _) = origin(world, "origin");
+        let block = "[filter.queue]\nwasm = \"/queue.wasm\"\n";
+        let texts = [config(&[app], "filters = [\"queue\"]\n", block)];
+        let proxy = Proxy::serve_on(world, &texts, 2);
+        let count = |letter: u8| (200, Some(char::from(letter).to_string()));
+        // The shards take turns, and the second registered last. Its own task runs between two
+        // requests; it hears of the other's items when that shard has nudged it.
+        assert_eq!(ask(world, &proxy, &[""; 2], "x-count")[0], count(b'0'));
+        for heard in [2, 4, 6] {
+            pass(world, SECOND);
+            proxy.deliver_nudges();
+            pass(world, SECOND);
+            let answers = ask(world, &proxy, &[""; 2], "x-count");
+            let at_least = count(b'0' + heard).1;
+            assert!(answers[0] == count(b'0') && answers[1].1 >= at_least, "{answers:?}");
+        }
+        proxy.end(world);
+    });
+}
+
 /// A storm of `traps` in a filter, then requests that do not trap.
 fn storm(name: &str, on_error: &str, traps: usize, storm: &str) {
     let denies = on_error == "deny";

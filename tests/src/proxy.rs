@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use penstock_balance::UsableSet;
@@ -56,6 +57,8 @@ pub struct ProxyNode {
 struct Inner {
     /// One per shard: connections come to them in turn.
     workers: Vec<Worker<Secure<SimEnv>>>,
+    /// Which of them other shards want to look.
+    nudges: Vec<Arc<AtomicBool>>,
     /// Those after the first are applied one after the other, then the first again.
     texts: Vec<String>,
     schemas: Arc<Schemas>,
@@ -90,6 +93,11 @@ impl ProxyNode {
             Worker::new(env.clone(), shard, schemas.clone(), snapshot.clone(), None, || 0)
         };
         let workers: Vec<_> = (0..shards).map(worker).collect();
+        let nudges: Vec<Arc<AtomicBool>> = workers.iter().map(|_| Arc::default()).collect();
+        for (worker, nudge) in workers.iter().zip(&nudges) {
+            let nudge = Arc::clone(nudge);
+            worker.set_nudge(Box::new(move || nudge.store(true, Ordering::Relaxed)));
+        }
         let (accepting, mut turn) = (workers.clone(), (0..shards).cycle());
         let entrance = match snapshot.listeners.is_empty() {
             true => Entrance::Service(0),
@@ -106,6 +114,7 @@ impl ProxyNode {
         });
         let inner = Inner {
             workers,
+            nudges,
             texts,
             schemas,
             registry: RefCell::new(registry),
@@ -114,6 +123,15 @@ impl ProxyNode {
             snapshots: RefCell::new(vec![snapshot]),
         };
         ProxyNode { env, front, inner: Rc::new(inner) }
+    }
+
+    /// Has each shard look that another nudged since this was last called.
+    pub fn deliver_nudges(&self) {
+        for (worker, nudge) in self.inner.workers.iter().zip(&self.inner.nudges) {
+            if nudge.swap(false, Ordering::Relaxed) {
+                worker.nudged();
+            }
+        }
     }
 
     /// Applies the next config, which may be the same.

@@ -238,10 +238,10 @@ pub const HOSTCALLS: &[Hostcall] = &[
     // Shared data and queues.
     env("proxy_get_shared_data", &[I, I, I, I, I], C::SharedData, P0),
     env("proxy_set_shared_data", &[I, I, I, I, I], C::SharedData, P0),
-    env("proxy_register_shared_queue", &[I, I, I], C::SharedData, P1),
-    env("proxy_resolve_shared_queue", &[I, I, I, I, I], C::SharedData, P1),
-    env("proxy_enqueue_shared_queue", &[I, I, I], C::SharedData, P1),
-    env("proxy_dequeue_shared_queue", &[I, I, I], C::SharedData, P1),
+    env("proxy_register_shared_queue", &[I, I, I], C::SharedData, P0),
+    env("proxy_resolve_shared_queue", &[I, I, I, I, I], C::SharedData, P0),
+    env("proxy_enqueue_shared_queue", &[I, I, I], C::SharedData, P0),
+    env("proxy_dequeue_shared_queue", &[I, I, I], C::SharedData, P0),
     // Metrics.
     env("proxy_define_metric", &[I, I, I, I], C::Metrics, P0),
     env("proxy_increment_metric", &[I, L], C::Metrics, P0),

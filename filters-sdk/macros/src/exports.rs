@@ -110,6 +110,13 @@ const EXPORTS: &[(&str, &str)] = &[
         r#"#[unsafe(no_mangle)]
         extern "C" fn proxy_on_tick(root: u32) { run(|runtime| runtime.on_tick(root)) }"#,
     ),
+    (
+        "on_queue",
+        r#"#[unsafe(no_mangle)]
+        extern "C" fn proxy_on_queue_ready(root: u32, queue: u32) {
+            run(|runtime| runtime.on_queue_ready(root, queue))
+        }"#,
+    ),
     ("on_reply", REPLY),
     ("on_response_reply", REPLY),
     ("on_plugin_reply", REPLY),

@@ -19,6 +19,7 @@ use crate::config::{self, ConfigError};
 use crate::filter::Filter;
 use crate::flow::{Answer, CallId, Flow};
 use crate::grpc::{GrpcEvent, GrpcStatus};
+use crate::queue::QueueId;
 use crate::sys;
 use crate::view::{Body, Fields, Log, Plugin, Reply, Request, Response, Trailers};
 use table::Table;
@@ -207,6 +208,14 @@ impl<F: Filter> Runtime<F> {
         let Some(filter) = self.filter(root) else { return };
         let mut plugin = Plugin::new();
         filter.on_tick(&mut plugin);
+        self.note(&plugin.calls, root, 0, StreamType::HttpRequest);
+    }
+
+    /// An item in a queue of the plugin's.
+    pub fn on_queue_ready(&self, root: u32, queue: u32) {
+        let Some(filter) = self.filter(root) else { return };
+        let mut plugin = Plugin::new();
+        filter.on_queue(&mut plugin, QueueId(queue));
         self.note(&plugin.calls, root, 0, StreamType::HttpRequest);
     }
 

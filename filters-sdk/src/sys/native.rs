@@ -5,7 +5,7 @@
 //! is leaked: a test is short, and this way the SDK has no unsafe code outside the WASM imports.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use penstock_filters_sdk_abi::pairs::Pairs;
@@ -27,6 +27,7 @@ pub(crate) struct Double {
     pub(crate) reply: Reply,
     pub(crate) properties: BTreeMap<Vec<u8>, Vec<u8>>,
     pub(crate) shared: BTreeMap<String, (Vec<u8>, u32)>,
+    pub(crate) queues: Vec<Queue>,
     pub(crate) metrics: Vec<Metric>,
     pub(crate) lines: Vec<(LogLevel, String)>,
     pub(crate) unix: Duration,
@@ -89,6 +90,17 @@ pub(crate) struct GrpcSide {
     pub(crate) ended: bool,
 }
 
+/// A queue; its id is its place, plus one.
+#[derive(Default)]
+pub(crate) struct Queue {
+    pub(crate) vm_id: String,
+    pub(crate) name: String,
+    pub(crate) items: VecDeque<Vec<u8>>,
+    /// The root context that hears of items, and of how many it was not told.
+    pub(crate) root: u32,
+    pub(crate) owed: usize,
+}
+
 /// A metric: the sum of a counter, the level of a gauge, the values of a histogram.
 pub(crate) struct Metric {
     pub(crate) kind: MetricType,
@@ -145,6 +157,11 @@ impl Double {
         self.last_call += 1;
         self.calls.push(Call { id: self.last_call, ..call });
         self.last_call
+    }
+
+    fn queue(&mut self, id: u32) -> Result<&mut Queue, Status> {
+        let place = (id as usize).checked_sub(1).ok_or(Status::NotFound)?;
+        self.queues.get_mut(place).ok_or(Status::NotFound)
     }
 
     fn grpc(&mut self, id: u32) -> Option<&mut GrpcSide> {
@@ -435,4 +452,41 @@ pub(crate) fn set_shared(key: &str, value: &[u8], cas: u32) -> Result<(), Status
         double.shared.insert(key.to_owned(), (value.to_vec(), present + 1));
         Ok(())
     })
+}
+
+pub(crate) fn register_queue(name: &str) -> Result<u32, Status> {
+    let id = resolve_queue("", name).or_else(|_| {
+        with(|double| {
+            double.queues.push(Queue { name: name.to_owned(), ..Queue::default() });
+            u32::try_from(double.queues.len()).map_err(|_| Status::InternalFailure)
+        })
+    })?;
+    with(|double| {
+        let root = double.context;
+        let queue = double.queue(id)?;
+        queue.root = root;
+        queue.owed = queue.items.len();
+        Ok(id)
+    })
+}
+
+pub(crate) fn resolve_queue(vm_id: &str, name: &str) -> Result<u32, Status> {
+    with(|double| {
+        let is = |queue: &Queue| queue.vm_id == vm_id && queue.name == name;
+        let place = double.queues.iter().position(is).ok_or(Status::NotFound)?;
+        u32::try_from(place + 1).map_err(|_| Status::InternalFailure)
+    })
+}
+
+pub(crate) fn push_queue(id: u32, item: &[u8]) -> Result<(), Status> {
+    with(|double| {
+        let queue = double.queue(id)?;
+        queue.items.push_back(item.to_vec());
+        queue.owed += 1;
+        Ok(())
+    })
+}
+
+pub(crate) fn pop_queue(id: u32) -> Result<&'static [u8], Status> {
+    with(|double| double.queue(id)?.items.pop_front().map(|item| leak(&item)).ok_or(Status::Empty))
 }

@@ -137,6 +137,16 @@ unsafe extern "C" {
         value_size: usize,
         cas: u32,
     ) -> u32;
+    fn proxy_register_shared_queue(name: *const u8, name_size: usize, id: *mut u32) -> u32;
+    fn proxy_resolve_shared_queue(
+        vm_id: *const u8,
+        vm_id_size: usize,
+        name: *const u8,
+        name_size: usize,
+        id: *mut u32,
+    ) -> u32;
+    fn proxy_enqueue_shared_queue(id: u32, item: *const u8, item_size: usize) -> u32;
+    fn proxy_dequeue_shared_queue(id: u32, data: *mut *const u8, size: *mut usize) -> u32;
 }
 
 #[link(wasm_import_module = "wasi_snapshot_preview1")]
@@ -459,4 +469,33 @@ pub(crate) fn set_shared(key: &str, value: &[u8], cas: u32) -> Result<(), Status
     let status =
         unsafe { proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), cas) };
     done(status)
+}
+
+pub(crate) fn register_queue(name: &str) -> Result<u32, Status> {
+    let mut id = 0;
+    // SAFETY: see above.
+    let status = unsafe { proxy_register_shared_queue(name.as_ptr(), name.len(), &mut id) };
+    done(status).map(|()| id)
+}
+
+pub(crate) fn resolve_queue(vm_id: &str, name: &str) -> Result<u32, Status> {
+    let mut id = 0;
+    // SAFETY: see above.
+    let status = unsafe {
+        proxy_resolve_shared_queue(vm_id.as_ptr(), vm_id.len(), name.as_ptr(), name.len(), &mut id)
+    };
+    done(status).map(|()| id)
+}
+
+pub(crate) fn push_queue(id: u32, item: &[u8]) -> Result<(), Status> {
+    // SAFETY: see above.
+    let status = unsafe { proxy_enqueue_shared_queue(id, item.as_ptr(), item.len()) };
+    done(status)
+}
+
+pub(crate) fn pop_queue(id: u32) -> Result<&'static [u8], Status> {
+    let mut slot = Slot::new();
+    // SAFETY: see above.
+    let status = unsafe { proxy_dequeue_shared_queue(id, &mut slot.data, &mut slot.size) };
+    slot.value(status)
 }

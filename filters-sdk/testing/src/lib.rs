@@ -232,13 +232,22 @@ impl FilterTest {
         FakeSession { properties: self.properties.borrow().clone(), ..FakeSession::new(fields) }
     }
 
-    /// Takes what the filter's own callbacks wanted called.
+    /// Tells the filter of values in its queues.
+    #[track_caller]
+    pub fn run_queues(&self) -> &Self {
+        self.collect_calls();
+        self
+    }
+
+    /// Takes what the filter's own callbacks wanted called, and tells of values in queues.
     fn collect_calls(&self) {
         let mut context = Context::from_waker(Waker::noop());
         let filters = &self.harness().filters;
         while let Poll::Ready(attention) = pin!(filters.attention()).poll(&mut context) {
-            if let Attention::Callout(call) = attention {
-                self.calls.borrow_mut().push(call);
+            match attention {
+                Attention::Callout(call) => self.calls.borrow_mut().push(call),
+                Attention::Queues => filters.serve_queues(),
+                Attention::Ticks => {}
             }
         }
     }

@@ -181,6 +181,15 @@ impl Instance {
         })
     }
 
+    /// `proxy_on_queue_ready` of a root context.
+    pub(crate) fn on_queue_ready(&mut self, root: ContextId, token: u32) -> Result<(), Trapped> {
+        let lent = Lent { stream: root, ..Lent::default() };
+        self.run(root, lent, self.header_ticks, |store, calls| {
+            let ready = calls.queue_ready.as_ref();
+            ready.map_or(Ok(()), |call| call.call(store, (root.as_u32(), token)))
+        })
+    }
+
     /// The end of a context: its calls are cancelled, `proxy_on_done` is asked, and unless that
     /// wants to wait for `proxy_done`, log and delete follow.
     pub(crate) fn close(&mut self, id: ContextId, mut lent: Lent<'_>) -> Result<(), Trapped> {
@@ -226,6 +235,7 @@ impl Instance {
         let state = self.state_mut();
         state.contexts.remove(id);
         state.ticks.retain(|tick| tick.root != id);
+        state.registrations.retain(|registration| registration.root != id);
         Ok(())
     }
 

@@ -13,6 +13,7 @@ use crate::error::LoadError;
 use crate::instance::Instance;
 use crate::metrics::{FilterStats, ShardStats};
 use crate::module::Module;
+use crate::queues::Queues;
 use crate::settings::FilterSettings;
 use crate::shared::{SharedData, Space};
 use crate::trial::{Code, Rollback, Wanted};
@@ -24,6 +25,7 @@ pub struct Filter {
     pub(crate) module: Module,
     pub(crate) engine: Engine,
     pub(crate) shared: Arc<Space>,
+    pub(crate) queues: Arc<Queues>,
     pub(crate) stats: Arc<FilterStats>,
     /// Which of the two versions' cells in there are this one's ...
     cells: usize,
@@ -92,7 +94,7 @@ impl FilterHost {
     /// `cache` is the folder for compiled modules, `shards` how many shards will run filters,
     /// `seed` a random number.
     pub fn new(engine: Engine, cache: Option<PathBuf>, shards: usize, seed: u64) -> FilterHost {
-        let shared = SharedData::new(seed);
+        let shared = SharedData::new(seed, shards);
         FilterHost { engine, cache, shards, shared, stats: ArcSwap::default() }
     }
 
@@ -145,6 +147,7 @@ impl FilterHost {
         let stats = self.stats(&settings.name);
         let filter = Filter {
             shared: self.shared.space(&settings.vm_id),
+            queues: Arc::clone(&self.shared.queues),
             first_cell: stats.first_of(cells),
             stats,
             settings: Arc::new(settings),

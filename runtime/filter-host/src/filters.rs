@@ -16,6 +16,7 @@ use crate::filter::Filter;
 use crate::grpc::GrpcEvent;
 use crate::instance::Instance;
 use crate::module::hex;
+use crate::queues::{Nudge, Queues};
 use crate::running::{Live, Running};
 use crate::session::{Callout, CalloutFailure, CalloutResponse};
 use crate::settings::Isolation;
@@ -38,6 +39,9 @@ pub(crate) struct Shard {
     pub(crate) retired: RefCell<Vec<Rc<Running>>>,
     pub(crate) root_callouts: RefCell<VecDeque<RootCallout>>,
     pub(crate) ticks_changed: Cell<bool>,
+    /// Known once there are filters.
+    queues: RefCell<Option<Arc<Queues>>>,
+    nudge: RefCell<Option<Box<Nudge>>>,
     waker: RefCell<Option<Waker>>,
 }
 
@@ -70,6 +74,8 @@ pub enum Attention {
     Callout(RootCallout),
     /// Look at [`Filters::next_tick`] again.
     Ticks,
+    /// Call [`Filters::serve_queues`].
+    Queues,
 }
 
 impl Filters {
@@ -83,6 +89,8 @@ impl Filters {
                 retired: RefCell::default(),
                 root_callouts: RefCell::default(),
                 ticks_changed: Cell::new(false),
+                queues: RefCell::default(),
+                nudge: RefCell::default(),
                 waker: RefCell::default(),
             }),
         }
@@ -92,6 +100,10 @@ impl Filters {
     /// (the same `Arc`) go on as they are; of the others, new exchanges get new instances, and
     /// old ones finish on theirs.
     pub fn apply(&self, filters: &[Installed]) {
+        if let Some(first) = filters.first() {
+            self.shard.queues.replace(Some(Arc::clone(&first.filter().queues)));
+            self.give_nudge();
+        }
         let old = self.shard.table.take();
         let live = |filter: &Arc<Filter>| {
             let mut kept = old.iter().flat_map(Slot::versions);
@@ -178,6 +190,37 @@ impl Filters {
         self.shard.reap();
     }
 
+    /// How others can have this thread call [`Filters::nudged`]: where an item is put
+    /// into a queue that a root context of this shard hears of.
+    pub fn set_nudge(&self, nudge: Box<Nudge>) {
+        self.shard.nudge.replace(Some(nudge));
+        self.give_nudge();
+    }
+
+    fn give_nudge(&self) {
+        let Some(queues) = &*self.shard.queues.borrow() else { return };
+        if let Some(nudge) = self.shard.nudge.take() {
+            queues.set_nudge(self.shard.index, nudge);
+        }
+    }
+
+    /// Another thread asked this one to look.
+    pub fn nudged(&self) {
+        self.shard.wake();
+    }
+
+    /// Tells root contexts of items in their queues.
+    pub fn serve_queues(&self) {
+        let mut more = false;
+        for running in self.shard.all_running() {
+            more |= running.serve_queues();
+        }
+        if more && let Some(queues) = &*self.shard.queues.borrow() {
+            queues.ring(self.shard.index, self.shard.index);
+        }
+        self.shard.reap();
+    }
+
     /// Waits for the next thing to do for root contexts.
     pub async fn attention(&self) -> Attention {
         poll_fn(|context| self.poll_attention(context)).await
@@ -190,7 +233,12 @@ impl Filters {
         if self.shard.ticks_changed.replace(false) {
             return Poll::Ready(Attention::Ticks);
         }
+        // Known before the look: whoever rings behind it wakes this.
         self.shard.waker.replace(Some(context.waker().clone()));
+        let queues = self.shard.queues.borrow();
+        if queues.as_ref().is_some_and(|queues| queues.take_rung(self.shard.index)) {
+            return Poll::Ready(Attention::Queues);
+        }
         Poll::Pending
     }
 

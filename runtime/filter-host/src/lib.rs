@@ -31,6 +31,7 @@ mod pairs;
 mod policy;
 #[cfg(any(test, feature = "property"))]
 pub mod property;
+mod queues;
 mod running;
 mod session;
 mod settings;
@@ -55,6 +56,7 @@ pub use inspect::{Import, Inspection};
 pub use module::{Module, digest, hex};
 pub use pairs::PairList;
 pub use penstock_filters_sdk_abi as abi;
+pub use queues::Nudge;
 pub use session::{
     BadField, Body, Callout, CalloutFailure, CalloutResponse, HeaderMap, LocalResponse, OverLimit,
     Session,

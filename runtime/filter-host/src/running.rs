@@ -181,7 +181,7 @@ impl Running {
         counters.contexts.set(instance.state().contexts.len() as u64);
         counters.memory_bytes.set(instance.memory_bytes() as u64);
         let state = instance.state_mut();
-        if state.callouts.root_waiting || state.ticks_moved {
+        if state.callouts.root_waiting || state.roots_moved {
             self.attend(state);
         }
     }
@@ -189,7 +189,7 @@ impl Running {
     /// Hands calls of root contexts to the shard, and tells it of new timers.
     #[cold]
     fn attend(self: &Rc<Running>, state: &mut State) {
-        if std::mem::take(&mut state.ticks_moved) {
+        if std::mem::take(&mut state.roots_moved) {
             self.shard.ticks_changed.set(true);
         }
         if std::mem::take(&mut state.callouts.root_waiting) {
@@ -226,6 +226,21 @@ impl Running {
         }
     }
 
+    /// Tells roots of items that wait in their queues, some at a time; whether there may be more.
+    pub(crate) fn serve_queues(self: &Rc<Running>) -> bool {
+        for _ in 0..QUEUE_CALLS_MAX {
+            let owed = self.instance.borrow().as_ref().and_then(|instance| {
+                let all = &instance.state().registrations;
+                let next = all.iter().find(|registration| registration.take_owed())?;
+                Some((next.root, next.queue.token))
+            });
+            let Some((root, token)) = owed else { return false };
+            // A failure took the instance, and is noted: the next round finds none.
+            let _ = self.with(|instance| instance.on_queue_ready(root, token));
+        }
+        true
+    }
+
     /// The roots whose timers are due; their next times are set.
     pub(crate) fn due(&self, now: Time) -> Vec<ContextId> {
         let mut slot = self.instance.borrow_mut();
@@ -256,3 +271,6 @@ impl Running {
         self.instance.take();
     }
 }
+
+/// Items of queues that an instance is told of before others have their turn.
+const QUEUE_CALLS_MAX: usize = 64;

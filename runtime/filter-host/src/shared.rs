@@ -12,17 +12,21 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use arc_swap::{ArcSwap, Guard};
 use penstock_env::{Map, MapSeed};
 
+use crate::queues::Queues;
+
 /// Every `vm_id`'s data; one per process.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct SharedData {
     spaces: ArcSwap<Map<Arc<str>, Arc<Space>>>,
+    pub(crate) queues: Arc<Queues>,
     seed: MapSeed,
 }
 
 impl SharedData {
-    /// No data yet. `seed` keeps peers who choose keys from aiming collisions.
-    pub fn new(seed: u64) -> SharedData {
-        SharedData { spaces: ArcSwap::default(), seed: MapSeed::new(seed) }
+    /// No data yet, for so many shards. `seed` keeps peers who choose keys from aiming collisions.
+    pub fn new(seed: u64, shards: usize) -> SharedData {
+        let queues = Arc::new(Queues::new(shards));
+        SharedData { spaces: ArcSwap::default(), queues, seed: MapSeed::new(seed) }
     }
 
     /// The data of this `vm_id`, which outlives every filter that uses it.
@@ -142,7 +146,8 @@ impl Space {
         }
     }
 
-    fn reserve(&self, bytes: usize, bytes_max: usize) -> Result<(), WriteError> {
+    /// Counts bytes before they are there.
+    pub(crate) fn reserve(&self, bytes: usize, bytes_max: usize) -> Result<(), WriteError> {
         let before = self.bytes.fetch_add(bytes, Ordering::Relaxed);
         if before.saturating_add(bytes) > bytes_max {
             self.release(bytes);
@@ -151,7 +156,8 @@ impl Space {
         Ok(())
     }
 
-    fn release(&self, bytes: usize) {
+    /// Counts bytes that are gone.
+    pub(crate) fn release(&self, bytes: usize) {
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
     }
 
@@ -175,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_write_needs_the_version_it_read() {
-        let space = SharedData::new(7).space(&"vm".into());
+        let space = SharedData::new(7, 1).space(&"vm".into());
         assert!(space.read(b"k").is_none());
         assert_eq!(space.write(b"k", b"one", 42, 1_000), Ok(()), "a new key takes any cas");
         let cas = space.read(b"k").expect("it was written").cas;
@@ -188,7 +194,7 @@ mod tests {
 
     #[test]
     fn nothing_grows_beyond_the_limit() {
-        let space = SharedData::new(7).space(&"vm".into());
+        let space = SharedData::new(7, 1).space(&"vm".into());
         assert_eq!(space.write(b"k", &[0; 100], 0, 200), Ok(()));
         assert_eq!(space.write(b"l", &[0; 100], 0, 200), Err(WriteError::OverLimit));
         assert_eq!(space.write(b"k", &[0; 150], 0, 200), Err(WriteError::OverLimit));
@@ -197,14 +203,14 @@ mod tests {
 
     #[test]
     fn one_vm_id_is_one_space() {
-        let data = SharedData::new(7);
+        let data = SharedData::new(7, 1);
         assert!(Arc::ptr_eq(&data.space(&"a".into()), &data.space(&"a".into())));
         assert!(!Arc::ptr_eq(&data.space(&"a".into()), &data.space(&"b".into())));
     }
 
     #[test]
     fn increments_from_many_threads_all_count() {
-        let data = SharedData::new(7);
+        let data = SharedData::new(7, 1);
         std::thread::scope(|scope| {
             for thread in 0..4_u8 {
                 let space = data.space(&"vm".into());

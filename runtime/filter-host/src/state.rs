@@ -13,6 +13,7 @@ use crate::contexts::{ContextId, Contexts, Kind};
 use crate::grpc::{GrpcEvent, Ongoing};
 use crate::limits::Limits;
 use crate::metrics::{FilterStats, ShardStats};
+use crate::queues::{Queues, Registration};
 use crate::session::{Body, CalloutResponse, Session};
 use crate::settings::{Capabilities, FilterSettings};
 use crate::shared::Space;
@@ -25,6 +26,9 @@ pub(crate) struct State {
     pub(crate) capabilities: Capabilities,
     pub(crate) version: Version,
     pub(crate) shared: Arc<Space>,
+    pub(crate) queues: Arc<Queues>,
+    /// The queues that root contexts hear of.
+    pub(crate) registrations: Vec<Registration>,
     pub(crate) stats: Arc<FilterStats>,
     pub(crate) shard: usize,
     /// Where in `stats` this version's counters of the shard are.
@@ -41,8 +45,8 @@ pub(crate) struct State {
     pub(crate) callouts: Callouts,
     /// Timers of root contexts.
     pub(crate) ticks: Vec<Tick>,
-    /// They were changed since the shard last looked.
-    pub(crate) ticks_moved: bool,
+    /// They were changed since the shard last looked, or there are items of a queue to tell of.
+    pub(crate) roots_moved: bool,
     /// Contexts whose `proxy_done` came and whose last callbacks are due.
     pub(crate) due: Vec<ContextId>,
     /// Where values are put together before they are copied into the guest.

@@ -142,6 +142,10 @@ impl Service for ProxyService {
         }
     }
 
+    fn nudged(&self) {
+        self.worker.nudged();
+    }
+
     fn is_finished(&self) -> bool {
         let Some(until) = self.ends_at.get() else { return false };
         if self.worker.connection_count() == 0 {

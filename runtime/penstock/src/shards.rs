@@ -96,11 +96,12 @@ impl RunningShards {
                 alarm.ring();
             }),
         };
-        let log = self.log.ring();
+        let (log, nudge) = (self.log.ring(), inbox.nudge());
         let (schemas, snapshot) = (Arc::clone(&self.schemas), Arc::clone(snapshot));
         let handle = penstock_shard::start(options, inbox, move |env| {
             let log = log.map(sink);
             let worker = Worker::new(env.clone(), index, schemas, snapshot, log, thread_cpu_ns);
+            worker.set_nudge(Box::new(move || nudge.nudge()));
             ProxyService::new(env, worker, assignments)
         })
         .map_err(|error| failed(error.to_string()))?;

@@ -29,6 +29,7 @@ pub(crate) async fn run<E: Env>(worker: WeakWorker<E>, env: E, filters: Filters)
         let Some(worker) = worker.upgrade() else { return };
         match attention {
             Some(Attention::Ticks) => {}
+            Some(Attention::Queues) => filters.serve_queues(),
             Some(Attention::Callout(call)) => perform(&worker, &filters, call),
             None => {
                 filters.tick(env.now());

@@ -12,7 +12,7 @@ use std::time::Duration;
 use penstock_balance::{EndpointId, Fault, InFlight, Pick, TriedSet};
 use penstock_config::ClusterId;
 use penstock_env::{Ends, Env, Rng, Stream, Time};
-use penstock_filter_host::{EnvWorld, Filters};
+use penstock_filter_host::{EnvWorld, Filters, Nudge};
 use penstock_telemetry::access::AccessRecord;
 use penstock_telemetry::metrics::Instance;
 use penstock_tls::Session;
@@ -227,6 +227,16 @@ impl<E: Env> Worker<E> {
         let old = std::mem::replace(&mut *self.inner.plan.borrow_mut(), Rc::clone(&plan));
         plan.inherit(&old);
         self.inner.bells.ring();
+    }
+
+    /// How other threads can have this worker's thread call [`Worker::nudged`].
+    pub fn set_nudge(&self, nudge: Box<Nudge>) {
+        self.inner.filters.set_nudge(nudge);
+    }
+
+    /// Another thread has something for this one to look at: an item in a filter's queue.
+    pub fn nudged(&self) {
+        self.inner.filters.nudged();
     }
 
     /// Logs to `log` from now on, or nowhere.

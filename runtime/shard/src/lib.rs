@@ -40,7 +40,7 @@ pub use core::Counters;
 pub use datagrams::ShardDatagrams;
 pub use incoming::ShardReplies;
 pub use listener::Listener;
-pub use mailbox::{Mailbox, Sender, mailbox};
+pub use mailbox::{Mailbox, Nudge, Sender, mailbox};
 pub use pump::Control;
 pub use records::{Bell, RecordReader, RecordSender, records};
 pub use rlimits::{LimitError, raise as raise_limits};

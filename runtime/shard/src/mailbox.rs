@@ -19,6 +19,12 @@ pub struct Mailbox<M> {
     wake: Arc<OwnedFd>,
 }
 
+/// Wakes a shard with nothing to say; any thread may.
+#[derive(Clone)]
+pub struct Nudge {
+    wake: Arc<OwnedFd>,
+}
+
 /// A mailbox that holds up to `capacity` messages.
 ///
 /// # Errors
@@ -50,17 +56,34 @@ impl<M> Sender<M> {
     /// The message itself, when the box is full: the shard is stuck or far behind.
     pub fn send(&mut self, message: M) -> Result<(), M> {
         self.ring.try_push(message)?;
-        let one = 1_u64.to_ne_bytes();
-        // SAFETY: 8 valid bytes; the counter can't overflow before the ring is full.
-        unsafe { libc::write(self.wake.as_raw_fd(), one.as_ptr().cast(), one.len()) };
+        wake(&self.wake);
         Ok(())
     }
+}
+
+impl Nudge {
+    /// Has the shard call [`crate::Service::nudged`]; several before it does are one.
+    pub fn nudge(&self) {
+        wake(&self.wake);
+    }
+}
+
+/// Adds one to what the shard's ring reads.
+fn wake(eventfd: &OwnedFd) {
+    let one = 1_u64.to_ne_bytes();
+    // SAFETY: 8 valid bytes. A shard that reads nothing for 2^64 wake-ups is not to be had.
+    unsafe { libc::write(eventfd.as_raw_fd(), one.as_ptr().cast(), one.len()) };
 }
 
 impl<M> Mailbox<M> {
     /// The next message.
     pub fn take(&mut self) -> Option<M> {
         self.ring.try_pop()
+    }
+
+    /// What wakes the shard without a message.
+    pub fn nudge(&self) -> Nudge {
+        Nudge { wake: Arc::clone(&self.wake) }
     }
 
     pub(crate) fn fd(&self) -> i32 {

@@ -139,6 +139,7 @@ impl<S: Service> Pump<S> {
                 while let Some(mail) = self.mailbox.take() {
                     self.service.mail(mail, self);
                 }
+                self.service.nudged();
                 self.arm_mail();
             }
             Op::Cancel => {}

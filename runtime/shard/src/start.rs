@@ -30,6 +30,10 @@ pub trait Service: 'static {
     /// A message came in.
     fn mail(&self, mail: Self::Mail, control: &dyn Control);
 
+    /// Something woke the shard from another thread: a message that was taken in, or [a
+    /// nudge](crate::Nudge).
+    fn nudged(&self) {}
+
     /// Whether the shard can end: asked once a pass.
     fn is_finished(&self) -> bool;
 }

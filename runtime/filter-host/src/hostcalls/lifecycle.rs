@@ -40,7 +40,7 @@ pub(super) fn set_tick_period(guest: &mut Guest<'_>, ms: u32) -> Answer {
         return Err(Status::BadArgument.into());
     }
     state.ticks.retain(|tick| tick.root != root);
-    state.ticks_moved = true;
+    state.roots_moved = true;
     if ms > 0 {
         let period = Duration::from_millis(u64::from(ms));
         state.ticks.push(Tick {

@@ -11,6 +11,7 @@ mod lifecycle;
 mod log;
 mod metrics;
 mod properties;
+mod queues;
 mod shared;
 mod streams;
 #[cfg(test)]
@@ -100,11 +101,11 @@ pub(crate) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
             [key: u32, key_bytes: u32, value: u32, bytes: u32, cas: u32];
         "proxy_set_shared_data" = shared::write
             [key: u32, key_bytes: u32, value: u32, bytes: u32, cas: u32];
-        "proxy_register_shared_queue" = shared::queue [_name: u32, _bytes: u32, _out: u32];
-        "proxy_resolve_shared_queue" = shared::resolve_queue
-            [_vm: u32, _vm_bytes: u32, _name: u32, _bytes: u32, _out: u32];
-        "proxy_enqueue_shared_queue" = shared::queue [_queue: u32, _value: u32, _bytes: u32];
-        "proxy_dequeue_shared_queue" = shared::queue [_queue: u32, _value: u32, _bytes: u32];
+        "proxy_register_shared_queue" = queues::register [name: u32, bytes: u32, out: u32];
+        "proxy_resolve_shared_queue" = queues::resolve
+            [vm: u32, vm_bytes: u32, name: u32, bytes: u32, out: u32];
+        "proxy_enqueue_shared_queue" = queues::enqueue [queue: u32, value: u32, bytes: u32];
+        "proxy_dequeue_shared_queue" = queues::dequeue [queue: u32, value: u32, bytes: u32];
         "proxy_define_metric" = metrics::define [kind: u32, name: u32, bytes: u32, out: u32];
         "proxy_increment_metric" = metrics::increment [id: u32, delta: i64];
         "proxy_record_metric" = metrics::record [id: u32, value: u64];

@@ -1,4 +1,4 @@
-//! Shared data. Shared queues link, and answer that they are not there.
+//! Shared data.
 
 use crate::abi::Status;
 use crate::guest::{Answer, Guest, slice};
@@ -44,21 +44,4 @@ pub(super) fn write(
             Err(Status::InternalFailure.into())
         }
     }
-}
-
-/// `proxy_register_shared_queue` and the two that move items.
-pub(super) fn queue(_guest: &mut Guest<'_>, _a: u32, _b: u32, _c: u32) -> Answer {
-    Err(Status::Unimplemented.into())
-}
-
-/// `proxy_resolve_shared_queue`.
-pub(super) fn resolve_queue(
-    _guest: &mut Guest<'_>,
-    _vm: u32,
-    _vm_bytes: u32,
-    _name: u32,
-    _bytes: u32,
-    _out: u32,
-) -> Answer {
-    Err(Status::Unimplemented.into())
 }

@@ -1,6 +1,7 @@
 //! Corner cases of each hostcall, and arguments that lie.
 
 mod grpc;
+mod queues;
 
 use penstock_env::Rng;
 
