@@ -1,22 +1,26 @@
-//! gRPC calls that a filter makes, of the server of grpcio: the filter is built with the public
-//! crate proxy-wasm.
+//! gRPC calls that a filter makes, of the server of grpcio: of one that is built with the public
+//! crate proxy-wasm, and of one that is built with our SDK.
 
 use std::process::Command;
 
 use super::calls;
-use crate::harness::{Certificates, Client, Origin, Penstock, PythonServer};
+use crate::harness::{Certificates, Client, Origin, Penstock, PythonServer, until};
+
+/// A module, and its configuration.
+type Module = (&'static str, &'static str);
+
+const PROXY_WASM: Module = ("proxy-wasm/callbacks.wasm", "\"hello\"");
+const SDK: Module = ("sdk/calls.wasm", "{}");
 
 /// A proxy whose filter calls `server`, and shows in `x-reply` what it was answered.
-fn penstock(app: &Origin, server: &PythonServer, tls: &str) -> Penstock {
-    let module = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../../tests/fixtures/filters/proxy-wasm/callbacks.wasm"
-    );
+fn penstock(app: &Origin, server: &PythonServer, (module, config): Module, tls: &str) -> Penstock {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/filters/");
+    let module = format!("{folder}{module}");
     Penstock::start(&format!(
         "[listener.web]\naddress = \"127.0.0.1:0\"\nfilters = [\"one\"]\nto = \"app\"\n\
          [cluster.app]\nendpoints = [\"{}\"]\n\
          [cluster.auth]\nprotocol = \"h2\"\nendpoints = [\"{}\"]\n{tls}\
-         [filter.one]\nwasm = \"{module}\"\nconfig = \"hello\"\ngrpc_calls = [\"auth\"]\n\
+         [filter.one]\nwasm = \"{module}\"\nconfig = {config}\ngrpc_calls = [\"auth\"]\n\
          # The machine may be busy.\n\
          deadline = {{ headers = \"1s\", body = \"1s\" }}\n",
         app.address, server.address,
@@ -33,7 +37,7 @@ fn ask(penstock: &Penstock, path: &str, field: &str) -> (u16, String) {
 }
 
 #[track_caller]
-fn check(serving: Command, tls: &str) {
+fn check(serving: Command, module: Module, tls: &str) {
     let server = PythonServer::start(serving);
     // It answers with what the filter put into the request.
     let app = Origin::start(|head| {
@@ -41,7 +45,7 @@ fn check(serving: Command, tls: &str) {
         let body = line.unwrap_or("none");
         format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len())
     });
-    let penstock = penstock(&app, &server, tls);
+    let penstock = penstock(&app, &server, module, tls);
     let said = |status: u16, body: &str| (status, body.to_owned());
     for _ in 0..3 {
         assert_eq!(ask(&penstock, "/grpc", ""), said(200, "who"), "{}", penstock.errors());
@@ -56,12 +60,24 @@ fn check(serving: Command, tls: &str) {
     assert!(status == 403 && body.starts_with("14 "), "{status} {body}");
     assert_eq!(ask(&penstock, "/stream", ""), said(502, "no stream"));
     assert_eq!(ask(&penstock, "/", ""), said(200, "none"));
+    if module == SDK {
+        // Each request was put into a queue, on either shard, and one of them takes all out.
+        until("every request is noted", || {
+            (penstock.metric("penstock_wasm_noted{filter=\"one\"}") == 10.0).then_some(())
+        });
+    }
 }
 
 #[test]
 fn filters_call_a_server_of_grpcio() {
     let Some(serving) = calls() else { return };
-    check(serving, "");
+    check(serving, PROXY_WASM, "");
+}
+
+#[test]
+fn filters_of_our_sdk_call_a_server_of_grpcio() {
+    let Some(serving) = calls() else { return };
+    check(serving, SDK, "");
 }
 
 #[test]
@@ -70,5 +86,5 @@ fn filters_call_a_server_of_grpcio_over_tls() {
     let files = Certificates::make(&["localhost"]);
     let tls = format!("tls = {{ ca = \"{}\", name = \"localhost\" }}\n", files.path("ca.pem"));
     serving.env("SERVE_CERT", files.path("0.pem")).env("SERVE_KEY", files.path("0.key"));
-    check(serving, &tls);
+    check(serving, PROXY_WASM, &tls);
 }
