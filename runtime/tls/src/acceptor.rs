@@ -104,6 +104,8 @@ impl Acceptor {
             Some(tickets) => config.ticketer = tickets,
             None => config.send_tls13_tickets = 0,
         }
+        // A session's records are made by us once it is open.
+        config.enable_secret_extraction = true;
         // RFC 8446 §8: early data can be replayed, and we don't take any.
         config.max_early_data_size = 0;
         Ok(Acceptor { config: Arc::new(config), store, tellings: settings.tellings, asks })

@@ -78,6 +78,8 @@ impl Connector {
         };
         config.alpn_protocols = settings.protocols;
         config.resumption = Resumption::disabled();
+        // A session's records are made by us once it is open.
+        config.enable_secret_extraction = true;
         Ok(Connector { config, server_name: server_name.transpose()?, certificate })
     }
 

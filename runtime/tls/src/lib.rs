@@ -13,6 +13,8 @@ mod connector;
 mod error;
 mod explain;
 mod identity;
+mod keys;
+mod machine;
 mod names;
 mod pins;
 mod provider;
@@ -22,6 +24,7 @@ mod suites;
 #[cfg(test)]
 mod tests;
 mod tickets;
+mod traffic;
 mod x509;
 
 pub use acceptor::{ACME_PROTOCOL, Acceptor, AcceptorSettings, ClientCertificates, UnknownName};

@@ -1,21 +1,20 @@
 //! One connection's TLS: received bytes in, plain bytes out, and the other way round.
 //!
-//! Over rustls' unbuffered connections: they keep no record buffers, so an idle session is its
-//! keys and little more. A partly received record waits in `incoming`, which the owner lends and
-//! gets back as soon as it is empty.
+//! rustls makes the handshake (`machine`), and of TLS 1.3 the records behind it are made here
+//! (`traffic`), so that an idle session is its keys and little more. A partly received record
+//! waits in `incoming`, which the owner lends and gets back as soon as it is empty.
 
 use rustls::client::UnbufferedClientConnection;
 use rustls::server::UnbufferedServerConnection;
-use rustls::unbuffered::{ConnectionState, EncodeError, UnbufferedStatus};
-use rustls::{CommonState, Error, HandshakeKind};
+use rustls::{AlertDescription, CommonState, Error, HandshakeKind};
 
 use crate::explain::{Refusal, explain};
 use crate::identity::{Identity, Telling};
-use crate::store;
+use crate::keys::FRAGMENT_BYTES_MAX;
+use crate::machine::{Heard, Machine, Step};
 use crate::suites::Suite;
+use crate::traffic::{Opened, Traffic};
 
-/// RFC 8446 §5.1: no fragment is longer.
-const FRAGMENT_BYTES_MAX: usize = 16 * 1024;
 /// Header, nonce, tag, content type: 29 bytes at most, with room for a key update before it.
 const RECORD_OVERHEAD: usize = 128;
 
@@ -25,17 +24,20 @@ pub struct Session {
     /// Received and not yet processed, from `at` on.
     incoming: Vec<u8>,
     at: usize,
-    peer_closed: bool,
-    /// What the downstream asked for.
-    server_name: Option<Box<str>>,
+    heard: Heard,
+    /// The records are to be made here as soon as nothing waits.
+    settles: bool,
     /// What ended it.
     over: Option<Box<SessionError>>,
 }
 
-/// Boxed: a session is moved often and looked into rarely.
 enum Side {
-    Server(Box<UnbufferedServerConnection>),
-    Client(Box<UnbufferedClientConnection>),
+    /// In its handshake, or open in TLS 1.2.
+    Machine(Machine),
+    /// Open in TLS 1.3.
+    Traffic(Box<Traffic>),
+    /// Neither: what was open could not be gone on with.
+    Over,
 }
 
 /// How far a session has come.
@@ -95,29 +97,50 @@ pub struct Facts {
     pub client: Option<Box<Identity>>,
 }
 
-/// What processing came to.
-enum Step {
-    More,
-    Received(Received),
-}
-
 impl Session {
     pub(crate) fn of_server(connection: UnbufferedServerConnection) -> Session {
-        Session::new(Side::Server(Box::new(connection)))
+        Session::new(Machine::Server(Box::new(connection)))
     }
 
     pub(crate) fn of_client(connection: UnbufferedClientConnection) -> Session {
-        Session::new(Side::Client(Box::new(connection)))
+        Session::new(Machine::Client(Box::new(connection)))
     }
 
-    fn new(side: Side) -> Session {
+    fn new(machine: Machine) -> Session {
         Session {
-            side,
+            side: Side::Machine(machine),
             incoming: Vec::new(),
             at: 0,
-            peer_closed: false,
-            server_name: None,
+            heard: Heard::default(),
+            settles: false,
             over: None,
+        }
+    }
+
+    /// From now on an open session takes little memory: of TLS 1.3 the records are made here,
+    /// once nothing of the handshake waits. What has to be sent before that is added to `out`.
+    /// [`Session::facts`] and [`Session::protocol`] are asked for before.
+    pub fn settle(&mut self, out: &mut Vec<u8>) {
+        self.settles = true;
+        // A part of a message, which rustls has opened already, would be lost.
+        if self.holds_bytes() || self.heard.closed || self.is_over() {
+            return;
+        }
+        let Side::Machine(machine) = &mut self.side else { return };
+        if !machine.is_open_in_tls13() {
+            return;
+        }
+        // An answer to a change of keys comes only in front of data: this asks for room that is
+        // not there, and what comes first is to be sent then.
+        let _ = machine.write(&mut [], Some(&[0]), &mut []);
+        if let Err(error) = self.flush(out) {
+            self.end(error, out);
+            return;
+        }
+        let Side::Machine(machine) = std::mem::replace(&mut self.side, Side::Over) else { return };
+        match machine.into_traffic() {
+            Ok(traffic) => self.side = Side::Traffic(Box::new(traffic)),
+            Err(error) => self.over = Some(Box::new(error.into())),
         }
     }
 
@@ -137,6 +160,9 @@ impl Session {
         if let Some(error) = &self.over {
             return Err(SessionError::clone(error));
         }
+        if let Side::Traffic(_) = &self.side {
+            return self.open(bytes, plain, out);
+        }
         self.incoming.extend_from_slice(bytes);
         let received = loop {
             match self.step(plain, out) {
@@ -145,6 +171,54 @@ impl Session {
                 Err(error) => return Err(self.end(error, out)),
             }
         };
+        self.tidy();
+        if self.settles {
+            self.settle(out);
+        }
+        Ok(received)
+    }
+
+    /// The same, of an open session in TLS 1.3.
+    fn open(
+        &mut self,
+        bytes: &[u8],
+        plain: &mut Vec<u8>,
+        out: &mut Vec<u8>,
+    ) -> Result<Received, SessionError> {
+        let Side::Traffic(traffic) = &mut self.side else { return Ok(Received::Closed) };
+        // RFC 8446 §6.1: what comes behind a close_notify is ignored.
+        if self.heard.closed {
+            return Ok(Received::Closed);
+        }
+        let Opened { used_bytes, closed } = match self.incoming.is_empty() {
+            true => {
+                let opened = traffic.open(bytes, plain);
+                self.incoming.extend_from_slice(&bytes[opened.used_bytes..]);
+                Opened { used_bytes: 0, ..opened }
+            }
+            false => {
+                self.incoming.extend_from_slice(bytes);
+                traffic.open(&self.incoming[self.at..], plain)
+            }
+        };
+        self.at += used_bytes;
+        match closed {
+            Ok(closed) => {
+                self.tidy();
+                self.heard.closed = closed;
+                Ok(if closed { Received::Closed } else { Received::Open })
+            }
+            Err(fault) => {
+                if let Some(alert) = fault.alert {
+                    traffic.seal_alert(alert, out);
+                }
+                Err(self.finish(fault.error))
+            }
+        }
+    }
+
+    /// Forgets the bytes that are done with.
+    fn tidy(&mut self) {
         if self.at == self.incoming.len() {
             self.incoming.clear();
             self.at = 0;
@@ -152,7 +226,6 @@ impl Session {
             self.incoming.drain(..self.at);
             self.at = 0;
         }
-        Ok(received)
     }
 
     /// Keeps bytes of the peer for the next call of [`Session::receive`].
@@ -160,9 +233,18 @@ impl Session {
         self.incoming.extend_from_slice(bytes);
     }
 
+    /// What carries an open session, once it has settled.
+    #[cfg(test)]
+    pub(crate) fn traffic(&mut self) -> &mut Traffic {
+        match &mut self.side {
+            Side::Traffic(traffic) => traffic,
+            Side::Machine(_) | Side::Over => panic!("it has not settled"),
+        }
+    }
+
     /// The name that the downstream asked for, as soon as it has.
     pub fn server_name(&self) -> Option<&str> {
-        self.server_name.as_deref()
+        self.heard.server_name.as_deref()
     }
 
     /// Whether an error has ended it.
@@ -197,6 +279,10 @@ impl Session {
         if let Some(error) = &self.over {
             return Err(SessionError::clone(error));
         }
+        if let Side::Traffic(traffic) = &mut self.side {
+            let sealed = traffic.seal(plain, out);
+            return sealed.map_err(|error| self.finish(error));
+        }
         for fragment in plain.chunks(FRAGMENT_BYTES_MAX) {
             if !self.seal_fragment(fragment, out)? {
                 // Something of the protocol's own goes first: a key update.
@@ -224,6 +310,9 @@ impl Session {
         if self.is_over() {
             return;
         }
+        if let Side::Traffic(traffic) = &mut self.side {
+            return traffic.seal_alert(AlertDescription::CloseNotify, out);
+        }
         if let Err(error) = self.flush(out) {
             self.end(error, out);
             return;
@@ -234,23 +323,24 @@ impl Session {
         out.truncate(start + written.ok().flatten().unwrap_or(0));
     }
 
-    /// The protocol that was agreed on, by its ALPN name.
+    /// The protocol that was agreed on, by its ALPN name, as long as the session has not settled.
     pub fn protocol(&self) -> Option<&[u8]> {
-        self.common().alpn_protocol()
+        self.common()?.alpn_protocol()
     }
 
     /// What was agreed on, with `tellings` of who the downstream is; the name that it asked for
-    /// is kept there from now on. `None` before the handshake is over.
+    /// is kept there from now on. `None` before the handshake is over, and of a settled session.
     pub fn facts(&mut self, tellings: &[Telling]) -> Option<Facts> {
-        let named = self.server_name.take();
-        let common = self.common();
+        let named = self.heard.server_name.take();
+        let Side::Machine(machine) = &self.side else { return None };
+        let common = machine.common();
         let suite = Suite::of(common.negotiated_cipher_suite()?);
-        let (server_name, client) = match &self.side {
-            Side::Server(_) => {
+        let (server_name, client) = match machine {
+            Machine::Server(_) => {
                 let own = common.peer_certificates().and_then(<[_]>::first);
                 (named, own.and_then(|own| Identity::of(own, tellings)))
             }
-            Side::Client(_) => (None, None),
+            Machine::Client(_) => (None, None),
         };
         Some(Facts {
             suite,
@@ -261,27 +351,20 @@ impl Session {
         })
     }
 
-    fn common(&self) -> &CommonState {
+    fn common(&self) -> Option<&CommonState> {
         match &self.side {
-            Side::Server(connection) => connection,
-            Side::Client(connection) => connection,
+            Side::Machine(machine) => Some(machine.common()),
+            Side::Traffic(_) | Side::Over => None,
         }
     }
 
     /// One state of rustls' machine.
     fn step(&mut self, plain: &mut Vec<u8>, out: &mut Vec<u8>) -> Result<Step, Error> {
-        let incoming = &mut self.incoming[self.at..];
-        let closed = &mut self.peer_closed;
-        let (discard, step) = match &mut self.side {
-            Side::Server(side) => {
-                let taken = take(side.process_tls_records(incoming), closed, plain, out);
-                if let Some(asked) = store::take_asked() {
-                    self.server_name = asked;
-                }
-                taken
-            }
-            Side::Client(side) => take(side.process_tls_records(incoming), closed, plain, out),
+        let Side::Machine(machine) = &mut self.side else {
+            return Err(Error::HandshakeNotComplete);
         };
+        let incoming = &mut self.incoming[self.at..];
+        let (discard, step) = machine.step(incoming, &mut self.heard, plain, out);
         self.at += discard;
         step
     }
@@ -290,16 +373,19 @@ impl Session {
     /// after one but for that: it would look at the same bytes again.
     fn end(&mut self, error: Error, out: &mut Vec<u8>) -> SessionError {
         let mut plain = Vec::new();
-        while self.common().wants_write() && !self.is_over() {
-            let (closed, none) = (&mut self.peer_closed, &mut []);
-            let (_, step) = match &mut self.side {
-                Side::Server(side) => take(side.process_tls_records(none), closed, &mut plain, out),
-                Side::Client(side) => take(side.process_tls_records(none), closed, &mut plain, out),
-            };
+        while let Side::Machine(machine) = &mut self.side
+            && machine.common().wants_write()
+        {
+            let (_, step) = machine.step(&mut [], &mut self.heard, &mut plain, out);
             if step.is_err() {
                 break;
             }
         }
+        self.finish(error)
+    }
+
+    /// Ends the session; nothing more is said.
+    fn finish(&mut self, error: Error) -> SessionError {
         let error = SessionError::from(error);
         self.over = Some(Box::new(error.clone()));
         (self.incoming, self.at) = (Vec::new(), 0);
@@ -316,82 +402,9 @@ impl Session {
 
     /// Writes a record of `plain`, or a close_notify; `None` where something has to go first.
     fn write(&mut self, plain: Option<&[u8]>, out: &mut [u8]) -> Result<Option<usize>, Error> {
-        let incoming = &mut self.incoming[self.at..];
-        let (discard, written) = match &mut self.side {
-            Side::Server(side) => write(side.process_tls_records(incoming), plain, out),
-            Side::Client(side) => write(side.process_tls_records(incoming), plain, out),
-        };
+        let Side::Machine(machine) = &mut self.side else { return Ok(None) };
+        let (discard, written) = machine.write(&mut self.incoming[self.at..], plain, out);
         self.at += discard;
         written
     }
-}
-
-fn take<D>(
-    status: UnbufferedStatus<'_, '_, D>,
-    closed: &mut bool,
-    plain: &mut Vec<u8>,
-    out: &mut Vec<u8>,
-) -> (usize, Result<Step, Error>) {
-    let mut discard = status.discard;
-    let state = match status.state {
-        Ok(state) => state,
-        Err(error) => return (discard, Err(error)),
-    };
-    let step = match state {
-        ConnectionState::ReadTraffic(mut traffic) => {
-            while let Some(record) = traffic.next_record() {
-                match record {
-                    Ok(record) => {
-                        discard += record.discard;
-                        plain.extend_from_slice(record.payload);
-                    }
-                    Err(error) => return (discard, Err(error)),
-                }
-            }
-            Step::More
-        }
-        ConnectionState::EncodeTlsData(mut encode) => {
-            let start = out.len();
-            if let Err(EncodeError::InsufficientSize(size)) = encode.encode(&mut []) {
-                out.resize(start + size.required_size, 0);
-                // It was told the size it asked for on the line above.
-                let written = encode.encode(&mut out[start..]).unwrap_or(0);
-                out.truncate(start + written);
-            }
-            Step::More
-        }
-        ConnectionState::TransmitTlsData(transmit) => {
-            transmit.done();
-            Step::More
-        }
-        ConnectionState::PeerClosed => {
-            *closed = true;
-            Step::Received(Received::Closed)
-        }
-        ConnectionState::Closed => Step::Received(Received::Closed),
-        ConnectionState::WriteTraffic(_) if *closed => Step::Received(Received::Closed),
-        ConnectionState::WriteTraffic(_) => Step::Received(Received::Open),
-        ConnectionState::BlockedHandshake => Step::Received(Received::Handshaking),
-        // Early data is switched off: a peer that sends some breaks the protocol.
-        _ => return (discard, Err(Error::General("unexpected state".to_owned()))),
-    };
-    (discard, Ok(step))
-}
-
-fn write<D>(
-    status: UnbufferedStatus<'_, '_, D>,
-    plain: Option<&[u8]>,
-    out: &mut [u8],
-) -> (usize, Result<Option<usize>, Error>) {
-    let written = match (status.state, plain) {
-        (Ok(ConnectionState::WriteTraffic(mut traffic)), Some(plain)) => {
-            traffic.encrypt(plain, out).map(Some).map_err(|_| Error::EncryptError)
-        }
-        (Ok(ConnectionState::WriteTraffic(mut traffic)), None) => {
-            traffic.queue_close_notify(out).map(Some).map_err(|_| Error::EncryptError)
-        }
-        (Ok(_), _) => Ok(None),
-        (Err(error), _) => Err(error),
-    };
-    (status.discard, written)
 }

@@ -38,6 +38,8 @@ struct State<E: Env> {
     later: Vec<SecureChunk<E>>,
     /// What the protocol has to say, in front of the next record.
     pending: Vec<u8>,
+    /// Something came since the handshake.
+    spoken: bool,
     /// The peer has said that it ended.
     ended: bool,
     /// A record was wrong: nothing more is read or written.
@@ -58,12 +60,14 @@ impl<E: Env> SecureStream<E> {
     /// came with its last message.
     pub(crate) fn seal(self, env: &E, session: Session, early: Vec<u8>) -> SecureStream<E> {
         assert!(self.sealed.is_none(), "one session per stream");
-        let next = (!early.is_empty()).then(|| SecureChunk::opened(env, early));
+        let spoken = !early.is_empty();
+        let next = spoken.then(|| SecureChunk::opened(env, early));
         let state = State {
             session,
             next,
             later: Vec::new(),
             pending: Vec::new(),
+            spoken,
             ended: false,
             broken: false,
             ending: false,
@@ -106,6 +110,9 @@ impl<E: Env> SecureStream<E> {
     ) {
         if self.sealed.is_some() && self.has_news() {
             return resume(self, Wake::Readable);
+        }
+        if let Some(sealed) = &self.sealed {
+            sealed.settle();
         }
         let (SecureStream { raw, sealed, ends }, again) = (self, env.clone());
         env.park(raw, until, move |raw, wake| {
@@ -156,7 +163,19 @@ impl<E: Env> Sealed<E> {
         }
     }
 
+    /// Lets the session settle, if it has been of use before. That costs a twentieth of a
+    /// handshake: not for a connection that has one request.
+    fn settle(&self) {
+        let state = &mut *self.state.borrow_mut();
+        if state.spoken {
+            state.session.settle(&mut state.pending);
+        }
+    }
+
     fn open(&self, state: &mut State<E>, bytes: &[u8]) {
+        if std::mem::replace(&mut state.spoken, true) {
+            state.session.settle(&mut state.pending);
+        }
         let mut plain = self.env.buffer();
         state.session.lend(|| self.env.buffer());
         match state.session.receive(bytes, &mut plain, &mut state.pending) {

@@ -5,5 +5,6 @@ mod handshakes;
 mod names;
 mod proofs;
 mod tickets;
+mod traffic;
 mod world;
 mod x509;
