@@ -9,6 +9,8 @@ choice! {
     pub enum ClientField("client-field") {
         /// `Client-Cert`: the whole certificate (RFC 9440).
         ClientCert = "client-cert",
+        /// `Client-Cert-Chain`: what it presented of those that signed it, beside `client-cert`.
+        ClientCertChain = "client-cert-chain",
         /// `X-Forwarded-Client-Cert`: digest, subject and names, as Envoy writes them.
         XForwardedClientCert = "x-forwarded-client-cert",
     }

@@ -41,6 +41,8 @@ pub enum Content<'a> {
     },
     /// Certificates of authorities, in PEM.
     Authorities(&'a [u8]),
+    /// Lists of revoked certificates, in PEM or DER.
+    RevocationLists(&'a [u8]),
     /// Secrets of session tickets.
     TicketSecrets(&'a [u8]),
 }

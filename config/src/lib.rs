@@ -92,8 +92,8 @@ pub use service::{
     Destinations, Service, ServiceLimits, ServiceMode, ServiceRoute, ServiceTimeouts, Tarpit,
 };
 pub use tls::{
-    CertificateFiles, Certificates, ClientCert, ClusterTls, ListenerTls, TlsVersion, UnknownName,
-    VerifyEndpoint,
+    CertificateFiles, Certificates, ClientCert, ClusterTls, CrlOver, ListenerTls, TlsVersion,
+    UnknownName, VerifyEndpoint,
 };
 pub use values::address::{Cidr, EndpointAddress, ListenAddress};
 pub use values::bgp::{BgpPeer, RouterId};

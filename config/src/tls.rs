@@ -28,6 +28,11 @@ section! {
         client_ca: Option<PathBuf> = None;
         /// Whether a downstream without a certificate is refused.
         client_cert: ClientCert = ClientCert::Required;
+        /// Lists of revoked downstream certificates, in PEM or DER. With any, each authority of
+        /// a chain needs its own.
+        client_crl: Vec<PathBuf> = Vec::new(), in LISTS;
+        /// What is done with certificates of an authority whose list is over.
+        client_crl_over: CrlOver = CrlOver::Use;
         /// Which header fields tell endpoints of a downstream's certificate.
         client_fields: Vec<ClientField> = Vec::new(), in CLIENT_FIELDS;
         /// Secrets that session tickets are sealed with, a line of 64 hexadecimal digits each.
@@ -128,6 +133,16 @@ choice! {
 }
 
 choice! {
+    /// What is done with certificates of an authority whose revocation list is over.
+    pub enum CrlOver("crl-over") {
+        /// What it revokes stays revoked, the others are accepted.
+        Use = "use",
+        /// All are refused, until there is a newer list.
+        Refuse = "refuse",
+    }
+}
+
+choice! {
     /// A version of TLS.
     pub enum TlsVersion("tls-version") {
         /// TLS 1.2.
@@ -142,6 +157,11 @@ section! {
     pub struct ClusterTls("tls", check = check_cluster) = default {
         /// The authorities of endpoints' certificates, in PEM; the system's if not set.
         ca: Option<PathBuf> = None;
+        /// Lists of revoked certificates of endpoints, in PEM or DER. With any, each authority of
+        /// a chain needs its own.
+        crl: Vec<PathBuf> = Vec::new(), in LISTS;
+        /// What is done with endpoints of an authority whose list is over.
+        crl_over: CrlOver = CrlOver::Use;
         /// Digests of endpoints' public keys: `sha256/` and base64. One of them has to fit.
         pin: Vec<KeyPin> = Vec::new();
         /// How an endpoint proves who it is.
@@ -182,12 +202,26 @@ fn check_listener(tls: &ListenerTls, table: &mut TableReader<'_, '_, '_>) -> Opt
     if !tls.client_fields.is_empty() && tls.client_ca.is_none() {
         return table.contradict("client_fields", "needs a `client_ca` to verify by");
     }
+    // RFC 9440 §2.3: it does not come alone.
+    let has = |field| tls.client_fields.contains(&field);
+    if has(ClientField::ClientCertChain) && !has(ClientField::ClientCert) {
+        return table.contradict("client_fields", "\"client-cert-chain\" needs \"client-cert\"");
+    }
+    if !tls.client_crl.is_empty() && tls.client_ca.is_none() {
+        return table.contradict("client_crl", "needs a `client_ca` to verify by");
+    }
+    if tls.client_crl_over != CrlOver::Use && tls.client_crl.is_empty() {
+        return table.contradict("client_crl_over", "needs a `client_crl`");
+    }
     if tls.session_ticket_key.is_some() && !tls.session_tickets {
         return table.contradict("session_ticket_key", "`session_tickets` is false");
     }
     check_versions(&tls.versions, table)?;
     if let Some(path) = &tls.client_ca {
         check_file(path, "client_ca", table, |bytes| Content::Authorities(bytes))?;
+    }
+    for path in &tls.client_crl {
+        check_file(path, "client_crl", table, |bytes| Content::RevocationLists(bytes))?;
     }
     if let Some(path) = &tls.session_ticket_key {
         check_file(path, "session_ticket_key", table, |bytes| Content::TicketSecrets(bytes))?;
@@ -207,10 +241,19 @@ fn check_cluster(tls: &ClusterTls, table: &mut TableReader<'_, '_, '_>) -> Optio
         VerifyEndpoint::Pin | VerifyEndpoint::Off if tls.ca.is_some() => {
             return table.contradict("ca", "`verify` says that no authority is asked");
         }
+        VerifyEndpoint::Pin | VerifyEndpoint::Off if !tls.crl.is_empty() => {
+            return table.contradict("crl", "`verify` says that no authority is asked");
+        }
         _ => {}
+    }
+    if tls.crl_over != CrlOver::Use && tls.crl.is_empty() {
+        return table.contradict("crl_over", "needs a `crl`");
     }
     if let Some(path) = &tls.ca {
         check_file(path, "ca", table, |bytes| Content::Authorities(bytes))?;
+    }
+    for path in &tls.crl {
+        check_file(path, "crl", table, |bytes| Content::RevocationLists(bytes))?;
     }
     match (&tls.cert, &tls.key) {
         (Some(cert), Some(key)) => {
@@ -283,5 +326,6 @@ fn check_certificate(files: &CertificateFiles, table: &mut TableReader<'_, '_, '
 }
 
 const SEVERAL: ListOf<()> = ListOf { item: (), count_min: 1, count_max: 10_000, bare: false };
-const CLIENT_FIELDS: ListOf<()> = ListOf { item: (), count_min: 0, count_max: 2, bare: true };
+const CLIENT_FIELDS: ListOf<()> = ListOf { item: (), count_min: 0, count_max: 3, bare: true };
+const LISTS: ListOf<()> = ListOf { item: (), count_min: 0, count_max: 64, bare: true };
 const VERSIONS: ListOf<()> = ListOf { item: (), count_min: 1, count_max: 2, bare: true };

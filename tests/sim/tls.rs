@@ -15,8 +15,8 @@ use penstock_env::{Env, SendBuf, Stream, StreamExt};
 use penstock_proxy::{Cause, TlsParts};
 use penstock_tests::sim::{Faults, Limits, World, check_few_seeds, check_some_seeds};
 use penstock_tls::{
-    Acceptor, AcceptorSettings, Authorities, Certificate, Connector, ConnectorSettings, Tickets,
-    TimeProvider, UnixTime, UnknownName, Verify, Versions,
+    Acceptor, AcceptorSettings, Authorities, Certificate, Connector, ConnectorSettings,
+    Revocations, Tickets, TimeProvider, UnixTime, UnknownName, Verify, Versions,
 };
 use rcgen::{CertificateParams, KeyPair, PKCS_ED25519, SerialNumber};
 
@@ -217,6 +217,7 @@ fn make() -> Rc<Certificates> {
     let connector = |name: &str, protocol: &str| {
         let connector = Connector::new(ConnectorSettings {
             verify: Verify::Authorities(authorities.clone(), Vec::new()),
+            revocations: Revocations::default(),
             server_name: Some(name.to_owned()),
             certificate: None,
             versions: Versions::Both,

@@ -26,6 +26,7 @@ fn everything_is_written_back_as_it_was_read() {
         MINIMAL.replace(
             "to =",
             "tls = { cert = \"c.pem\", key = \"k.pem\", ocsp = \"o.der\", client_ca = \"ca.pem\", \
+             client_crl = [\"c.crl\", \"d.crl\"], client_crl_over = \"refuse\", \
              client_cert = \"optional\", client_fields = \"client-cert\", \
              versions = \"1.3\", unknown_name = \"first\", \
              session_ticket_key = \"t\" }\nto =",
@@ -81,6 +82,19 @@ fn what_does_not_go_together_is_said() {
         &["2:48 reference listener.l.tls.client_fields: needs a `client_ca` to verify by"],
     );
     listener(
+        "client_ca = \"a\", client_fields = [\"client-cert-chain\"]",
+        &["2:65 reference listener.l.tls.client_fields: \
+           \"client-cert-chain\" needs \"client-cert\""],
+    );
+    listener(
+        "client_crl = \"l\"",
+        &["2:45 reference listener.l.tls.client_crl: needs a `client_ca` to verify by"],
+    );
+    listener(
+        "client_ca = \"a\", client_crl_over = \"refuse\"",
+        &["2:67 reference listener.l.tls.client_crl_over: needs a `client_crl`"],
+    );
+    listener(
         "session_tickets = false, session_ticket_key = \"t\"",
         &["2:78 reference listener.l.tls.session_ticket_key: `session_tickets` is false"],
     );
@@ -92,6 +106,10 @@ fn what_does_not_go_together_is_said() {
         "versions = [\"1.1\"]",
         &["2:44 value listener.l.tls.versions[0]: not one of the allowed words ?\"1.2\""],
     );
+}
+
+#[test]
+fn what_does_not_go_together_toward_endpoints_is_said() {
     check_cluster(
         "tls = { verify = \"pin\" }",
         &["2:18 reference cluster.a.tls.verify: needs at least one `pin`"],
@@ -103,6 +121,14 @@ fn what_does_not_go_together_is_said() {
     check_cluster(
         "tls = { verify = \"off\", ca = \"x\" }",
         &["2:30 reference cluster.a.tls.ca: `verify` says that no authority is asked"],
+    );
+    check_cluster(
+        "tls = { verify = \"off\", crl = [\"x\"] }",
+        &["2:31 reference cluster.a.tls.crl: `verify` says that no authority is asked"],
+    );
+    check_cluster(
+        "tls = { crl_over = \"refuse\" }",
+        &["2:20 reference cluster.a.tls.crl_over: needs a `crl`"],
     );
     check_cluster(
         "tls = { key = \"k\" }",
@@ -136,6 +162,7 @@ impl Files for Picky {
             Content::Certificate { cert: b"good", .. } => Ok(()),
             Content::Certificate { .. } => Err("is not good".to_owned()),
             Content::Authorities(_) => Err("is no authority".to_owned()),
+            Content::RevocationLists(_) => Err("is no list".to_owned()),
             Content::TicketSecrets(_) => Err("is no secret".to_owned()),
         }
     }
@@ -146,7 +173,8 @@ fn files_are_looked_into_and_each_is_found_at_its_place() {
     let text = "[listener.l]\naddress = \":80\"\nto = \"a\"\n[listener.l.tls]\n\
         certificates = [{ cert = \"good\", key = \"k\" }, { cert = \"bad\", key = \"gone\" },\n\
         { cert = \"bad\", key = \"k\" }]\n\
-        client_ca = \"k\"\n[cluster.a]\nendpoints = [\"10.0.0.1:80\"]\ntls = { ca = \"k\" }";
+        client_ca = \"k\"\n[cluster.a]\nendpoints = [\"10.0.0.1:80\"]\ntls = { ca = \"k\" }\n\
+        [cluster.b]\nendpoints = [\"10.0.0.1:80\"]\ntls = { crl = [\"good\", \"k\"] }";
     let files = Picky(FakeFiles(&[("good", b"good"), ("bad", b"bad"), ("k", b"k")]));
     let findings = Config::parse("f", text.as_bytes(), &files).expect_err("bad files");
     let found: Vec<_> =
@@ -157,6 +185,7 @@ fn files_are_looked_into_and_each_is_found_at_its_place() {
             "listener.l.tls.certificates[1].key: cannot be read: entity not found",
             "listener.l.tls.certificates[2].cert: is not good",
             "cluster.a.tls.ca: is no authority",
+            "cluster.b.tls.crl: is no list",
         ]
     );
 }

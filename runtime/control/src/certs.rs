@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use penstock_config::Config;
 use penstock_env::{Time, Unix};
-use penstock_tls::Certificate;
+use penstock_tls::{Certificate, RevocationList};
 use serde::Serialize;
 
 use crate::acme::certificate_path;
@@ -33,6 +33,25 @@ pub struct CertificateView {
     pub not_after: i64,
     /// Seconds that it has left; below zero once it is over.
     pub expires_in_seconds: i64,
+    /// Its SHA-256.
+    pub sha256: String,
+}
+
+/// A list of revoked certificates that peers' certificates are looked up in.
+#[derive(Clone, Debug, Serialize)]
+pub struct RevocationListView {
+    /// The table that names it, as in `listener.web`.
+    pub block: String,
+    /// Whose list it is.
+    pub issuer: String,
+    /// When it was made, in seconds since 1970.
+    pub this_update: i64,
+    /// By when there should be a newer one.
+    pub next_update: i64,
+    /// Seconds until then; below zero once it is over.
+    pub expires_in_seconds: i64,
+    /// How many certificates it names.
+    pub revoked: usize,
     /// Its SHA-256.
     pub sha256: String,
 }
@@ -68,11 +87,13 @@ fn stamps(config: &Config, files: &DiskFiles) -> Vec<Stamp> {
             paths.extend(files.ocsp.as_deref());
         }
         paths.extend(tls.client_ca.as_deref());
+        paths.extend(tls.client_crl.iter().map(PathBuf::as_path));
         acme.extend(tls.acme.as_ref().map(|acme| certificate_path(acme, &listener.name)));
         paths.extend(tls.session_ticket_key.as_deref());
     }
     for tls in config.clusters.iter().filter_map(|cluster| cluster.tls.as_ref()) {
         paths.extend([&tls.ca, &tls.cert, &tls.key].into_iter().filter_map(Option::as_deref));
+        paths.extend(tls.crl.iter().map(PathBuf::as_path));
     }
     let stamp = |path: &Path| {
         let path = files.resolve(path);
@@ -107,6 +128,32 @@ impl Control {
             let block = format!("cluster.{}", cluster.config.name);
             let presented = cluster.tls.iter().filter_map(|tls| tls.certificate());
             views.extend(presented.map(|one| view(block.clone(), one)));
+        }
+        views
+    }
+
+    /// Every revocation list that is looked into.
+    pub fn revocation_list_views(&self) -> Vec<RevocationListView> {
+        let now = i64::try_from(self.unix().us / 1_000_000).unwrap_or(i64::MAX);
+        let view = |block: &str, one: &RevocationList| RevocationListView {
+            block: block.to_owned(),
+            issuer: one.issuer.clone(),
+            this_update: one.validity.not_before,
+            next_update: one.validity.not_after,
+            expires_in_seconds: one.validity.not_after - now,
+            revoked: one.revoked_count,
+            sha256: one.fingerprint.to_string(),
+        };
+        let mut views = Vec::new();
+        for listener in &self.snapshot.listeners {
+            let block = format!("listener.{}", listener.config.name);
+            let lists = listener.tls.iter().flat_map(|tls| tls.revocation_lists());
+            views.extend(lists.map(|one| view(&block, one)));
+        }
+        for cluster in &self.snapshot.clusters {
+            let block = format!("cluster.{}", cluster.config.name);
+            let lists = cluster.tls.iter().flat_map(|tls| tls.revocation_lists());
+            views.extend(lists.map(|one| view(&block, one)));
         }
         views
     }

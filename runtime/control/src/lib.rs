@@ -33,7 +33,7 @@ mod views;
 
 pub use acme::{AcmeState, AcmeView, AcmeViewState};
 pub use bgp::{BgpView, FleetView, SessionView};
-pub use certs::CertificateView;
+pub use certs::{CertificateView, RevocationListView};
 pub use control::{Boot, BootError, Control};
 pub use ending::{Ending, Outcome};
 pub use files::{DiskFiles, Source};

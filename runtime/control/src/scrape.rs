@@ -132,6 +132,16 @@ impl Control {
             let left = view.expires_in_seconds as f64;
             scrape.gauge("penstock_certificate_expiry_seconds", help, &labels, left);
         }
+        for view in self.revocation_list_views() {
+            let labels = [
+                ("block", view.block.as_str()),
+                ("issuer", view.issuer.as_str()),
+                ("sha256", &view.sha256[..16]),
+            ];
+            let help = "Until a newer revocation list is due; below zero once this one is over.";
+            let left = view.expires_in_seconds as f64;
+            scrape.gauge("penstock_crl_expiry_seconds", help, &labels, left);
+        }
         let refused = f64::from(u8::from(self.refused_certificates().is_some()));
         let help = "1 while changed certificate files are refused and the old ones stay.";
         scrape.gauge("penstock_certificates_refused", help, &[], refused);

@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use penstock_config as config;
 use penstock_config::{
-    CertificateFiles, ClientCert, ClientField, ClusterProtocol, ClusterTls, Config, Content, Files,
-    Http2Mode, ListenerTls, Protocol, TlsVersion, VerifyEndpoint,
+    CertificateFiles, ClientCert, ClientField, ClusterProtocol, ClusterTls, Config, Content,
+    CrlOver, Files, Http2Mode, ListenerTls, Protocol, TlsVersion, VerifyEndpoint,
 };
 use penstock_env::Unix;
 use penstock_proxy::{HttpProof, Snapshot, TlsParts};
 use penstock_tls::{
     Acceptor, AcceptorSettings, Authorities, Certificate, ClientCertificates, Connector,
-    ConnectorSettings, DefaultTimeProvider, Fingerprint, Pin, Telling, TicketSecrets, Tickets,
-    TlsError, TlsProof, UnknownName, Verify, Version, Versions,
+    ConnectorSettings, DefaultTimeProvider, Fingerprint, ListOver, Pin, RevocationList,
+    Revocations, Telling, TicketSecrets, Tickets, TlsError, TlsProof, UnknownName, Verify, Version,
+    Versions,
 };
 use thiserror::Error;
 
@@ -204,6 +205,7 @@ impl TlsLoader {
             versions: versions_of(&tls.versions),
             clients: read.authorities.map(|authorities| ClientCertificates {
                 authorities,
+                revocations: read.revocations,
                 required: tls.client_cert == ClientCert::Required,
             }),
             tellings: tls.client_fields.iter().map(|&field| telling_of(field)).collect(),
@@ -229,6 +231,7 @@ impl TlsLoader {
             VerifyEndpoint::Pin => Verify::Pins(pins),
             VerifyEndpoint::Ca => Verify::Authorities(from.endpoint_authorities(tls)?, pins),
         };
+        let revocations = from.revocations(&tls.crl, tls.crl_over)?;
         let certificate = match (&tls.cert, &tls.key) {
             (Some(cert), Some(key)) => {
                 let files = CertificateFiles { cert: cert.clone(), key: key.clone(), ocsp: None };
@@ -245,6 +248,7 @@ impl TlsLoader {
         }
         let settings = ConnectorSettings {
             verify,
+            revocations,
             server_name: tls.name.as_ref().map(|name| name.as_str().to_owned()),
             certificate,
             versions: versions_of(&tls.versions),
@@ -263,6 +267,7 @@ impl TlsLoader {
 struct ListenerFiles {
     certificates: Vec<Certificate>,
     authorities: Option<Authorities>,
+    revocations: Revocations,
     secrets: Option<TicketSecrets>,
     /// Tells one way to verify downstreams from every other.
     audience: Vec<u8>,
@@ -291,10 +296,16 @@ impl ListenerFiles {
         certificates.extend(acme.and_then(|path| from.certificate_by_acme(&path)));
         let authorities = tls.client_ca.as_ref();
         let secrets = tls.session_ticket_key.as_ref();
+        let revocations = from.revocations(&tls.client_crl, tls.client_crl_over)?;
         let audience = match authorities {
             Some(path) => {
                 let pem = from.bytes(path)?;
-                format!("{:?} {}", tls.client_cert, Fingerprint::of(&pem)).into_bytes()
+                let mut audience = format!("{:?} {}", tls.client_cert, Fingerprint::of(&pem));
+                // Nobody who was revoked since comes back with a ticket.
+                for list in revocations.lists() {
+                    audience.push_str(&format!(" {}", list.fingerprint));
+                }
+                audience.into_bytes()
             }
             None => Vec::new(),
         };
@@ -302,6 +313,7 @@ impl ListenerFiles {
             audience,
             certificates,
             authorities: authorities.map(|path| from.parse(path, Authorities::read)).transpose()?,
+            revocations,
             secrets: secrets.map(|path| from.parse(path, TicketSecrets::read)).transpose()?,
         })
     }
@@ -381,6 +393,23 @@ impl<'f> Reading<'f> {
         }
     }
 
+    /// A list that is over is in force all the same: what it revokes, at least.
+    fn revocations(
+        &mut self,
+        paths: &[std::path::PathBuf],
+        over: CrlOver,
+    ) -> Result<Revocations, BadTls> {
+        let mut lists = Vec::new();
+        for path in paths {
+            lists.extend(self.parse(path, RevocationList::read)?);
+        }
+        let over = match over {
+            CrlOver::Use => ListOver::Use,
+            CrlOver::Refuse => ListOver::Refuse,
+        };
+        Ok(Revocations::new(lists, over))
+    }
+
     fn check_dates(
         &self,
         certificate: &Certificate,
@@ -416,6 +445,9 @@ pub(crate) fn examine(content: &Content<'_>, now: Option<i64>) -> Result<(), Str
         Content::Authorities(pem) => {
             Authorities::read(pem).map(drop).map_err(|error| error.to_string())
         }
+        Content::RevocationLists(bytes) => {
+            RevocationList::read(bytes).map(drop).map_err(|error| error.to_string())
+        }
         Content::TicketSecrets(text) => {
             TicketSecrets::read(text).map(drop).map_err(|error| error.to_string())
         }
@@ -425,6 +457,7 @@ pub(crate) fn examine(content: &Content<'_>, now: Option<i64>) -> Result<(), Str
 fn telling_of(field: ClientField) -> Telling {
     match field {
         ClientField::ClientCert => Telling::ClientCert,
+        ClientField::ClientCertChain => Telling::ClientCertChain,
         ClientField::XForwardedClientCert => Telling::XForwardedClientCert,
     }
 }

@@ -15,6 +15,7 @@ use crate::explain::sentence;
 use crate::identity::Telling;
 use crate::names::{Names, covers};
 use crate::provider::{Versions, provider};
+use crate::revocations::{RevocationList, Revocations};
 use crate::session::{Session, SessionError};
 use crate::store::Store;
 use crate::tickets::Tickets;
@@ -36,6 +37,8 @@ pub const ACME_PROTOCOL: &[u8] = b"acme-tls/1";
 pub struct ClientCertificates {
     /// Who may have signed theirs.
     pub authorities: Authorities,
+    /// What those have revoked.
+    pub revocations: Revocations,
     /// Whether one that shows none is refused.
     pub required: bool,
 }
@@ -71,6 +74,7 @@ pub struct Acceptor {
     store: Arc<Store>,
     tellings: Vec<Telling>,
     asks: bool,
+    revocations: Revocations,
 }
 
 impl Acceptor {
@@ -86,6 +90,7 @@ impl Acceptor {
         let unusable =
             |error: rustls::Error| TlsError::UnusableCertificate { reason: sentence(&error) };
         let asks = clients.is_some();
+        let revocations = clients.as_ref().map(|clients| clients.revocations.clone());
         let store = Arc::new(Store::new(certificates, settings.proofs, unknown_name));
         let builder = ServerConfig::builder_with_details(provider(), settings.clock)
             .with_protocol_versions(versions.of_rustls())
@@ -108,7 +113,9 @@ impl Acceptor {
         config.enable_secret_extraction = true;
         // RFC 8446 §8: early data can be replayed, and we don't take any.
         config.max_early_data_size = 0;
-        Ok(Acceptor { config: Arc::new(config), store, tellings: settings.tellings, asks })
+        let (config, tellings) = (Arc::new(config), settings.tellings);
+        let revocations = revocations.unwrap_or_default();
+        Ok(Acceptor { config, store, tellings, asks, revocations })
     }
 
     /// Begins a session for a connection that was accepted.
@@ -130,6 +137,11 @@ impl Acceptor {
         self.asks
     }
 
+    /// What is looked at of downstreams' certificates.
+    pub fn revocation_lists(&self) -> &[RevocationList] {
+        self.revocations.lists()
+    }
+
     /// What it presents.
     pub fn certificates(&self) -> &[Certificate] {
         self.store.certificates()
@@ -143,10 +155,13 @@ impl Acceptor {
 }
 
 fn verifier(clients: Option<ClientCertificates>) -> Result<Arc<dyn ClientCertVerifier>, TlsError> {
-    let Some(ClientCertificates { authorities, required }) = clients else {
+    let Some(ClientCertificates { authorities, revocations, required }) = clients else {
         return Ok(Arc::new(NoClientAuth));
     };
     let builder = WebPkiClientVerifier::builder_with_provider(authorities.0, provider());
+    let builder = builder.with_crls(revocations.der());
+    let over = revocations.refuse_when_over();
+    let builder = if over { builder.enforce_revocation_expiration() } else { builder };
     let builder = if required { builder } else { builder.allow_unauthenticated() };
     builder.build().map_err(|error| TlsError::UnusableAuthorities { reason: error.to_string() })
 }

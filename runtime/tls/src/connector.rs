@@ -15,6 +15,7 @@ use crate::error::TlsError;
 use crate::explain::sentence;
 use crate::pins::{Pin, Verifier};
 use crate::provider::{Versions, provider};
+use crate::revocations::{RevocationList, Revocations};
 use crate::session::{Session, SessionError};
 
 /// Sessions that a shard remembers of one cluster, to resume them.
@@ -35,6 +36,8 @@ pub enum Verify {
 pub struct ConnectorSettings {
     /// How endpoints are verified.
     pub verify: Verify,
+    /// What the authorities have revoked, where they verify.
+    pub revocations: Revocations,
     /// The name that is asked for and verified; an endpoint's own address without one.
     pub server_name: Option<String>,
     /// Who we are, where endpoints ask.
@@ -53,6 +56,7 @@ pub struct Connector {
     config: ClientConfig,
     server_name: Option<ServerName<'static>>,
     certificate: Option<Certificate>,
+    revocations: Revocations,
 }
 
 impl Connector {
@@ -61,15 +65,15 @@ impl Connector {
     /// # Errors
     /// A name that is none, or authorities that nothing can be verified with.
     pub fn new(settings: ConnectorSettings) -> Result<Connector, TlsError> {
-        let ConnectorSettings { verify, certificate, .. } = settings;
+        let ConnectorSettings { verify, revocations, certificate, .. } = settings;
         let server_name = settings.server_name.map(|name| {
             ServerName::try_from(name.clone()).map_err(|_| TlsError::BadServerName { name })
         });
         let builder = ClientConfig::builder_with_details(provider(), settings.clock)
             .with_protocol_versions(settings.versions.of_rustls())
             .map_err(|error| TlsError::UnusableCertificate { reason: sentence(&error) })?;
-        let builder =
-            builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier(verify)?));
+        let verifier = Arc::new(verifier(verify, &revocations)?);
+        let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
         let mut config = match &certificate {
             Some(certificate) => builder.with_client_cert_resolver(Arc::new(
                 SingleCertAndKey::from(Arc::clone(&certificate.key)),
@@ -80,12 +84,17 @@ impl Connector {
         config.resumption = Resumption::disabled();
         // A session's records are made by us once it is open.
         config.enable_secret_extraction = true;
-        Ok(Connector { config, server_name: server_name.transpose()?, certificate })
+        Ok(Connector { config, server_name: server_name.transpose()?, certificate, revocations })
     }
 
     /// Who we are to the endpoints, if anybody.
     pub fn certificate(&self) -> Option<&Certificate> {
         self.certificate.as_ref()
+    }
+
+    /// What is looked at of endpoints' certificates.
+    pub fn revocation_lists(&self) -> &[RevocationList] {
+        self.revocations.lists()
     }
 
     /// One shard's way to begin sessions: it alone remembers them, so nothing is shared.
@@ -96,12 +105,15 @@ impl Connector {
     }
 }
 
-fn verifier(verify: Verify) -> Result<Verifier, TlsError> {
+fn verifier(verify: Verify, revocations: &Revocations) -> Result<Verifier, TlsError> {
     let provider = provider();
     let (authorities, pins) = match verify {
         Verify::Authorities(authorities, pins) => {
             let builder =
                 WebPkiServerVerifier::builder_with_provider(authorities.0, Arc::clone(&provider));
+            let builder = builder.with_crls(revocations.der());
+            let over = revocations.refuse_when_over();
+            let builder = if over { builder.enforce_revocation_expiration() } else { builder };
             let built = builder.build();
             let unusable = |error: rustls::client::VerifierBuilderError| {
                 TlsError::UnusableAuthorities { reason: error.to_string() }

@@ -90,6 +90,23 @@ pub enum TlsError {
         /// What is wrong.
         reason: String,
     },
+    /// No list in a file that should hold some.
+    #[error("holds no revocation list: PEM text with BEGIN X509 CRL, or DER, is expected")]
+    NoRevocationList,
+    /// A list that is none.
+    #[error("revocation list {index} of the file is malformed, or does not say when it is over")]
+    MalformedRevocationList {
+        /// Which, counted from 1.
+        index: usize,
+    },
+    /// A list that can't be looked into.
+    #[error("revocation list {index} of the file can't be used: {reason}")]
+    UnusableRevocationList {
+        /// Which, counted from 1.
+        index: usize,
+        /// What is wrong.
+        reason: String,
+    },
     /// A name that no certificate can be for.
     #[error("{name} is neither a host name nor an IP address")]
     BadServerName {

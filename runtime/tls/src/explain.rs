@@ -1,6 +1,9 @@
 //! What a failed handshake means, in words for operators and in kinds for counters.
 
-use rustls::{AlertDescription, CertificateError, Error, InvalidMessage, PeerIncompatible};
+use rustls::{
+    AlertDescription, CertRevocationListError, CertificateError, Error, InvalidMessage,
+    PeerIncompatible,
+};
 
 /// The kinds of failed handshakes, as they are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +43,9 @@ fn refusal(error: &Error) -> Refusal {
             Refusal::UnknownName
         }
         Error::NoCertificatesPresented => Refusal::CertificateMissing,
-        Error::InvalidCertificate(_) => Refusal::CertificateRefused,
+        Error::InvalidCertificate(_) | Error::InvalidCertRevocationList(_) => {
+            Refusal::CertificateRefused
+        }
         Error::AlertReceived(_) => Refusal::Alert,
         _ => Refusal::Broken,
     }
@@ -50,6 +55,7 @@ fn refusal(error: &Error) -> Refusal {
 pub(crate) fn sentence(error: &Error) -> String {
     match error {
         Error::InvalidCertificate(problem) => of_certificate(problem),
+        Error::InvalidCertRevocationList(problem) => of_list(problem),
         Error::AlertReceived(alert) => of_alert(*alert),
         Error::PeerIncompatible(problem) => of_incompatible(problem),
         Error::NoApplicationProtocol => "both sides share no application protocol".to_owned(),
@@ -89,6 +95,13 @@ fn of_certificate(problem: &CertificateError) -> String {
         CertificateError::BadSignature => "the certificate's signature is wrong",
         CertificateError::BadEncoding => "the certificate is malformed",
         CertificateError::Revoked => "the certificate is revoked",
+        CertificateError::UnknownRevocationStatus => {
+            "there is no revocation list of an authority that signed a certificate of the chain"
+        }
+        CertificateError::ExpiredRevocationList
+        | CertificateError::ExpiredRevocationListContext { .. } => {
+            "the revocation list of the certificate's authority is over"
+        }
         CertificateError::ApplicationVerificationFailure => {
             "the certificate's key is none of those pinned"
         }
@@ -97,6 +110,19 @@ fn of_certificate(problem: &CertificateError) -> String {
         }
         // What webpki alone says reaches us as text.
         other => return of_webpki(&format!("{other:?}")),
+    };
+    text.to_owned()
+}
+
+fn of_list(problem: &CertRevocationListError) -> String {
+    let text = match problem {
+        CertRevocationListError::BadSignature => {
+            "the revocation list with the name of the certificate's authority is not signed by it"
+        }
+        CertRevocationListError::IssuerInvalidForCrl => {
+            "the certificate's authority may not sign revocation lists (key usage cRLSign)"
+        }
+        other => return format!("the revocation list can't be used: {other:?}"),
     };
     text.to_owned()
 }

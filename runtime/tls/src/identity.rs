@@ -32,6 +32,8 @@ pub struct Identity {
 pub enum Telling {
     /// The certificate itself, as RFC 9440 §2.2 has it.
     ClientCert,
+    /// What signed it, as RFC 9440 §2.3 has it.
+    ClientCertChain,
     /// Digest, subject and names, as Envoy has them.
     XForwardedClientCert,
 }
@@ -41,16 +43,18 @@ impl Telling {
     pub fn field(self) -> &'static str {
         match self {
             Telling::ClientCert => "Client-Cert",
+            Telling::ClientCertChain => "Client-Cert-Chain",
             Telling::XForwardedClientCert => "X-Forwarded-Client-Cert",
         }
     }
 }
 
 impl Identity {
-    /// From a certificate that was verified; `None` if it can't be read, which verification
-    /// excludes.
-    pub(crate) fn of(der: &[u8], tellings: &[Telling]) -> Option<Identity> {
-        let read = X509::read(der)?;
+    /// From a chain that was verified, the owner's certificate first; `None` if that can't be
+    /// read, which verification excludes.
+    pub(crate) fn of(chain: &[impl AsRef<[u8]>], tellings: &[Telling]) -> Option<Identity> {
+        let (der, others) = chain.split_first()?;
+        let (der, read) = (der.as_ref(), X509::read(der.as_ref())?);
         let boxed = |names: Vec<&str>| names.into_iter().map(Into::into).collect();
         let mut identity = Identity {
             subject: read.subject.into(),
@@ -61,34 +65,43 @@ impl Identity {
             fingerprint: Fingerprint::of(der),
             told: Box::default(),
         };
-        let tell = |&telling: &Telling| (telling, identity.tell(telling, der).into());
-        let told: Box<[(Telling, Box<str>)]> = tellings.iter().map(tell).collect();
+        let tell = |&telling: &Telling| {
+            let value = match telling {
+                Telling::ClientCert => byte_sequence(der),
+                Telling::ClientCertChain => {
+                    let signers = others.iter().take(SIGNERS_MAX).map(AsRef::as_ref);
+                    signers.map(byte_sequence).collect::<Vec<_>>().join(", ")
+                }
+                Telling::XForwardedClientCert => identity.as_envoy_has_it(),
+            };
+            // RFC 8941 §3.1: a list without members is no field.
+            (!value.is_empty()).then(|| (telling, value.into()))
+        };
+        let told: Box<[(Telling, Box<str>)]> = tellings.iter().filter_map(tell).collect();
         identity.told = told;
         Some(identity)
     }
 
-    fn tell(&self, telling: Telling, der: &[u8]) -> String {
-        match telling {
-            // RFC 8941 §3.3.5: a byte sequence is base64 between colons.
-            Telling::ClientCert => format!(":{}:", STANDARD.encode(der)),
-            Telling::XForwardedClientCert => {
-                let mut value = format!("Hash={};Subject=", self.fingerprint);
-                quote(&self.subject, &mut value);
-                for (key, names) in [(";URI=", &self.uris), (";DNS=", &self.dns)] {
-                    for name in names {
-                        value.push_str(key);
-                        let plain =
-                            |byte: u8| byte.is_ascii_graphic() && !b",;=\"\\".contains(&byte);
-                        match name.bytes().all(plain) {
-                            true => value.push_str(name),
-                            false => quote(name, &mut value),
-                        }
-                    }
+    fn as_envoy_has_it(&self) -> String {
+        let mut value = format!("Hash={};Subject=", self.fingerprint);
+        quote(&self.subject, &mut value);
+        for (key, names) in [(";URI=", &self.uris), (";DNS=", &self.dns)] {
+            for name in names {
+                value.push_str(key);
+                let plain = |byte: u8| byte.is_ascii_graphic() && !b",;=\"\\".contains(&byte);
+                match name.bytes().all(plain) {
+                    true => value.push_str(name),
+                    false => quote(name, &mut value),
                 }
-                value
             }
         }
+        value
     }
+}
+
+/// RFC 8941 §3.3.5: base64 between colons.
+fn byte_sequence(der: &[u8]) -> String {
+    format!(":{}:", STANDARD.encode(der))
 }
 
 /// In quotes, so that nothing in `text` ends the value or adds another key to it.
@@ -105,9 +118,12 @@ fn quote(text: &str, out: &mut String) {
     out.push('"');
 }
 
+/// Certificates that are told of in a chain: nobody has so many authorities.
+const SIGNERS_MAX: usize = 8;
+
 #[cfg(test)]
 mod tests {
-    use super::{Identity, Telling, quote};
+    use super::{Identity, byte_sequence, quote};
     use crate::certificate::Fingerprint;
 
     #[test]
@@ -129,7 +145,7 @@ mod tests {
             told: Box::default(),
         };
         assert_eq!(
-            identity.tell(Telling::XForwardedClientCert, b""),
+            identity.as_envoy_has_it(),
             format!(
                 "Hash={};Subject=\"CN=ada\";URI=spiffe://a/b;URI=\"urn:x;DNS=root\";\
                  DNS=ada.example;DNS=*.ada.example",
@@ -137,6 +153,6 @@ mod tests {
             )
         );
         // RFC 9440's own example begins like this.
-        assert_eq!(identity.tell(Telling::ClientCert, &[0x30, 0x82, 0x01, 0xa8]), ":MIIBqA==:");
+        assert_eq!(byte_sequence(&[0x30, 0x82, 0x01, 0xa8]), ":MIIBqA==:");
     }
 }

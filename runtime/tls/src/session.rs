@@ -337,8 +337,8 @@ impl Session {
         let suite = Suite::of(common.negotiated_cipher_suite()?);
         let (server_name, client) = match machine {
             Machine::Server(_) => {
-                let own = common.peer_certificates().and_then(<[_]>::first);
-                (named, own.and_then(|own| Identity::of(own, tellings)))
+                let chain = common.peer_certificates();
+                (named, chain.and_then(|chain| Identity::of(chain, tellings)))
             }
             Machine::Client(_) => (None, None),
         };

@@ -121,6 +121,43 @@ impl<'a> X509<'a> {
     }
 }
 
+/// The fields of a list of revoked certificates that are of interest (RFC 5280 §5.1).
+pub(crate) struct Crl {
+    /// Whether it says its version, which is 2 then.
+    pub(crate) versioned: bool,
+    pub(crate) issuer: String,
+    /// Seconds since 1970.
+    pub(crate) this_update: i64,
+    pub(crate) next_update: i64,
+    pub(crate) revoked_count: usize,
+}
+
+impl Crl {
+    /// Reads a list; `None` where it is none, or says no end: RFC 5280 §5.1.2.5 wants one.
+    pub(crate) fn read(der: &[u8]) -> Option<Crl> {
+        let mut outer = Der(der);
+        let mut list = Der(outer.take(SEQUENCE)?);
+        let mut body = Der(list.take(SEQUENCE)?);
+        if !outer.0.is_empty() {
+            return None;
+        }
+        let versioned = body.0.first() == Some(&INTEGER);
+        body.take_if(INTEGER);
+        body.take(SEQUENCE)?;
+        let issuer = name(body.take(SEQUENCE)?)?;
+        let (this_update, next_update) = (body.time()?, body.time()?);
+        let mut revoked_count = 0;
+        if body.0.first() == Some(&SEQUENCE) {
+            let mut revoked = Der(body.take(SEQUENCE)?);
+            while !revoked.0.is_empty() {
+                revoked.take(SEQUENCE)?;
+                revoked_count += 1;
+            }
+        }
+        Some(Crl { versioned, issuer, this_update, next_update, revoked_count })
+    }
+}
+
 fn address(bytes: &[u8]) -> Option<IpAddr> {
     match bytes.len() {
         4 => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),

@@ -3,6 +3,7 @@
 mod certs;
 mod clusters;
 mod config;
+mod crls;
 mod filters;
 mod fleet;
 mod flows;
@@ -46,6 +47,7 @@ pub(crate) fn router() -> Router<Desk> {
         .route("/v1/services", get(services::list))
         .route("/v1/flows", get(flows::list))
         .route("/v1/certs", get(certs::list))
+        .route("/v1/crls", get(crls::list))
         .route("/v1/fleet", get(fleet::show))
         .route("/v1/filters", get(filters::list))
         .route("/v1/reload", post(reload::run))

@@ -21,6 +21,7 @@ mod nginx;
 mod passthrough;
 mod reload;
 mod resilience;
+mod revocations;
 mod services;
 mod strictness;
 mod tarpit;

@@ -7,8 +7,8 @@ use rcgen::{BasicConstraints, IsCa};
 use super::world::{Authority, NOW, Pair, Setup, params, pin_of};
 use crate::provider::Version;
 use crate::{
-    Certificate, ClientCertificates, Received, Refusal, TicketSecrets, Tickets, UnknownName,
-    Verify, Versions,
+    Certificate, ClientCertificates, Received, Refusal, Revocations, TicketSecrets, Tickets,
+    UnknownName, Verify, Versions,
 };
 
 const SECRET: &[u8] = b"00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
@@ -122,7 +122,11 @@ fn client_certificates_are_asked_for_verified_and_told() {
     for version in [Version::Tls12, Version::Tls13] {
         let mut setup = Setup::new(&authority, &["a.example"]);
         setup.client_versions = Versions::Only(version);
-        let asked = |required| ClientCertificates { authorities: authority.trusted(), required };
+        let asked = |required| ClientCertificates {
+            authorities: authority.trusted(),
+            revocations: Revocations::default(),
+            required,
+        };
         setup.clients = Some(asked(false));
         assert_eq!(setup.meet().unwrap().facts().client, None);
         setup.clients = Some(asked(true));

@@ -4,6 +4,7 @@ mod certificates;
 mod handshakes;
 mod names;
 mod proofs;
+mod revocations;
 mod tickets;
 mod traffic;
 mod world;

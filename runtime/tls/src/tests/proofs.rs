@@ -7,7 +7,7 @@ use rcgen::{CertificateParams, CustomExtension, KeyPair, PKCS_ED25519};
 use super::world::{Authority, Failed, Fixed, Pair, Setup};
 use crate::{
     ACME_PROTOCOL, Acceptor, AcceptorSettings, Certificate, Connector, ConnectorSettings, Pin,
-    Refusal, TlsError, TlsProof, UnknownName, Verify, Versions,
+    Refusal, Revocations, TlsError, TlsProof, UnknownName, Verify, Versions,
 };
 
 fn acceptor(
@@ -38,6 +38,7 @@ fn meet(
 ) -> Result<Pair, Failed> {
     let connector = Connector::new(ConnectorSettings {
         verify,
+        revocations: Revocations::default(),
         server_name: Some(name.to_owned()),
         certificate: None,
         versions: Versions::Both,

@@ -1,18 +1,19 @@
 //! A small world of authorities and certificates, and two sessions that talk in memory.
 
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, PKCS_ED25519,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, PKCS_ED25519, RevokedCertParams,
 };
 use rustls::pki_types::UnixTime;
 use rustls::time_provider::TimeProvider;
 
 use crate::{
     Acceptor, AcceptorSettings, Authorities, Certificate, ClientCertificates, Connector,
-    ConnectorSettings, Facts, Pin, Received, Session, SessionError, Telling, Tickets, UnknownName,
-    Verify, Versions,
+    ConnectorSettings, Facts, Pin, Received, Revocations, Session, SessionError, Telling, Tickets,
+    UnknownName, Verify, Versions,
 };
 
 /// 2026-01-01T00:00:00Z.
@@ -23,7 +24,7 @@ pub(super) struct Fixed;
 
 impl TimeProvider for Fixed {
     fn current_time(&self) -> Option<UnixTime> {
-        Some(UnixTime::since_unix_epoch(std::time::Duration::from_secs(NOW)))
+        Some(UnixTime::since_unix_epoch(Duration::from_secs(NOW)))
     }
 }
 
@@ -56,6 +57,30 @@ impl Authority {
         (params.signed_by(&key, issuer).unwrap().pem(), key.serialize_pem())
     }
 
+    /// A list of what it has revoked, in DER, over after so many seconds.
+    pub(super) fn revoke(&self, serials: &[u64], seconds: i64) -> Vec<u8> {
+        let at = |seconds: i64| {
+            let since = Duration::from_secs(NOW.strict_add_signed(seconds));
+            SystemTime::UNIX_EPOCH + since
+        };
+        let revoked = serials.iter().map(|&serial| RevokedCertParams {
+            serial_number: serial.into(),
+            revocation_time: at(-100).into(),
+            reason_code: None,
+            invalidity_date: None,
+        });
+        let params = CertificateRevocationListParams {
+            this_update: at(-86_400).into(),
+            next_update: at(seconds).into(),
+            crl_number: 1_u64.into(),
+            issuing_distribution_point: None,
+            revoked_certs: revoked.collect(),
+            key_identifier_method: KeyIdMethod::Sha256,
+        };
+        let issuer: &Issuer<'_, _> = &self.issuer;
+        params.signed_by(issuer).unwrap().der().to_vec()
+    }
+
     pub(super) fn issue(&self, names: &[&str]) -> Certificate {
         let (chain, key) = self.sign(params(names));
         Certificate::read(chain.as_bytes(), key.as_bytes(), None).unwrap()
@@ -83,6 +108,8 @@ pub(super) struct Setup {
     pub(super) server_name: &'static str,
     pub(super) client_versions: Versions,
     pub(super) client: Option<Certificate>,
+    /// What the client looks endpoints up in.
+    pub(super) revocations: Revocations,
 }
 
 impl Setup {
@@ -97,6 +124,7 @@ impl Setup {
             server_name: "a.example",
             client_versions: Versions::Both,
             client: None,
+            revocations: Revocations::default(),
         }
     }
 
@@ -119,6 +147,7 @@ impl Setup {
     pub(super) fn connector(&self) -> Connector {
         Connector::new(ConnectorSettings {
             verify: self.verify.clone(),
+            revocations: self.revocations.clone(),
             server_name: Some(self.server_name.to_owned()),
             certificate: self.client.clone(),
             versions: self.client_versions,
