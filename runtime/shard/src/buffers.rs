@@ -1,6 +1,8 @@
 //! The shard's receive buffers: one ring that the kernel takes from and chunks go back to.
 //!
-//! All sockets of a shard share them, so an idle connection holds none. Bytes that nobody reads
+//! All sockets of a shard share them, so an idle connection holds none. The kernel takes them in
+//! turn, so that each that it is offered is soon in memory: only as many are as there has been
+//! use for at once, and a little more. Bytes that nobody reads
 //! shall not hold them either: once few are free, what arrives is copied out at once, and the
 //! socket's own limit bounds what it may keep. Should they run out all the same, the kernel ends
 //! the receive (ENOBUFS) and the pump arms it again once some came back.
@@ -24,17 +26,23 @@ pub const GROUP: u16 = 0;
 
 const PAGE_BYTES: usize = 4096;
 
+/// Buffers that are offered at first: 512 KiB.
+const OFFERED_FIRST: u16 = 128;
+
 /// The buffers and the ring of those that the kernel may take.
 pub struct Buffers {
     ring: NonNull<BufRingEntry>,
+    /// The allocation, in which the buffers begin at the first page.
     memory: NonNull<u8>,
     count: u16,
+    /// So many have ever been given to the kernel, the first ones.
+    offered: Cell<u16>,
     tail: Cell<u16>,
     lent: Cell<u16>,
 }
 
 impl Buffers {
-    /// Allocates `count` buffers, all of them offered.
+    /// Allocates `count` buffers, some of them offered.
     ///
     /// # Panics
     /// When `count` is not a power of two up to 32,768 (the kernel's own limits).
@@ -44,13 +52,30 @@ impl Buffers {
             ring: allocate(Self::ring_layout(count)).cast(),
             memory: allocate(Self::memory_layout(count)),
             count,
+            offered: Cell::new(0),
             tail: Cell::new(0),
-            lent: Cell::new(count),
+            lent: Cell::new(0),
         };
-        for id in 0..count {
-            buffers.give(id);
-        }
+        buffers.offer(count.min(OFFERED_FIRST));
         buffers
+    }
+
+    /// Gives the kernel the first `count` buffers, or what is missing to that.
+    fn offer(&self, count: u16) {
+        for id in self.offered.get()..count {
+            self.place(id);
+        }
+        self.offered.set(count);
+    }
+
+    /// Doubles what the kernel has been offered. False where that is all already.
+    pub(crate) fn offer_more(&self) -> bool {
+        let offered = self.offered.get();
+        let more = offered < self.count;
+        if more {
+            self.offer((offered * 2).min(self.count));
+        }
+        more
     }
 
     /// Tells the kernel of the ring.
@@ -67,17 +92,12 @@ impl Buffers {
 
     /// Buffers that the kernel can still take.
     pub fn available(&self) -> u16 {
-        self.count - self.lent.get()
-    }
-
-    /// Buffers in all.
-    pub fn count(&self) -> u16 {
-        self.count
+        self.offered.get() - self.lent.get()
     }
 
     /// Whether so few are free that none should be kept for long: less than a quarter.
     pub fn are_short(&self) -> bool {
-        self.available() < self.count / 4
+        self.available() < self.offered.get() / 4
     }
 
     /// The chunk that a completion names: the kernel has filled `len` bytes of buffer `id`.
@@ -85,12 +105,21 @@ impl Buffers {
     pub fn lend(self: &Rc<Self>, id: u16, len: usize) -> Lent {
         assert!(id < self.count && len <= BUFFER_BYTES, "the kernel names our own buffers");
         self.lent.set(self.lent.get() + 1);
+        if self.available() < self.offered.get() / 2 {
+            self.offer_more();
+        }
         let place = Place::Lent { buffers: Rc::clone(self), id };
         let chunk = Lent { place, start: 0, end: len as u16 };
         if self.are_short() { chunk.into_copy() } else { chunk }
     }
 
     fn give(&self, id: u16) {
+        self.place(id);
+        self.lent.set(self.lent.get() - 1);
+    }
+
+    /// Puts a buffer at the end of the ring.
+    fn place(&self, id: u16) {
         let tail = self.tail.get();
         // SAFETY: the masked index lies within the ring; only this thread writes it, and the
         // kernel does not read an entry before the tail has passed it.
@@ -100,7 +129,6 @@ impl Buffers {
         entry.set_bid(id);
         let tail = tail.wrapping_add(1);
         self.tail.set(tail);
-        self.lent.set(self.lent.get() - 1);
         // SAFETY: the tail field of the ring, valid as long as the ring is; the kernel reads it
         // with acquire, so the entry above is visible first.
         let shared =
@@ -109,8 +137,10 @@ impl Buffers {
     }
 
     fn at(&self, id: u16) -> *mut u8 {
-        // SAFETY: `id < count`, so the buffer lies within the allocation.
-        unsafe { self.memory.as_ptr().add(usize::from(id) * BUFFER_BYTES) }
+        let first = self.memory.as_ptr().align_offset(PAGE_BYTES);
+        // SAFETY: `id < count` and `first` is less than a page, so the buffer lies within the
+        // allocation.
+        unsafe { self.memory.as_ptr().add(first + usize::from(id) * BUFFER_BYTES) }
     }
 
     fn ring_layout(count: u16) -> Layout {
@@ -119,8 +149,10 @@ impl Buffers {
     }
 
     fn memory_layout(count: u16) -> Layout {
-        let bytes = usize::from(count) * BUFFER_BYTES;
-        Layout::from_size_align(bytes, PAGE_BYTES).expect("at most 128 MiB, a power of two")
+        let bytes = usize::from(count) * BUFFER_BYTES + PAGE_BYTES;
+        // Aligned by hand: what is to be zeroed and aligned to more than this is written to by
+        // the allocator, page by page.
+        Layout::from_size_align(bytes, 16).expect("at most 128 MiB and a page, a power of two")
     }
 }
 
@@ -229,5 +261,24 @@ mod tests {
         assert!(unread.iter().all(|chunk| chunk.len() == BUFFER_BYTES));
         drop(unread);
         assert_eq!(buffers.available(), 8);
+    }
+
+    #[test]
+    fn as_many_are_offered_as_there_is_use_for() {
+        let buffers = Rc::new(Buffers::new(1024));
+        assert_eq!(buffers.available(), 128);
+        for id in 0..1000 {
+            drop(buffers.lend(id % 128, 10));
+        }
+        assert_eq!(buffers.available(), 128);
+        let unread: Vec<_> = (0..64).map(|id| buffers.lend(id, 10)).collect();
+        assert_eq!(buffers.available(), 64);
+        let next = buffers.lend(64, 10);
+        assert_eq!(buffers.available(), 256 - 65);
+        drop((unread, next));
+        assert_eq!(buffers.available(), 256);
+        // All at once, before we saw the first of them.
+        assert!(buffers.offer_more() && buffers.offer_more());
+        assert_eq!((buffers.available(), buffers.offer_more()), (1024, false));
     }
 }

@@ -317,7 +317,9 @@ impl Core {
                 }
                 libc::ENOBUFS => {
                     socket.starved = true;
-                    add(&self.counters.starved, 1);
+                    if !self.buffers.offer_more() {
+                        add(&self.counters.starved, 1);
+                    }
                     self.starved.borrow_mut().push(key);
                     return;
                 }
@@ -337,7 +339,7 @@ impl Core {
     /// Arms again the receives that ended for want of buffers, while there are some.
     pub(crate) fn feed_starved(&self) {
         // A quarter back, so that a few buffers are not fought over by everybody.
-        if self.starved.borrow().is_empty() || self.buffers.available() < self.buffers.count() / 4 {
+        if self.starved.borrow().is_empty() || self.buffers.are_short() {
             return;
         }
         let starved = std::mem::take(&mut *self.starved.borrow_mut());
