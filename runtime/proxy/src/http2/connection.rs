@@ -105,7 +105,20 @@ pub(crate) fn serve<E: Env>(worker: &Worker<E>, down: Http1Connection<E>, early:
     worker.clone().env().spawn(run(worker, down, early));
 }
 
+/// Each part of its life has a room of its own, given back when it is over: a future never moves
+/// its parts, and an idle connection would hold room for all of them.
 async fn run<E: Env>(worker: Worker<E>, down: Http1Connection<E>, early: Vec<u8>) {
+    let Some(mut connection) = Box::pin(open(worker, down, early)).await else { return };
+    let end = poll_fn(|context| connection.poll(context)).await;
+    Box::pin(connection.close(end)).await;
+}
+
+/// The connection after its handshake, if that comes to something.
+async fn open<E: Env>(
+    worker: Worker<E>,
+    down: Http1Connection<E>,
+    early: Vec<u8>,
+) -> Option<Box<Connection<E>>> {
     let (Http1Connection { stream, timer, life }, env) = (down, worker.env().clone());
     let plan = worker.plan();
     let config = &plan.snapshot.listeners[life.listener].config;
@@ -134,15 +147,17 @@ async fn run<E: Env>(worker: Worker<E>, down: Http1Connection<E>, early: Vec<u8>
             if let Some(cause) = cause_of(&error, &socket) {
                 worker.count_failure(&plan, cause);
             }
-            return socket.finish();
+            socket.finish();
+            return None;
         }
         None => {
             worker.count_failure(&plan, Cause::RequestHeadTimeout);
-            return socket.finish();
+            socket.finish();
+            return None;
         }
     };
     let timeouts = &config.timeouts;
-    let mut connection = Connection {
+    Some(Box::new(Connection {
         times: Times {
             request_head: timeouts.request_head,
             keep_alive: timeouts.keep_alive,
@@ -163,10 +178,7 @@ async fn run<E: Env>(worker: Worker<E>, down: Http1Connection<E>, early: Vec<u8>
         cut: None,
         unsent: 0,
         look_at: Time::NEVER,
-    };
-    drop(plan);
-    let end = poll_fn(|context| connection.poll(context)).await;
-    connection.close(end).await;
+    }))
 }
 
 /// How a connection ended.
