@@ -17,6 +17,8 @@ mod keys;
 mod machine;
 mod names;
 mod pins;
+#[cfg(any(test, feature = "property"))]
+pub mod property;
 mod provider;
 mod revocations;
 mod session;

@@ -234,7 +234,7 @@ impl Session {
     }
 
     /// What carries an open session, once it has settled.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "property"))]
     pub(crate) fn traffic(&mut self) -> &mut Traffic {
         match &mut self.side {
             Side::Traffic(traffic) => traffic,

@@ -7,6 +7,7 @@ use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, ClientConfig, ClientConnection};
 
 use super::world::{Authority, Fixed, NOW, Pair, Setup};
+use crate::property::check_session;
 use crate::provider::provider;
 use crate::{Received, Refusal, Session, TicketSecrets, Tickets};
 
@@ -301,6 +302,21 @@ fn an_alert_of_the_peer_is_its_reason_and_is_not_answered() {
         let error = pair.server.receive(&up, &mut Vec::new(), &mut told).unwrap_err();
         assert_eq!(error.refusal, Refusal::Alert);
         assert!(told.is_empty());
+    }
+}
+
+#[test]
+fn any_script_of_a_peer_is_read_as_it_was_sent_or_ends_the_session() {
+    let setup = Setup::new(&Authority::new("root"), &["a.example"]);
+    let (dialer, acceptor) = (setup.connector().dialer(), setup.acceptor());
+    let mut rng = penstock_env::Rng::new(7);
+    // Data whose type comes before its padding.
+    let padded = [2, 9, b'd', b'a', b't', b'a', 23, 0, 0, 0, 0];
+    check_session(dialer.begin(None).unwrap(), acceptor.begin().unwrap(), &padded);
+    for _ in 0..300 {
+        let length = rng.next_u64() as usize % 300;
+        let script: Vec<u8> = (0..length).map(|_| rng.next_u64() as u8).collect();
+        check_session(dialer.begin(None).unwrap(), acceptor.begin().unwrap(), &script);
     }
 }
 
