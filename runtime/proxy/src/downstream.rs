@@ -142,6 +142,15 @@ impl<'a, E: Env> Downstream<'a, E> {
         }
     }
 
+    /// Why the request is over before anything was done for it, if it is.
+    pub(crate) fn ended_before(self) -> Option<Cause> {
+        match self {
+            // Its bytes come in order: that it was given up is not known yet.
+            Downstream::Http1(_) => None,
+            Downstream::Http2(stream) => stream.ended_before(),
+        }
+    }
+
     /// Ready when the peer gave its request up, or broke the connection.
     pub(crate) fn poll_broken(self, context: &mut Context<'_>) -> Poll<()> {
         match self {

@@ -36,6 +36,12 @@ pub(super) type Told = (Heard, bool);
 
 /// What came back for each of `sent`, and what was counted.
 pub(super) fn hear(world: &World, sent: Vec<Vec<u8>>) -> (Vec<Told>, Vec<(Cause, u64)>) {
+    let (heard, failures, _) = hear_and_reach(world, sent);
+    (heard, failures)
+}
+
+/// As [`hear`], and how many connections the endpoint got.
+fn hear_and_reach(world: &World, sent: Vec<Vec<u8>>) -> (Vec<Told>, Vec<(Cause, u64)>, usize) {
     let client = world.node("client", Limits::AMPLE);
     let (origin, silent) = (client.address(9), Rc::new(RefCell::new(Vec::new())));
     let accepted = silent.clone();
@@ -53,9 +59,9 @@ pub(super) fn hear(world: &World, sent: Vec<Vec<u8>>) -> (Vec<Told>, Vec<(Cause,
     assert!(world.run_until(Duration::from_secs(600), done), "{:#?}", world.leaks());
     assert_eq!(world.panicked(), None);
     let failures = proxy.failures();
-    silent.borrow_mut().clear();
+    let reached = silent.take().len();
     proxy.end(world);
-    (heard.take().into_values().collect(), failures)
+    (heard.take().into_values().collect(), failures, reached)
 }
 
 /// What is sent, and the error that it has to bring about.
@@ -217,18 +223,41 @@ fn a_rapid_reset_ends_the_connection() {
     });
 }
 
+/// Requests whose content is shorter than they say: we have to reset each (RFC 9113 §8.1.1).
+fn made_resets(count: u32) -> Vec<u8> {
+    let says = fields(&[HANG, &[("content-length", "5")]].concat());
+    let one = |stream| {
+        let head = frame(HEADERS, END_HEADERS, stream, &says);
+        [head, frame(DATA, END_STREAM, stream, b"four")].concat()
+    };
+    (0..count).flat_map(|number| one(2 * number + 1)).collect()
+}
+
 /// CVE-2025-8671, MadeYouReset: the peer has us reset each of its streams.
 #[test]
 fn a_peer_that_makes_us_reset_streams_is_ended() {
-    let says = fields(&[HANG, &[("content-length", "5")]].concat());
-    let streams = (0..600).map(|number| 2 * number + 1);
-    let bytes: Vec<u8> = streams
-        .flat_map(|stream| {
-            let head = frame(HEADERS, END_HEADERS, stream, &says);
-            [head, frame(DATA, END_STREAM, stream, b"four")].concat()
-        })
-        .collect();
+    let bytes = made_resets(600);
     check_connections(&[("lengths", bytes, ENHANCE_YOUR_CALM)], Cause::Http2Overload);
+}
+
+/// The same, and given up by the peer itself (CVE-2023-44487): nothing is done for what is over.
+#[test]
+fn a_stream_that_is_over_before_its_turn_reaches_no_endpoint() {
+    let given_up = |stream| {
+        let head = frame(HEADERS, END_HEADERS, stream, &fields(HANG));
+        [head, frame(RST_STREAM, 0, stream, &[0, 0, 0, 8])].concat()
+    };
+    let given_up: Vec<u8> = (0..20).flat_map(|number| given_up(2 * number + 1)).collect();
+    let rows = [(made_resets(20), Cause::InvalidBody), (given_up, Cause::DownstreamGone)];
+    for (bytes, cause) in rows {
+        check_few_seeds("h2 over before its turn", Faults::CALM, |world| {
+            let (_, failures, reached) = hear_and_reach(world, vec![bytes.clone()]);
+            let counted = failures.iter().find(|(counted, _)| *counted == cause);
+            // Where a read ends behind a head, that stream has its turn.
+            let most = counted.is_some_and(|(_, times)| *times >= 15);
+            assert!(most && reached <= 5, "{reached} of 20, {failures:?}");
+        });
+    }
 }
 
 /// RFC 7541 §6.3: a table larger than we allow.

@@ -75,6 +75,11 @@ pub(crate) async fn run<E: Env>(
 
 impl<E: Env> Exchange<'_, E> {
     async fn answer(&mut self, scratch: &mut Scratch) -> After {
+        // CVE-2025-8671, CVE-2023-44487: no endpoint and no filter works for what is over already.
+        if let Some(cause) = self.down.ended_before() {
+            self.fail(cause);
+            return After::Close;
+        }
         // RFC 9110 §9.3.6, §9.3.8: CONNECT is for forward proxies, TRACE reflects credentials.
         if matches!(scratch.request.method(), Method::Connect | Method::Trace) {
             return respond::fail(self, scratch, Cause::MethodNotAllowed).await;

@@ -205,6 +205,24 @@ impl<E: Env> Http2Stream<E> {
         }
     }
 
+    /// Why the stream is over already, if it is: while its request waited for its turn, the peer
+    /// gave it up, or what came behind its head was malformed.
+    pub(crate) fn ended_before(&self) -> Option<Cause> {
+        let context = &mut Context::from_waker(Waker::noop());
+        let Half::Head(respond) = &mut self.send.borrow_mut().half else { return None };
+        if respond.poll_reset(context).is_pending() {
+            return None;
+        }
+        let mut recv = self.recv.borrow_mut();
+        loop {
+            match recv.poll_data(context) {
+                Poll::Ready(Some(Ok(_))) => {}
+                Poll::Ready(Some(Err(error))) => return Some(cause_of(&error)),
+                Poll::Ready(None) | Poll::Pending => return Some(GONE),
+            }
+        }
+    }
+
     /// Keeps a head for the next send. Interim ones go at once.
     pub(crate) fn write_head(&self, head: &ResponseHead, outbound: &ResponseOutbound<'_>) {
         let response = response::head_of(head, outbound);
