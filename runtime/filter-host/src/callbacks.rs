@@ -10,13 +10,18 @@ use crate::session::{CalloutFailure, CalloutResponse};
 use crate::state::Lent;
 
 impl Instance {
-    /// A context for a new exchange, under the root of `plugin`.
+    /// A context for a new exchange or raw connection, under the root of `plugin`.
     #[inline]
-    pub(crate) fn open(&mut self, plugin: u32, lent: Lent<'_>) -> Result<ContextId, Trapped> {
+    pub(crate) fn open(
+        &mut self,
+        plugin: u32,
+        raw: bool,
+        lent: Lent<'_>,
+    ) -> Result<ContextId, Trapped> {
         let Some(&root) = self.roots.get(plugin as usize) else {
             return Err(Trapped::new(TrapCause::Contexts));
         };
-        let id = self.state_mut().contexts.insert(Kind::Stream { root });
+        let id = self.state_mut().contexts.insert(Kind::Stream { root, raw });
         let id = id.ok_or_else(|| Trapped::new(TrapCause::Contexts))?;
         if self.calls.streams_are_told && self.calls.context_create.is_some() {
             let lent = Lent { stream: id, ..lent };
@@ -169,7 +174,7 @@ impl Instance {
     fn root_of(&mut self, id: ContextId) -> Option<ContextId> {
         Some(match self.context(id)?.kind {
             Kind::Root { .. } => id,
-            Kind::Stream { root } => root,
+            Kind::Stream { root, .. } => root,
         })
     }
 
@@ -277,7 +282,7 @@ impl Instance {
 }
 
 /// Anything but 0 pauses: Envoy's guests know more kinds of stopping, and all of them stop.
-fn action(result: u32) -> Action {
+pub(crate) fn action(result: u32) -> Action {
     if result == 0 { Action::Continue } else { Action::Pause }
 }
 

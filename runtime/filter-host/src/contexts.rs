@@ -34,10 +34,12 @@ pub(crate) enum Kind {
         /// The plugin's index.
         plugin: u32,
     },
-    /// One exchange.
+    /// One exchange, or one raw connection.
     Stream {
         /// Its root context.
         root: ContextId,
+        /// It is a connection.
+        raw: bool,
     },
 }
 
@@ -45,9 +47,9 @@ pub(crate) enum Kind {
 #[derive(Debug)]
 pub(crate) struct Context {
     pub(crate) kind: Kind,
-    /// The guest wants the request to go on.
+    /// The guest wants the request to go on; of a connection, what comes from downstream.
     pub(crate) resume_request: bool,
-    /// The guest wants the response to go on.
+    /// The guest wants the response to go on; of a connection, what comes from upstream.
     pub(crate) resume_response: bool,
     /// The guest wants the stream cut.
     pub(crate) close: bool,

@@ -14,6 +14,7 @@ mod callbacks;
 mod calls;
 mod chain;
 mod configured;
+mod connections;
 mod contexts;
 mod engine;
 mod error;
@@ -45,7 +46,7 @@ mod ticker;
 mod trial;
 mod world;
 
-pub use chain::{Chain, ChainLink, Event, Flow};
+pub use chain::{Chain, ChainLink, Event, Flow, Half};
 pub use configured::{chain_links, filter_settings, wanted};
 pub use engine::{Engine, EngineError, EngineSettings};
 pub use error::{LoadError, TrapCause, Trapped};

@@ -208,14 +208,14 @@ impl Probe {
 
     /// A second exchange in the same instance.
     pub(crate) fn open(&mut self) -> ContextId {
-        self.instance.open(0, Lent::default()).expect("there is room")
+        self.instance.open(0, false, Lent::default()).expect("there is room")
     }
 }
 
 fn start(filter: &Filter, world: &Rc<FakeWorld>) -> (Instance, ContextId) {
     let world: Rc<dyn World> = Rc::clone(world) as _;
     let mut instance = Instance::start(filter, 0, &world).expect("it started before");
-    let stream = instance.open(0, Lent::default()).expect("the table is empty");
+    let stream = instance.open(0, false, Lent::default()).expect("the table is empty");
     let action = instance.on_headers(Way::Request, stream, Lent::default(), 0, true);
     assert!(action.is_ok(), "there is no such callback");
     (instance, stream)

@@ -39,7 +39,8 @@ pub struct FilterSettings {
     pub body_deadline: Duration,
     /// How long an instance may take to start and read its configuration.
     pub start_deadline: Duration,
-    /// Body bytes that a pausing filter may hold back, per stream and direction.
+    /// Body bytes, or those of a connection, that a pausing filter may hold back, per stream and
+    /// direction.
     pub body_bytes_max: usize,
     /// Bytes that one hostcall may move.
     pub hostcall_bytes_max: usize,
@@ -140,7 +141,7 @@ impl Capabilities {
 /// What happens to a stream whose filter trapped, ran too long or can't start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OnError {
-    /// It is answered 503: right for filters that guard something.
+    /// It is answered 503, a connection reset: right for filters that guard something.
     Deny,
     /// It goes on without the filter: right for filters that observe.
     Allow,

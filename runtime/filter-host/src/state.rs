@@ -8,7 +8,7 @@ use std::sync::Arc;
 use penstock_env::{Map, Time};
 use wasmtime::{Memory, TypedFunc};
 
-use crate::abi::{Status, Version, arena};
+use crate::abi::{BufferType, Status, Version, arena};
 use crate::contexts::{ContextId, Contexts, Kind};
 use crate::grpc::{GrpcEvent, Ongoing};
 use crate::limits::Limits;
@@ -69,7 +69,7 @@ impl State {
     pub(crate) fn root(&mut self) -> ContextId {
         let effective = self.call.effective;
         match self.contexts.find(effective).map(|context| context.kind) {
-            Some(Kind::Stream { root }) => root,
+            Some(Kind::Stream { root, .. }) => root,
             Some(Kind::Root { .. }) | None => effective,
         }
     }
@@ -88,8 +88,12 @@ impl State {
 #[derive(Default)]
 pub(crate) struct Lent<'a> {
     pub(crate) session: Option<&'a mut dyn Session>,
+    /// What comes from downstream: a request's body, or the bytes of a raw connection.
     pub(crate) request_body: Option<&'a mut dyn Body>,
+    /// What comes from upstream, likewise.
     pub(crate) response_body: Option<&'a mut dyn Body>,
+    /// Whether the bodies are a raw connection's.
+    pub(crate) raw: bool,
     pub(crate) callout: Option<&'a CalloutResponse>,
     pub(crate) grpc: Option<&'a GrpcEvent>,
     /// The stream that the session and bodies belong to.
@@ -119,6 +123,7 @@ pub(crate) struct Call {
     pub(crate) stream: ContextId,
     pub(crate) status: (u32, &'static str),
     pub(crate) configuring: bool,
+    raw: bool,
     session: Option<NonNull<dyn Session>>,
     request_body: Option<NonNull<dyn Body>>,
     response_body: Option<NonNull<dyn Body>>,
@@ -148,6 +153,7 @@ impl Call {
             stream: lent.stream,
             status: lent.status,
             configuring: lent.configuring,
+            raw: lent.raw,
             session,
             request_body: lent.request_body.map(body),
             response_body: lent.response_body.map(body),
@@ -178,18 +184,21 @@ impl Call {
         Ok(unsafe { session.as_mut() })
     }
 
-    /// The request's body, if the call has it and is about its stream.
-    pub(crate) fn request_body(&mut self) -> Option<&mut dyn Body> {
+    /// The bytes of the exchange or connection that a buffer of this kind means, if the call has
+    /// them and is about its stream.
+    pub(crate) fn body(&mut self, kind: BufferType) -> Option<&mut dyn Body> {
         (self.effective == self.stream).then_some(())?;
+        let body = match (kind, self.raw) {
+            (BufferType::RequestBody, false) | (BufferType::DownstreamData, true) => {
+                self.request_body
+            }
+            (BufferType::ResponseBody, false) | (BufferType::UpstreamData, true) => {
+                self.response_body
+            }
+            _ => None,
+        };
         // SAFETY: as in `session`.
-        self.request_body.map(|mut body| unsafe { body.as_mut() })
-    }
-
-    /// The response's body, if the call has it and is about its stream.
-    pub(crate) fn response_body(&mut self) -> Option<&mut dyn Body> {
-        (self.effective == self.stream).then_some(())?;
-        // SAFETY: as in `session`.
-        self.response_body.map(|mut body| unsafe { body.as_mut() })
+        body.map(|mut body| unsafe { body.as_mut() })
     }
 
     /// The answer to an HTTP call, in its callback; any context may read it then.

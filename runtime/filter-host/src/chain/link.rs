@@ -1,4 +1,4 @@
-//! One filter of one exchange: its context, its gates, and its policy when it fails.
+//! One filter of one exchange or connection: its context, its gates, and its policy when it fails.
 
 use std::rc::Rc;
 
@@ -18,6 +18,8 @@ use crate::state::Lent;
 pub(super) struct Link {
     pub(super) live: Rc<Live>,
     plugin: u32,
+    /// It is of a raw connection: see `connection`.
+    pub(super) raw: bool,
     pub(super) place: Place,
     pub(super) request: Gate,
     pub(super) response: Gate,
@@ -25,6 +27,8 @@ pub(super) struct Link {
     called: bool,
     // It has made calls of its own for this exchange, whose answers only that instance knows.
     calls: bool,
+    /// It heard that the connection to the endpoint is closed.
+    pub(super) told_of_upstream: bool,
 }
 
 /// Where the exchange stands with the filter.
@@ -44,15 +48,17 @@ pub(super) enum Stop {
 }
 
 impl Link {
-    pub(super) fn new(live: Rc<Live>, plugin: u32) -> Link {
+    pub(super) fn new(live: Rc<Live>, plugin: u32, raw: bool) -> Link {
         Link {
             live,
             plugin,
+            raw,
             place: Place::Before,
             request: Gate::default(),
             response: Gate::default(),
             called: false,
             calls: false,
+            told_of_upstream: false,
         }
     }
 
@@ -63,7 +69,7 @@ impl Link {
         }
     }
 
-    fn gate_mut(&mut self, way: Way) -> &mut Gate {
+    pub(super) fn gate_mut(&mut self, way: Way) -> &mut Gate {
         match way {
             Way::Request => &mut self.request,
             Way::Response => &mut self.response,
@@ -76,7 +82,7 @@ impl Link {
         self.calls || self.request.waits() || self.response.waits()
     }
 
-    fn has(&self, callback: Callback) -> bool {
+    pub(super) fn has(&self, callback: Callback) -> bool {
         self.live.filter.module.callbacks().has(callback)
     }
 
@@ -125,10 +131,10 @@ impl Link {
             Place::Before if way == Way::Request && pieces.head.is_some() => {}
             Place::Before => return Ok(None),
         }
-        let plugin = self.plugin;
+        let (plugin, raw) = (self.plugin, self.raw);
         let opened = self.live.running().and_then(|running| {
             let lent = Lent { session: Some(session), ..Lent::default() };
-            let id = running.with(|instance| instance.open(plugin, lent))?;
+            let id = running.with(|instance| instance.open(plugin, raw, lent))?;
             Ok((running, id))
         });
         match opened {
@@ -152,6 +158,9 @@ impl Link {
         session: &mut dyn Session,
         body: &mut dyn Body,
     ) -> Result<(), Failed> {
+        if self.raw {
+            return self.call_raw(way, pieces, at, session, body);
+        }
         let (head, data, trailers) = match way {
             Way::Request => {
                 (Callback::RequestHeaders, Callback::RequestBody, Callback::RequestTrailers)
@@ -245,7 +254,7 @@ impl Link {
 
     /// Runs a callback, and looks at what it asked for: an answer or a cut comes before whatever
     /// it returned, and going on cancels a pause.
-    fn act(
+    pub(super) fn act(
         &mut self,
         way: Way,
         (running, id): (&Rc<Running>, ContextId),
@@ -272,7 +281,7 @@ impl Link {
     }
 
     /// Remembers what a callback returned.
-    fn note(&mut self, way: Way, action: Action, stage: Stage) {
+    pub(super) fn note(&mut self, way: Way, action: Action, stage: Stage) {
         let gate = self.gate_mut(way);
         gate.waiting = match action {
             Action::Continue => None,
@@ -285,13 +294,23 @@ impl Link {
         self.gate(way).waiting == Some(Stage::Headers) && self.holds_all(way)
     }
 
-    /// Whether a pause at the head holds the body too.
+    /// Whether a pause at the head holds the body too. A connection's bytes are shown, as Envoy and
+    /// the ABI have it.
     fn holds_all(&self, way: Way) -> bool {
-        let data = match way {
-            Way::Request => Callback::RequestBody,
-            Way::Response => Callback::ResponseBody,
+        let data = match (way, self.raw) {
+            (Way::Request, false) => Callback::RequestBody,
+            (Way::Response, false) => Callback::ResponseBody,
+            (Way::Request, true) => Callback::DownstreamData,
+            (Way::Response, true) => Callback::UpstreamData,
         };
-        self.live.filter.settings.pause_headers == PauseHeaders::All || !self.has(data)
+        let alone = self.raw || self.live.filter.settings.pause_headers != PauseHeaders::All;
+        !alone || !self.has(data)
+    }
+
+    /// What a gate may take in. Of a connection no more is brought than there is room for (see
+    /// [`Link::room`]); what earlier filters add to that is bounded by their own limits.
+    fn taken_bytes_max(&self) -> usize {
+        if self.raw { usize::MAX } else { self.live.filter.settings.body_bytes_max }
     }
 
     /// After the callbacks: the pieces go on, or stay.
@@ -301,7 +320,7 @@ impl Link {
         pieces: Pieces,
         body: &mut dyn Body,
     ) -> Result<Option<Pieces>, Stop> {
-        let bytes_max = self.live.filter.settings.body_bytes_max;
+        let bytes_max = self.taken_bytes_max();
         let gate = self.gate_mut(way);
         if !gate.waits() && !gate.holds() {
             return Ok(Some(pieces));
@@ -415,7 +434,7 @@ impl Link {
 }
 
 /// Why callbacks were not all called.
-enum Failed {
+pub(super) enum Failed {
     Trapped(Trapped),
     Stop(Stop),
     OverLimit,

@@ -1,9 +1,11 @@
-//! The filters of one exchange, run in order over its request and in reverse over its response.
+//! The filters of one exchange, run in order over its request and in reverse over its response; or
+//! those of one raw connection (see `connection`), over what comes from downstream and upstream.
 //!
 //! The proxy gives a [`Chain`] each piece of the exchange as it comes (head, body, trailers) and
 //! is told by a [`Flow`] what to do with it. A filter that pauses holds its pieces in a gate (see
 //! `gate`); the proxy waits for [`Chain::event`] and resumes.
 
+mod connection;
 mod gate;
 mod link;
 mod outside;
@@ -22,6 +24,8 @@ use crate::filters::Filters;
 use crate::grpc::GrpcEvent;
 use crate::instance::Way;
 use crate::session::{Body, Callout, CalloutFailure, CalloutResponse, LocalResponse, Session};
+
+pub use connection::Half;
 
 /// Which filter, with which of its configurations: an entry of a route's chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,9 +56,10 @@ pub enum Flow {
 /// What a waiting exchange is woken for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Event {
-    /// Call [`Chain::resume_request`].
+    /// Call [`Chain::resume_request`]; of a connection, [`Chain::go_on`] with what comes from
+    /// downstream.
     ResumeRequest,
-    /// Call [`Chain::resume_response`].
+    /// Call [`Chain::resume_response`]; of a connection, the same with what comes from upstream.
     ResumeResponse,
     /// As [`Flow::Respond`].
     Respond(Box<LocalResponse>),
@@ -89,6 +94,10 @@ impl Chain {
     /// # Panics
     /// When the last exchange was not finished, or a link names no filter of the snapshot.
     pub fn begin(&mut self, filters: &Filters, links: &[ChainLink]) {
+        self.begin_with(filters, links, false);
+    }
+
+    fn begin_with(&mut self, filters: &Filters, links: &[ChainLink], raw: bool) {
         assert!(self.links.is_empty(), "the last exchange is finished before the next begins");
         self.callbacks = CallbackSet::EMPTY;
         self.callouts = false;
@@ -96,7 +105,7 @@ impl Chain {
             let live = filters.live(link.filter);
             let live = live.expect("chain and filters are of one snapshot");
             self.callbacks = self.callbacks.union(live.filter.module.callbacks());
-            self.links.push(Link::new(live, link.plugin));
+            self.links.push(Link::new(live, link.plugin, raw));
         }
     }
 

@@ -59,6 +59,7 @@ impl Link {
             session: Some(session),
             request_body: self.request.waits().then_some(&mut request as &mut dyn Body),
             response_body: self.response.waits().then_some(&mut response as &mut dyn Body),
+            raw: self.raw,
             stream: id,
             ..Lent::default()
         };

@@ -1,5 +1,7 @@
 //! What a chain does with filters that pause, answer, call and end, on filters written as text.
 
+mod connection;
+
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;

@@ -34,8 +34,10 @@ fn with_buffer<T>(
     };
     let State { call, scratch, settings, .. } = state;
     let buffer = match kind {
-        BufferType::RequestBody => call.request_body().map(|body| Readable::Body(body)),
-        BufferType::ResponseBody => call.response_body().map(|body| Readable::Body(body)),
+        BufferType::RequestBody
+        | BufferType::ResponseBody
+        | BufferType::DownstreamData
+        | BufferType::UpstreamData => call.body(kind).map(|body| Readable::Body(body)),
         BufferType::HttpCallResponseBody => {
             call.callout().map(|answer| Readable::Bytes(&answer.body))
         }
@@ -47,10 +49,7 @@ fn with_buffer<T>(
         BufferType::PluginConfiguration if call.configuring => {
             settings.plugins.get(plugin).map(|plugin| Readable::Bytes(&plugin.config))
         }
-        BufferType::PluginConfiguration
-        | BufferType::DownstreamData
-        | BufferType::UpstreamData
-        | BufferType::ForeignFunctionArguments => None,
+        BufferType::PluginConfiguration | BufferType::ForeignFunctionArguments => None,
     };
     Ok(read(buffer.ok_or(Status::NotFound)?, scratch))
 }
@@ -131,9 +130,10 @@ pub(super) fn set_bytes(
         return Err(Status::InternalFailure.into());
     }
     let body = match kind {
-        BufferType::RequestBody => state.call.request_body(),
-        BufferType::ResponseBody => state.call.response_body(),
-        BufferType::DownstreamData | BufferType::UpstreamData => None,
+        BufferType::RequestBody
+        | BufferType::ResponseBody
+        | BufferType::DownstreamData
+        | BufferType::UpstreamData => state.call.body(kind),
         // Configurations and answers are not the filter's to change.
         _ => return Err(Status::BadArgument.into()),
     };

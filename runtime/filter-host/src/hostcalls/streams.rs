@@ -1,7 +1,7 @@
 //! Letting a held stream go on, cutting it, answering it.
 //!
-//! These reach any exchange of the instance, not only the one whose callback runs: a filter that
-//! made many wait for one answer lets them all go from there. The exchange's own task is woken.
+//! These reach any exchange or connection of the instance, not only the one whose callback runs: a
+//! filter that made many wait for one answer lets them all go from there. Its own task is woken.
 
 use crate::PairList;
 use crate::abi::{Status, StreamType};
@@ -11,7 +11,7 @@ use crate::hostcalls::headers::PAIRS_MAX;
 use crate::session::LocalResponse;
 use crate::state::State;
 
-/// Changes the effective context, which must be an exchange, and wakes its task.
+/// Changes the effective context, which must be a stream's, and wakes its task.
 fn change(state: &mut State, change: impl FnOnce(&mut Context)) -> Answer {
     let (effective, own) = (state.call.effective, state.call.stream);
     match state.contexts.find(effective) {
@@ -26,12 +26,23 @@ fn change(state: &mut State, change: impl FnOnce(&mut Context)) -> Answer {
     }
 }
 
-/// `proxy_continue_stream`.
+/// Whether the effective context is a raw connection's.
+fn is_raw(state: &mut State) -> bool {
+    let context = state.contexts.find(state.call.effective);
+    context.is_some_and(|context| matches!(context.kind, Kind::Stream { raw: true, .. }))
+}
+
+/// `proxy_continue_stream`. Envoy has nothing for the upstream half of a connection.
 pub(super) fn continue_stream(guest: &mut Guest<'_>, stream: u32) -> Answer {
-    match StreamType::from_u32(stream).ok_or(Status::BadArgument)? {
-        StreamType::HttpRequest => continue_request(guest),
-        StreamType::HttpResponse => continue_response(guest),
-        StreamType::Downstream | StreamType::Upstream => Err(Status::Unimplemented.into()),
+    let stream = StreamType::from_u32(stream).ok_or(Status::BadArgument)?;
+    match (stream, is_raw(guest.state())) {
+        (StreamType::HttpRequest, false) | (StreamType::Downstream, true) => {
+            continue_request(guest)
+        }
+        (StreamType::HttpResponse, false) | (StreamType::Upstream, true) => {
+            continue_response(guest)
+        }
+        _ => Err(Status::Unimplemented.into()),
     }
 }
 
@@ -45,7 +56,7 @@ pub(super) fn continue_response(guest: &mut Guest<'_>) -> Answer {
     change(guest.state(), |context| context.resume_response = true)
 }
 
-/// `proxy_close_stream`.
+/// `proxy_close_stream`. Either half of a connection means the whole, as in Envoy.
 pub(super) fn close_stream(guest: &mut Guest<'_>, stream: u32) -> Answer {
     StreamType::from_u32(stream).ok_or(Status::BadArgument)?;
     change(guest.state(), |context| context.close = true)
@@ -59,7 +70,8 @@ pub(super) fn clear_route_cache(guest: &mut Guest<'_>) -> Answer {
     Ok(())
 }
 
-/// `proxy_send_local_response`. The first one counts, every later one is accepted and ignored.
+/// `proxy_send_local_response`. The first one counts, every later one is accepted and ignored. On a
+/// raw connection there is nothing to answer with.
 #[expect(clippy::too_many_arguments, reason = "the ABI's own signature")]
 pub(super) fn send_local_response(
     guest: &mut Guest<'_>,
@@ -77,6 +89,9 @@ pub(super) fn send_local_response(
     let body = slice(memory, body, body_bytes)?;
     let fields = slice(memory, fields, fields_bytes)?;
     let headers = PairList::parse(fields, PAIRS_MAX).map_err(|_| Status::BadArgument)?;
+    if is_raw(state) {
+        return Err(Status::Unimplemented.into());
+    }
     // RFC 9110 §15: 1xx are interim, and no final answer.
     let status = match u16::try_from(code) {
         Ok(status @ 200..=599) => status,
