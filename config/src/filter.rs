@@ -21,7 +21,7 @@ use crate::values::text::{BadText, text_settings};
 use crate::values::units::ByteSize;
 
 section! {
-    /// A module that looks at, changes or answers requests.
+    /// A module that looks at, changes or answers requests, or looks at raw connections.
     pub struct Filter("filter", check = check_filter) {
         .. {
             /// The name after `filter.`.
@@ -47,7 +47,7 @@ section! {
         memory_max as "memory": ByteSize = ByteSize::mib(16), in MEMORY;
         /// How long one call may take.
         deadlines as "deadline": Deadlines = Deadlines::default();
-        /// What happens to requests that the filter fails on.
+        /// What happens to requests and connections that the filter fails on.
         on_error: OnError = OnError::Deny;
         /// What it may do; everything if not set, but for calls to clusters not listed.
         capabilities: Option<Vec<Capability>> = None;
@@ -63,11 +63,13 @@ section! {
         grpc_message_max: ByteSize = ByteSize::mib(4), in ByteSize::bytes(1)..=ByteSize::gib(1);
         /// Messages of one gRPC call that may wait to be sent.
         grpc_buffer_max: ByteSize = ByteSize::mib(8), in ByteSize::bytes(1)..=ByteSize::gib(1);
-        /// Whether requests share an instance.
+        /// Whether requests, or connections, share an instance.
         isolation: Isolation = Isolation::Shared;
         /// What a pause in the header callbacks holds back.
         pause_headers: PauseHeaders = PauseHeaders::All;
-        /// Body that is kept for a filter that asks to see it whole; over it, 413.
+        /// Body that is kept for a filter that asks to see it whole; over it, 413. Of a connection,
+        /// bytes of each direction that are kept for a filter that holds them; its sender has to
+        /// wait then.
         body_buffer_max: ByteSize = ByteSize::mib(1), in ByteSize::bytes(0)..=ByteSize::gib(1);
         /// Bytes that one hostcall may hand over.
         hostcall_bytes_max: ByteSize = ByteSize::mib(4), in ByteSize::kib(1)..=ByteSize::gib(1);
@@ -141,9 +143,9 @@ pub(crate) fn check_grpc_calls(config: &Config, table: &mut TableReader<'_, '_, 
 section! {
     /// How long one call of a filter may take before it is stopped.
     pub struct Deadlines("deadline") = default {
-        /// Callbacks for headers, trailers, ticks, callouts and ends.
+        /// Callbacks for headers, trailers, new connections, ticks, callouts and ends.
         headers: Duration = Duration::from_millis(5), in DEADLINE_MIN..=DEADLINE_MAX;
-        /// Callbacks for body chunks.
+        /// Callbacks for body chunks, and for bytes of connections.
         body: Duration = Duration::from_millis(10), in DEADLINE_MIN..=DEADLINE_MAX;
         /// Starting an instance, and giving it its configuration.
         start: Duration = Duration::from_secs(1), in DEADLINE_MIN..=START_MAX;
@@ -165,9 +167,10 @@ section! {
 }
 
 choice! {
-    /// What happens to requests that a filter fails on: by trap, deadline or memory.
+    /// What happens to requests and connections that a filter fails on: by trap, deadline or
+    /// memory.
     pub enum OnError("on-error") {
-        /// They are answered 503. For filters that protect something.
+        /// They are answered 503, or reset. For filters that protect something.
         Deny = "deny",
         /// They go on without the filter. For filters that only observe.
         Allow = "allow",
@@ -200,7 +203,7 @@ choice! {
     pub enum Capability("capability") {
         /// Reading and changing headers and trailers.
         Headers = "headers",
-        /// Reading and changing bodies.
+        /// Reading and changing bodies, and the bytes of connections.
         Body = "body",
         /// Reading and setting properties.
         Properties = "properties",

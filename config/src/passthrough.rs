@@ -88,6 +88,10 @@ fn not_in_terminate(service: &Service) -> Option<Refusal> {
         Some(("timeouts", problem))
     } else if !service.has_datagrams() {
         None
+    } else if !service.filters.is_empty() {
+        let problem = "see connections alone, and there are ports of UDP: make two services of \
+                       this one";
+        Some(("filters", problem))
     } else if service.send_proxy_protocol == Some(ProxyVersion::V1) {
         let problem = "version 1 knows no datagrams, and there are ports of UDP: say \"v2\"";
         Some(("send_proxy_protocol", problem))
@@ -116,6 +120,8 @@ fn not_in_passthrough(service: &Service) -> Option<Refusal> {
         Some(("send_proxy_protocol", NOT_READ))
     } else if !service.destinations.routes.is_empty() {
         Some(("route", NOT_READ))
+    } else if !service.filters.is_empty() {
+        Some(("filters", "go with mode \"terminate\" alone: what is in packets is not read"))
     } else if service.retries != RETRIES {
         Some(("retries", "goes with mode \"terminate\" alone: packets are sent once"))
     } else if service.limits != ServiceLimits::default() {

@@ -1,10 +1,11 @@
 //! `[service.X]`: a way in at layer 4: addresses and ports whose connections go to a cluster.
 //!
-//! Nothing here is about what is said on those connections: that is a listener's.
+//! Nothing here is about what is said on those connections: that is a listener's, or its filters'.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::chain::{CHAIN, FilterUse, check_chain};
 use crate::cluster::Endpoint;
 use crate::config::Config;
 use crate::grammar::block::BlockName;
@@ -21,7 +22,7 @@ use crate::values::units::ByteSize;
 use crate::values::vip::{ServicePort, Transport, VipAddress};
 
 section! {
-    /// Addresses and ports whose connections go to a cluster, unread.
+    /// Addresses and ports whose connections go to a cluster, unread but for its filters.
     pub struct Service("service", check = check_service) {
         .. {
             /// The name after `service.`.
@@ -44,6 +45,9 @@ section! {
         /// With "nat" and "dsr": whose flows go to other endpoints when checks find theirs down;
         /// "udp" unless set. To TCP that is a reset, with the next packet.
         move_when_down: Option<MoveWhenDown> = None;
+        /// With "terminate", of TCP: filters that see connections before they go to an endpoint,
+        /// and their bytes: what comes from clients in order, what comes from endpoints in reverse.
+        filters: Vec<FilterUse> = Vec::new(), in CHAIN;
         /// Networks whose connections and datagrams are not served: connections are reset.
         deny: Vec<Cidr> = Vec::new(), in DENIED;
         /// Connections of theirs are kept in place of that, and nothing is done with them.
@@ -236,6 +240,7 @@ fn check_service(service: &Service, table: &mut TableReader<'_, '_, '_>) -> Opti
         return table.contradict("interface", &format!("{} is listed twice", pair[0]));
     }
     check_mode(service, table)?;
+    check_chain(&service.filters, table)?;
     if let Some(node) = table.peek("ports") {
         let nodes = node.get_ref().as_array();
         for (port, index) in service.ports.iter().zip(0..) {

@@ -23,6 +23,7 @@ mod roots;
 mod services;
 mod sizes;
 mod slots;
+mod streams;
 mod strict;
 mod tls;
 mod trials;

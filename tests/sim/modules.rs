@@ -4,6 +4,7 @@
 //! a loop is ended by its fuel instead, after the same number of steps in every run.
 
 mod calls;
+mod streams;
 
 use std::path::Path;
 use std::rc::Rc;
@@ -152,6 +153,16 @@ static MODULES: LazyLock<Modules> = LazyLock::new(|| {
         ("/queue.wasm", QUEUE),
         ("/grpc.wasm", calls::GRPC),
         ("/watch.wasm", calls::WATCH),
+        ("/hold.wasm", streams::HOLD),
+        ("/wrap.wasm", &streams::wrap()),
+        ("/unwrap.wasm", &streams::unwrap()),
+        ("/trip.wasm", streams::TRIP),
+        ("/knock.wasm", streams::KNOCK),
+        ("/tick.wasm", streams::TICK),
+        ("/shut.wasm", streams::SHUT),
+        ("/stall.wasm", streams::STALL),
+        ("/stick.wasm", streams::STICK),
+        ("/end.wasm", streams::END),
     ];
     let by_path = texts.map(compile).into();
     Modules { engine, by_path }
@@ -191,6 +202,8 @@ fn module(body: &str) -> String {
         (import "env" "proxy_grpc_close" (func $grpc_close (param i32) (result i32)))
         (import "env" "proxy_get_buffer_bytes"
             (func $buffer (param i32 i32 i32 i32 i32) (result i32)))
+        (import "env" "proxy_set_buffer_bytes"
+            (func $set_buffer (param i32 i32 i32 i32 i32) (result i32)))
         (import "env" "proxy_register_shared_queue"
             (func $register (param i32 i32 i32) (result i32)))
         (import "env" "proxy_enqueue_shared_queue" (func $put (param i32 i32 i32) (result i32)))

@@ -98,6 +98,11 @@ impl Ledger {
     pub(crate) fn heard(&self) -> u32 {
         self.heard.get()
     }
+
+    /// Bytes of whole conversations, up and down.
+    pub(crate) fn bytes(&self) -> (u64, u64) {
+        self.bytes.get()
+    }
 }
 
 fn add(counter: &Cell<u32>) {

@@ -89,6 +89,37 @@ fn what_knows_connections_alone_does_not_go_with_datagrams() {
 }
 
 #[test]
+fn filters_see_connections_that_end_here() {
+    let head = "[service.s]\nvip = \"10.9.9.9\"\nto = \"a\"\n";
+    let rest = format!("{CLUSTER}\n[filter.f]\nwasm = \"f\"\n[filter.g]\nwasm = \"g\"");
+    let chain = "filters = [\"f\", { filter = \"g\", config = \"x\" }]\n";
+    let text = |more: &str| format!("{head}{chain}{more}\n{rest}");
+    let config = parse(&text("ports = \"tcp/25\"")).unwrap_or_else(|found| panic!("{found}"));
+    let service = &config.services[0];
+    let names = service.filters.iter().map(|item| &*config.filter(item.filter).name);
+    assert_eq!(names.collect::<Vec<_>>(), ["f", "g"]);
+    assert_eq!(service.filters[1].config.as_ref().map(|own| own.text()).as_deref(), Some("x"));
+    let path = "4:11 reference service.s.filters:";
+    check(
+        &text("ports = [\"tcp/53\", \"udp/53\"]"),
+        &[&format!(
+            "{path} see connections alone, and there are ports of UDP: make two services of this \
+             one"
+        )],
+    );
+    for mode in ["nat", "dsr"] {
+        check(
+            &text(&format!("ports = \"tcp/25\"\nmode = \"{mode}\"\ninterface = \"eth0\"")),
+            &[&format!("{path} go with mode \"terminate\" alone: what is in packets is not read")],
+        );
+    }
+    check(
+        &text("ports = \"tcp/25\"").replace("{ filter = \"g\", config = \"x\" }", "\"f\""),
+        &[&format!("{path} one filter is named twice")],
+    );
+}
+
+#[test]
 fn datagrams_go_to_addresses_and_in_clear() {
     let text = |cluster: &str| {
         let service = "[service.s]\nvip = \"10.9.9.9\"\nports = \"udp/53\"\nto = \"a\"";

@@ -8,7 +8,7 @@ use penstock_config::{Config, Files};
 use penstock_env::{Rng, Time, Unix};
 use penstock_filter_host::abi::LogLevel;
 use penstock_filter_host::{
-    Code, Engine, EngineSettings, FilterHost, Installed, LoadError, World, wanted,
+    Code, Engine, EngineSettings, FilterHost, Installed, LoadError, World, check_uses, wanted,
 };
 use penstock_proxy::Snapshot;
 use thiserror::Error;
@@ -65,7 +65,9 @@ impl Loader {
             let world: Rc<dyn World> = Rc::new(TrialWorld::new(self.clock));
             let (code, canary) = (Code::Wasm(&wasm), canary.as_deref().map(Code::Wasm));
             let installed = self.host(&bad)?.install(wanted, code, canary, previous, &world);
-            filters.push(installed.map_err(|error: LoadError| bad(error.to_string()))?);
+            let installed = installed.map_err(|error: LoadError| bad(error.to_string()))?;
+            check_uses(config, written, &installed).map_err(|error| bad(error.to_string()))?;
+            filters.push(installed);
         }
         Ok(filters)
     }

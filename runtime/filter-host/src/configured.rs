@@ -7,12 +7,14 @@ use std::sync::Arc;
 
 use penstock_config as config;
 
+use crate::abi::Callback;
 use crate::chain::ChainLink;
+use crate::error::LoadError;
 use crate::settings::{
     Capabilities, FilterSettings, GrpcLimits, Isolation, OnError, PauseHeaders, PluginSettings,
     Storm,
 };
-use crate::trial::{Rollback, Wanted};
+use crate::trial::{Installed, Rollback, Wanted};
 
 /// The settings of every filter, in the order of `Config::filters`.
 ///
@@ -54,8 +56,8 @@ fn wanted_of(settings: FilterSettings, filter: &config::Filter) -> Wanted {
     }
 }
 
-/// The links of a listener's or route's chain; `settings` is what [`filter_settings`] made of the
-/// same configuration.
+/// The links of a listener's, route's or service's chain; `settings` is what [`filter_settings`]
+/// made of the same configuration.
 pub fn chain_links(settings: &[FilterSettings], chain: &[config::FilterUse]) -> Vec<ChainLink> {
     let link = |item: &config::FilterUse| {
         let filter = item.filter.index();
@@ -120,11 +122,7 @@ fn settings(config: &config::Config, filter: &config::Filter) -> FilterSettings 
 fn plugins(config: &config::Config, filter: &config::Filter) -> Arc<[PluginSettings]> {
     let root_id: Arc<str> = filter.root_id.as_str().into();
     let mut texts = vec![filter.config.text()];
-    let chains = config.listeners.iter().flat_map(|listener| {
-        let routes = listener.routes.iter().map(|route| &route.filters);
-        std::iter::once(&listener.filters).chain(routes)
-    });
-    for item in chains.flatten() {
+    for item in exchange_chains(config).chain(connection_chains(config)).flat_map(|(_, all)| all) {
         if *config.filter(item.filter).name == *filter.name
             && let Some(own) = item.config.as_ref().map(config::Payload::text)
             && !texts.contains(&own)
@@ -138,6 +136,76 @@ fn plugins(config: &config::Config, filter: &config::Filter) -> Arc<[PluginSetti
     };
     texts.iter().map(plugin).collect()
 }
+
+/// The chains of HTTP: the listener that each is of, and its filters.
+fn exchange_chains(
+    config: &config::Config,
+) -> impl Iterator<Item = (String, &Vec<config::FilterUse>)> {
+    config.listeners.iter().flat_map(|listener| {
+        let routes = listener.routes.iter().map(|route| &route.filters);
+        let all = std::iter::once(&listener.filters).chain(routes);
+        all.map(|chain| (format!("listener.{}", listener.name), chain))
+    })
+}
+
+/// The chains of raw connections, likewise.
+fn connection_chains(
+    config: &config::Config,
+) -> impl Iterator<Item = (String, &Vec<config::FilterUse>)> {
+    config.services.iter().map(|one| (format!("service.{}", one.name), &one.filters))
+}
+
+/// Whether the module of a filter of `config`, its canary's included, has callbacks for what chains
+/// ask of it.
+///
+/// # Errors
+/// It is in a chain of the one kind, and for the other.
+pub fn check_uses(
+    config: &config::Config,
+    filter: &config::Filter,
+    installed: &Installed,
+) -> Result<(), LoadError> {
+    let canary = installed.candidate().map(|trial| &trial.candidate);
+    for version in [Some(installed.filter()), canary].into_iter().flatten() {
+        let callbacks = version.module().callbacks();
+        let has = |all: &[Callback]| all.iter().any(|&one| callbacks.has(one));
+        let is_used = |chain: &[config::FilterUse]| {
+            chain.iter().any(|item| *config.filter(item.filter).name == *filter.name)
+        };
+        let (exchanges, connections) = (has(&EXCHANGES), has(&CONNECTIONS));
+        let mut of_http = exchange_chains(config).filter(|(_, chain)| is_used(chain));
+        if !exchanges
+            && connections
+            && let Some((chain, _)) = of_http.next()
+        {
+            return Err(LoadError::NotForExchanges { chain });
+        }
+        let mut raw = connection_chains(config).filter(|(_, chain)| is_used(chain));
+        if !connections && let Some((chain, _)) = raw.next() {
+            return Err(LoadError::NotForConnections { chain });
+        }
+    }
+    Ok(())
+}
+
+/// What a filter for HTTP has one of.
+const EXCHANGES: [Callback; 6] = [
+    Callback::RequestHeaders,
+    Callback::RequestBody,
+    Callback::RequestTrailers,
+    Callback::ResponseHeaders,
+    Callback::ResponseBody,
+    Callback::ResponseTrailers,
+];
+
+/// What a filter for raw connections has one of.
+const CONNECTIONS: [Callback; 5] = [
+    Callback::NewConnection,
+    Callback::DownstreamData,
+    Callback::UpstreamData,
+    Callback::DownstreamClose,
+    Callback::UpstreamClose,
+];
 
 fn capabilities(granted: Option<&[config::Capability]>) -> Capabilities {
     use config::Capability as From;
@@ -170,9 +238,11 @@ fn capabilities(granted: Option<&[config::Capability]>) -> Capabilities {
 mod tests {
     use penstock_config::{Config, UncheckedFiles};
 
-    use super::{chain_links, filter_settings, wanted};
+    use super::{chain_links, check_uses, filter_settings, wanted};
     use crate::abi::Capability;
-    use crate::{ChainLink, FilterSettings, Rollback};
+    use crate::testing::Harness;
+    use crate::tests::module;
+    use crate::{ChainLink, EngineSettings, FilterSettings, Installed, Rollback};
 
     const TEXT: &str = r#"
         [listener.web]
@@ -211,6 +281,47 @@ mod tests {
         assert_eq!(chain_links(&settings, &listener.filters), [own]);
         let other = ChainLink { filter: 0, plugin: 1 };
         assert_eq!(chain_links(&settings, &listener.routes[0].filters), [other]);
+    }
+
+    #[test]
+    fn a_filter_is_for_exchanges_or_connections_or_both() {
+        let text = TEXT.replace("ROUTES", r#"to = "app""#);
+        let service = r#"
+            [service.db]
+            vip = "10.9.9.9"
+            ports = "tcp/5432"
+            to = "app"
+            filters = [{ filter = "edit", config = "own" }]
+        "#;
+        let apart = text.replace(r#"filters = ["edit"]"#, "");
+        let (web, db) = (text.clone(), apart + service);
+        let both = text + service;
+        let http = r#"(func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+            i32.const 0)"#;
+        let raw = r#"(func (export "proxy_on_new_connection") (param i32) (result i32)
+            i32.const 0)"#;
+        let check = |text: &str, body: &str| {
+            let config = Config::parse("t", text.as_bytes(), &UncheckedFiles);
+            let config = config.unwrap_or_else(|findings| panic!("{findings:?}"));
+            let (settings, engine) =
+                (filter_settings(&config).remove(0), EngineSettings::default());
+            let plugins = settings.plugins.len();
+            let harness = Harness::new(&module(body), settings, engine).expect("it loads");
+            let installed = Installed::from(harness.filter);
+            let fits = check_uses(&config, &config.filters[0], &installed);
+            (
+                plugins,
+                fits.err().map(|error| error.to_string().split(',').next().map(str::to_owned)),
+            )
+        };
+        let refused = |chain: &str| Some(Some(format!("is in `filters` of {chain}")));
+        assert_eq!(check(&web, http), (1, None));
+        assert_eq!(check(&web, raw), (1, refused("listener.web")));
+        assert_eq!(check(&db, raw), (2, None));
+        assert_eq!(check(&db, http), (2, refused("service.db")));
+        assert_eq!(check(&both, &(http.to_owned() + raw)), (2, None));
+        // One that works in its root contexts alone may be named where it does no harm.
+        assert_eq!(check(&web, ""), (1, None));
     }
 
     #[test]

@@ -56,6 +56,25 @@ pub enum LoadError {
     /// It could not be started.
     #[error("does not start: {0}")]
     Start(#[from] Trapped),
+    /// It is in the chain of a service, and has no callback for raw connections.
+    #[error(
+        "is in `filters` of {chain}, and has no callback for connections \
+         (proxy_on_new_connection, proxy_on_downstream_data, ...): it is one for listeners and \
+         routes"
+    )]
+    NotForConnections {
+        /// The service.
+        chain: String,
+    },
+    /// It is in a chain of HTTP, and knows raw connections alone.
+    #[error(
+        "is in `filters` of {chain}, and has callbacks for raw connections alone: it is one for \
+         services with mode \"terminate\""
+    )]
+    NotForExchanges {
+        /// The listener.
+        chain: String,
+    },
     /// A filter has more root contexts than the host keeps.
     #[error("is used with {count} configurations, at most {max}")]
     Plugins {

@@ -47,7 +47,7 @@ mod trial;
 mod world;
 
 pub use chain::{Chain, ChainLink, Event, Flow, Half};
-pub use configured::{chain_links, filter_settings, wanted};
+pub use configured::{chain_links, check_uses, filter_settings, wanted};
 pub use engine::{Engine, EngineError, EngineSettings};
 pub use error::{LoadError, TrapCause, Trapped};
 pub use filter::{Filter, FilterHost};

@@ -19,6 +19,7 @@ mod http2;
 mod introduction;
 pub mod metrics;
 mod pool;
+mod properties;
 mod protocol;
 mod relay;
 pub mod route;

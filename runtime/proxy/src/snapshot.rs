@@ -8,7 +8,7 @@ use std::sync::Arc;
 use penstock_balance::{Balancer, BalancerError, EndpointSpec, FleetSeed, UsableSet};
 use penstock_config::{self as config, Config, Count};
 use penstock_env::Address;
-use penstock_filter_host::{FilterSettings, Installed, filter_settings};
+use penstock_filter_host::{ChainLink, FilterSettings, Installed, chain_links, filter_settings};
 use penstock_telemetry::metrics::{Discovered, Instance, Registry};
 use penstock_tls::{Acceptor, Connector};
 use penstock_wire::http1::{BodyLimits, Lenient, Limits};
@@ -80,6 +80,8 @@ pub struct Service {
     pub config: config::Service,
     /// Which of its routes is for a name.
     pub names: Arc<ServerNames>,
+    /// The filters of its connections.
+    pub filters: Arc<[ChainLink]>,
     /// Its counters.
     pub metrics: Instance,
 }
@@ -219,7 +221,7 @@ impl Snapshot {
         let clusters = clusters.collect::<Result<Vec<_>, _>>()?;
         let listeners =
             build_listeners(&config, &settings, tls.listeners, previous, schemas, registry)?;
-        let services = build_services(&config, previous, schemas, registry)?;
+        let services = build_services(&config, &settings, previous, schemas, registry)?;
         let methods_max = config.observe.grpc_methods_max as usize;
         Ok(Snapshot {
             generation: previous.map_or(1, |old| old.generation + 1),
@@ -295,6 +297,7 @@ fn build_listeners(
 /// Every service in its place.
 fn build_services(
     config: &Config,
+    settings: &[FilterSettings],
     previous: Option<&Snapshot>,
     schemas: &Schemas,
     registry: &mut Registry,
@@ -304,12 +307,14 @@ fn build_services(
     let gone = |old: &Service| Service {
         removed: true,
         names: Arc::clone(&old.names),
+        filters: Arc::default(),
         metrics: old.metrics.clone(),
         config: old.config.clone(),
     };
     let build = |service: &config::Service| Service {
         removed: false,
         names: Arc::new(ServerNames::new(&service.destinations.routes)),
+        filters: chain_links(settings, &service.filters).into(),
         metrics: registry.instance(schemas.service.id, &[&service.name]),
         config: service.clone(),
     };

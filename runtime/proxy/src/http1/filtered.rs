@@ -17,10 +17,11 @@ use penstock_wire::http1::{Fields, RequestHead, ResponseHead};
 
 use super::body::Relay;
 use super::fieldmap::{RequestMap, ResponseMap};
-use super::session::{Facts, HttpSession, Properties, trailers};
+use super::session::{Facts, HttpSession, trailers};
 use crate::callout::{self, Arrival, Inbox};
 use crate::downstream::Downstream;
 use crate::failure::Cause;
+use crate::properties::Properties;
 use crate::upstream::Up;
 use crate::worker::{Plan, Worker};
 

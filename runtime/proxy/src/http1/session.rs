@@ -1,6 +1,5 @@
 //! An exchange as its filters see it: heads, trailers, properties.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use penstock_env::Address;
@@ -10,12 +9,7 @@ use penstock_tls::Facts as Secured;
 use penstock_wire::http1::{Fields, RequestHead};
 
 use super::fieldmap::{RequestMap, ResponseMap, TrailerMap};
-
-/// Properties that filters set and find again.
-pub(crate) type Properties = Vec<(Vec<u8>, Vec<u8>)>;
-
-/// Bytes that the properties of one exchange may take, names and values together.
-const PROPERTY_BYTES_MAX: usize = 64 * 1024;
+use crate::properties::{Properties, address, integer, text};
 
 /// What does not change while a filter runs.
 #[derive(Clone, Copy)]
@@ -61,30 +55,11 @@ impl Session for HttpSession<'_> {
     }
 
     fn property(&self, path: &[&[u8]], out: &mut Vec<u8>) -> bool {
-        self.well_known(path, out) || {
-            let name = path.join(&0);
-            let known = self.properties.iter().find(|(known, _)| *known == name);
-            known.map(|(_, value)| out.extend_from_slice(value)).is_some()
-        }
+        self.well_known(path, out) || self.properties.find(path, out)
     }
 
     fn set_property(&mut self, path: &[&[u8]], value: &[u8]) -> bool {
-        if self.well_known(path, &mut Vec::new()) {
-            return false;
-        }
-        let name = path.join(&0);
-        let taken = |(known, value): &(Vec<u8>, Vec<u8>)| {
-            if *known == name { 0 } else { known.len() + value.len() }
-        };
-        let bytes: usize = self.properties.iter().map(taken).sum();
-        if bytes + name.len() + value.len() > PROPERTY_BYTES_MAX {
-            return false;
-        }
-        match self.properties.iter_mut().find(|(known, _)| *known == name) {
-            Some((_, known)) => *known = value.to_vec(),
-            None => self.properties.push((name, value.to_vec())),
-        }
-        true
+        !self.well_known(path, &mut Vec::new()) && self.properties.set(path, value)
     }
 }
 
@@ -178,24 +153,6 @@ fn connection(name: &[u8], secure: Option<&Secured>, out: &mut Vec<u8>) -> bool 
 
 fn first(names: &[Box<str>]) -> Option<&str> {
     names.first().map(|name| &**name)
-}
-
-fn text(value: Option<&[u8]>, out: &mut Vec<u8>) -> bool {
-    value.map(|value| out.extend_from_slice(value)).is_some()
-}
-
-fn integer(value: u64, out: &mut Vec<u8>) -> bool {
-    out.extend_from_slice(&value.to_le_bytes());
-    true
-}
-
-fn address(name: &[u8], address: Option<&Address>, out: &mut Vec<u8>) -> bool {
-    let Some(address) = address else { return false };
-    match (name, address) {
-        (b"address", address) => text(Some(address.to_string().as_bytes()), out),
-        (b"port", Address::Ip(ip)) => integer(u64::from(SocketAddr::port(ip)), out),
-        _ => false,
-    }
 }
 
 /// The trailers, if any came.

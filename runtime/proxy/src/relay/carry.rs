@@ -8,6 +8,7 @@ use penstock_env::{Env, Stream, Timer, Torn};
 use super::direction::Direction;
 use super::pace::{Late, Standing, Watch};
 use super::record::Record;
+use crate::failure::Cause;
 use crate::worker::Worker;
 
 /// How carrying ended.
@@ -21,6 +22,33 @@ pub(super) enum Ended {
     Stalled(Broken),
     /// A side was reset.
     Broken(Broken),
+    /// A filter closed it, failed, or held it for too long.
+    Filter(Cause),
+}
+
+impl Ended {
+    /// What it is called; an end of both is none.
+    pub(super) fn cause(self) -> Option<Cause> {
+        match self {
+            Ended::Both => None,
+            Ended::Idle => Some(Cause::TunnelIdle),
+            Ended::Stalled(Broken::Down) => Some(Cause::DownstreamStalled),
+            Ended::Stalled(Broken::Up) => Some(Cause::UpstreamStalled),
+            Ended::Broken(Broken::Down) => Some(Cause::DownstreamGone),
+            Ended::Broken(Broken::Up) => Some(Cause::UpstreamReset),
+            Ended::Filter(cause) => Some(cause),
+        }
+    }
+}
+
+impl From<Late> for Ended {
+    fn from(late: Late) -> Ended {
+        match late {
+            Late::Idle => Ended::Idle,
+            Late::Upward => Ended::Stalled(Broken::Up),
+            Late::Downward => Ended::Stalled(Broken::Down),
+        }
+    }
 }
 
 /// Whose connection it was.
@@ -56,7 +84,7 @@ impl<E: Env> Carriage<E> {
         (client, endpoint): (&'a E::Stream, &'a E::Stream),
         timer: &'a E::Timer,
     ) -> impl Future<Output = Ended> + use<'a, E> {
-        self.count(Bytes::default(), worker, record);
+        self.bytes().count(Bytes::default(), worker, record);
         let mut watch = Watch::begin(worker.env().now());
         timer.set(watch.next(&record.pace));
         poll_fn(move |context| {
@@ -64,7 +92,7 @@ impl<E: Env> Carriage<E> {
             let ended = self.poll(env, client, endpoint, context);
             if self.bytes() != before {
                 watch.note_move(env.now());
-                self.count(before, worker, record);
+                self.bytes().count(before, worker, record);
             }
             if ended.is_ready() {
                 return ended;
@@ -72,11 +100,7 @@ impl<E: Env> Carriage<E> {
             while timer.poll_expired(context).is_ready() {
                 let standing = [Standing::of(&self.up, endpoint), Standing::of(&self.down, client)];
                 if let Some(late) = watch.look(env.now(), &record.pace, standing) {
-                    return Poll::Ready(match late {
-                        Late::Idle => Ended::Idle,
-                        Late::Upward => Ended::Stalled(Broken::Up),
-                        Late::Downward => Ended::Stalled(Broken::Down),
-                    });
+                    return Poll::Ready(late.into());
                 }
                 timer.set(watch.next(&record.pace));
             }
@@ -122,24 +146,26 @@ impl<E: Env> Carriage<E> {
         let spliced = self.up.spliced_bytes + self.down.spliced_bytes;
         Bytes { up: self.up.bytes, down: self.down.bytes, spliced }
     }
-
-    fn count(&self, before: Bytes, worker: &Worker<E>, record: &Record) {
-        let (block, ids) = (record.metrics.shard(worker.shard()), &worker.schemas().service);
-        let now = self.bytes();
-        block.add(ids.bytes_in, now.up - before.up);
-        block.add(ids.bytes_out, now.down - before.down);
-        block.add(ids.bytes_spliced, now.spliced - before.spliced);
-    }
 }
 
 /// Bytes carried.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Bytes {
-    up: u64,
-    down: u64,
-    spliced: u64,
+pub(super) struct Bytes {
+    pub(super) up: u64,
+    pub(super) down: u64,
+    pub(super) spliced: u64,
 }
 
-fn broken(side: Broken) -> Poll<Ended> {
+impl Bytes {
+    /// Counts those that are new since `before`.
+    pub(super) fn count<E: Env>(self, before: Bytes, worker: &Worker<E>, record: &Record) {
+        let (block, ids) = (record.metrics.shard(worker.shard()), &worker.schemas().service);
+        block.add(ids.bytes_in, self.up - before.up);
+        block.add(ids.bytes_out, self.down - before.down);
+        block.add(ids.bytes_spliced, self.spliced - before.spliced);
+    }
+}
+
+pub(super) fn broken(side: Broken) -> Poll<Ended> {
     Poll::Ready(Ended::Broken(side))
 }

@@ -10,7 +10,7 @@ use penstock_config::{ClusterId, ProxyVersion, Service};
 use penstock_env::{Address, Env, SendBuf, Stream, StreamExt, Time, Timer};
 use penstock_wire::proxy_protocol::{Addresses, write_v1, write_v2};
 
-use super::hello;
+use super::hello::{self, Hello};
 use super::record::Record;
 use crate::admission::ConnectionPlace;
 use crate::failure::{self, Cause, Side};
@@ -38,19 +38,12 @@ pub(super) async fn connect<E: Env>(
     record: &mut Record,
 ) -> Result<Connected<E::Stream>, Cause> {
     let (plan, timer) = (worker.plan(), worker.env().timer());
-    let service = &plan.snapshot.services[record.service()];
-    let (mut head, mut tried) = (Vec::new(), None);
-    let cluster = match service.config.destinations.others {
-        Some(cluster) if service.names.is_empty() => Ok(cluster),
-        _ => {
-            timer.set(worker.env().now() + service.config.timeouts.client_hello);
-            hello::choose::<E>(service, down, &timer, &mut head).await
-        }
-    };
+    let (mut hello, mut tried) = (Hello::default(), None);
+    let cluster = choose(worker, &plan, (down, &timer), record.service(), &mut hello).await;
     let connected = match cluster {
         Ok(cluster) => {
             let call = Call { worker, plan: &plan, cluster, down, timer: &timer };
-            call.until_connected(record, &mut tried, head).await
+            call.until_connected(record, &mut tried, hello.bytes).await
         }
         Err(cause) => Err(cause),
     };
@@ -59,17 +52,43 @@ pub(super) async fn connect<E: Env>(
     })
 }
 
+/// The cluster that a connection to this service is for, which may take reading its hello.
+///
+/// # Errors
+/// As [`hello::choose`].
+pub(super) async fn choose<E: Env>(
+    worker: &Worker<E>,
+    plan: &Plan<E>,
+    (down, timer): (&E::Stream, &E::Timer),
+    service: usize,
+    hello: &mut Hello,
+) -> Result<ClusterId, Cause> {
+    let service = &plan.snapshot.services[service];
+    match service.config.destinations.others {
+        Some(cluster) if service.names.is_empty() => Ok(cluster),
+        _ => {
+            timer.set(worker.env().now() + service.config.timeouts.client_hello);
+            hello::choose::<E>(service, down, timer, hello).await
+        }
+    }
+}
+
 /// A connection that wants an endpoint.
-struct Call<'a, E: Env> {
-    worker: &'a Worker<E>,
-    plan: &'a Plan<E>,
-    cluster: ClusterId,
-    down: &'a E::Stream,
-    timer: &'a E::Timer,
+pub(super) struct Call<'a, E: Env> {
+    pub(super) worker: &'a Worker<E>,
+    pub(super) plan: &'a Plan<E>,
+    pub(super) cluster: ClusterId,
+    pub(super) down: &'a E::Stream,
+    pub(super) timer: &'a E::Timer,
 }
 
 impl<E: Env> Call<'_, E> {
-    async fn until_connected(
+    /// Connects, and sends `head`, which the client has sent already; the endpoint that was tried
+    /// last is noted.
+    ///
+    /// # Errors
+    /// As [`connect`]; it is neither counted nor logged yet.
+    pub(super) async fn until_connected(
         &self,
         record: &mut Record,
         tried_last: &mut Option<EndpointId>,

@@ -8,7 +8,14 @@ use penstock_wire::tls_hello::{HELLO_BYTES_MAX, HelloError, Parsed, parse_client
 use crate::failure::Cause;
 use crate::snapshot::Service;
 
-/// Reads the hello, and chooses by it. What was read goes into `head`.
+/// What was read of a connection, and what it asks for.
+#[derive(Default)]
+pub(super) struct Hello {
+    pub(super) bytes: Vec<u8>,
+    pub(super) server_name: Option<String>,
+}
+
+/// Reads the hello, and chooses by it.
 ///
 /// # Errors
 /// It is none, or nobody is there for the name.
@@ -16,13 +23,15 @@ pub(super) async fn choose<E: Env>(
     service: &Service,
     down: &E::Stream,
     timer: &E::Timer,
-    head: &mut Vec<u8>,
+    hello: &mut Hello,
 ) -> Result<ClusterId, Cause> {
-    match timer.race(name(down, head)).await {
+    match timer.race(name(down, &mut hello.bytes)).await {
         None => Err(Cause::TlsTimeout),
         Some(Err(cause)) => Err(cause),
         Some(Ok(name)) => {
-            let asked = name.and_then(|name| service.names.cluster_of(&name));
+            hello.server_name = name;
+            let name = hello.server_name.as_deref();
+            let asked = name.and_then(|name| service.names.cluster_of(name));
             asked.or(service.config.destinations.others).ok_or(Cause::TlsUnknownName)
         }
     }

@@ -3,7 +3,8 @@
 //! ```text
 //! accept -> session -> [hello] -> connect (pick, try, another) -> carry (two ways) -> record
 //! ```
-//! Nobody looks at the bytes, but for the TLS hello where there are routes by server name. Each
+//! Nobody looks at the bytes, but for the TLS hello where there are routes by server name, and for
+//! filters where there are some (`filtered`). Each
 //! direction ends for itself (half-close); a reset of one side is passed on to the other. Flows of
 //! `datagrams` have no connection. Not for upgrades of HTTP, which end with their exchange.
 
@@ -11,6 +12,7 @@ mod carry;
 mod connect;
 pub(crate) mod datagrams;
 mod direction;
+mod filtered;
 mod hello;
 mod introduced;
 mod names;

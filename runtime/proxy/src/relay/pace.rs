@@ -45,11 +45,16 @@ pub(super) struct Standing {
 
 impl Standing {
     pub(super) fn of<E: Env>(direction: &Direction<E>, to: &E::Stream) -> Standing {
+        Standing::after(direction.bytes, direction.held_bytes(), to)
+    }
+
+    /// Of a direction in which so many bytes were sent, and so many more are on the way.
+    pub(super) fn after<S: Stream>(bytes: u64, held_bytes: usize, to: &S) -> Standing {
         let unacknowledged = to.unacknowledged_bytes();
-        let waiting = unacknowledged + direction.held_bytes();
+        let waiting = unacknowledged + held_bytes;
         Standing {
             // A FIN counts as a byte in the kernel.
-            taken: direction.bytes.saturating_sub(unacknowledged as u64),
+            taken: bytes.saturating_sub(unacknowledged as u64),
             waiting: u32::try_from(waiting).unwrap_or(u32::MAX),
         }
     }

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use penstock_balance::InFlight;
 use penstock_env::{CloseKind, Env, SendBuf, Stream, StreamExt, Timer, TimerExt};
 use penstock_telemetry::access::Protocol;
 
@@ -10,6 +11,7 @@ use super::carry::{Broken, Carriage, Ended};
 use super::connect::{self, Connected};
 use super::hello::UNRECOGNIZED_NAME;
 use super::record::Record;
+use crate::admission::ConnectionPlace;
 use crate::failure::{Cause, Side};
 use crate::worker::{ConnectionGuard, RequestGuard, Worker};
 
@@ -27,14 +29,18 @@ pub(crate) fn serve<E: Env>(
         _guard: guard,
         _under_way: worker.begin_request(),
     };
-    worker.env().spawn(session.run());
+    // A task of its own kind: those without filters are not to have the room for them.
+    match worker.plan().snapshot.services[service].config.filters.is_empty() {
+        true => worker.env().spawn(session.run()),
+        false => worker.env().spawn(session.run_filtered()),
+    }
 }
 
 /// A connection that has no endpoint yet.
-struct Session<E: Env> {
-    worker: Worker<E>,
-    down: E::Stream,
-    record: Record,
+pub(super) struct Session<E: Env> {
+    pub(super) worker: Worker<E>,
+    pub(super) down: E::Stream,
+    pub(super) record: Record,
     _guard: ConnectionGuard<E>,
     /// A drain waits for connections, and counts those that it cuts.
     _under_way: RequestGuard<E>,
@@ -60,48 +66,50 @@ impl<E: Env> Session<E> {
             let timer = self.worker.env().timer();
             let mut carriage = Carriage::behind(sent_bytes);
             let ended = carriage.run(&self.worker, &self.record, (&self.down, &up), &timer).await;
-            let env = self.worker.env();
-            let cause = match ended {
-                Ended::Both => None,
-                Ended::Idle => Some(Cause::TunnelIdle),
-                Ended::Stalled(Broken::Down) => Some(Cause::DownstreamStalled),
-                Ended::Stalled(Broken::Up) => Some(Cause::UpstreamStalled),
-                Ended::Broken(Broken::Down) => Some(Cause::DownstreamGone),
-                Ended::Broken(Broken::Up) => Some(Cause::UpstreamReset),
-            };
-            match cause.map(Cause::side) {
-                Some(Side::Upstream) => in_flight.fail(),
-                _ => in_flight.finish(self.record.connect_time(), env.now()),
-            }
             let carried = (carriage.up.bytes, carriage.down.bytes);
-            self.record.finish(&self.worker, self.down.peer(), carried, cause, (up.peer(), &place));
-            match ended {
-                // Behind what is still being sent.
-                Ended::Both => {
-                    self.down.close(CloseKind::Now);
-                    up.close(CloseKind::Now);
-                }
-                // An end would look as if nothing were missing.
-                Ended::Idle | Ended::Stalled(_) => {
-                    self.down.close(CloseKind::Reset);
-                    up.close(CloseKind::Reset);
-                }
-                Ended::Broken(Broken::Up) => {
-                    last_send(env, &timer, &self.down).await;
-                    self.down.close(CloseKind::Reset);
-                }
-                Ended::Broken(Broken::Down) => {
-                    last_send(env, &timer, &up).await;
-                    up.close(CloseKind::Reset);
-                }
-            }
+            self.note_end(ended, carried, &up, (in_flight, &place));
+            last_bytes(self.worker.env(), &timer, ended, (&self.down, &up)).await;
+            let (down_kind, up_kind) = kinds(ended);
+            self.down.close(down_kind);
+            up.close(up_kind);
+        }
+    }
+
+    /// Counts and logs how it ended, with so many bytes carried up and down.
+    pub(super) fn note_end(
+        &self,
+        ended: Ended,
+        carried: (u64, u64),
+        up: &E::Stream,
+        (in_flight, place): (InFlight, &ConnectionPlace),
+    ) {
+        let cause = ended.cause();
+        match cause.map(Cause::side) {
+            Some(Side::Upstream) => in_flight.fail(),
+            _ => in_flight.finish(self.record.connect_time(), self.worker.env().now()),
+        }
+        self.record.finish(&self.worker, self.down.peer(), carried, cause, (up.peer(), place));
+    }
+}
+
+/// How the two sides are closed, down and up.
+pub(super) fn kinds(ended: Ended) -> (CloseKind, CloseKind) {
+    match ended {
+        // Behind what is still being sent.
+        Ended::Both => (CloseKind::Now, CloseKind::Now),
+        // As in Envoy: the client gets what was on its way to it, and an end.
+        Ended::Filter(Cause::FilterCloses) => (CloseKind::Now, CloseKind::Reset),
+        // An end would look as if nothing were missing.
+        Ended::Idle | Ended::Stalled(_) | Ended::Broken(_) | Ended::Filter(_) => {
+            (CloseKind::Reset, CloseKind::Reset)
         }
     }
 }
 
 /// Ends a connection that has no endpoint.
-fn refuse<E: Env>(down: E::Stream, cause: Cause) {
+pub(super) fn refuse<E: Env>(down: E::Stream, cause: Cause) {
     match cause {
+        Cause::FilterCloses => down.close(CloseKind::Now),
         Cause::TlsUnknownName => {
             down.start_send(SendBuf::of(UNRECOGNIZED_NAME.to_vec()));
             down.close(CloseKind::Now);
@@ -111,12 +119,23 @@ fn refuse<E: Env>(down: E::Stream, cause: Cause) {
     }
 }
 
-/// Lets the send under way be taken before a reset is passed on, for a while.
-async fn last_send<E: Env>(env: &E, timer: &E::Timer, stream: &E::Stream) {
+/// Lets the send under way to the side that is still there be taken before a reset is passed on,
+/// for a while.
+pub(super) async fn last_bytes<E: Env>(
+    env: &E,
+    timer: &E::Timer,
+    ended: Ended,
+    (down, up): (&E::Stream, &E::Stream),
+) {
+    let stream = match ended {
+        Ended::Broken(Broken::Up) => down,
+        Ended::Broken(Broken::Down) => up,
+        Ended::Both | Ended::Idle | Ended::Stalled(_) | Ended::Filter(_) => return,
+    };
     timer.set(env.now() + LAST_SEND);
     // Whether it is taken or not, the reset follows.
     let _ = timer.race(stream.sent()).await;
 }
 
 /// How long the last bytes before a reset may take.
-const LAST_SEND: Duration = Duration::from_secs(10);
+pub(super) const LAST_SEND: Duration = Duration::from_secs(10);
