@@ -36,8 +36,15 @@ pub enum Content<'a> {
         cert: &'a [u8],
         /// The key, in PEM.
         key: &'a [u8],
+    },
+    /// What is stapled to a certificate that is right in itself.
+    Staple {
+        /// The chain, in PEM.
+        cert: &'a [u8],
+        /// The key, in PEM.
+        key: &'a [u8],
         /// The OCSP response, in DER.
-        ocsp: Option<&'a [u8]>,
+        response: &'a [u8],
     },
     /// Certificates of authorities, in PEM.
     Authorities(&'a [u8]),

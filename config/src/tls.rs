@@ -50,7 +50,7 @@ section! {
         cert: PathBuf;
         /// Its private key, in PEM.
         key: PathBuf;
-        /// An OCSP response for it, in DER, that is stapled to it.
+        /// An OCSP response for it, in DER, that is stapled to it until it is over.
         ocsp: Option<PathBuf> = None;
     }
 }
@@ -107,7 +107,7 @@ impl Group for Certificates {
         out.optional::<Option<PathBuf>>("cert", docs, &None, &());
         let docs = &["Its private key, in PEM."];
         out.optional::<Option<PathBuf>>("key", docs, &None, &());
-        let docs = &["An OCSP response for it, in DER, that is stapled to it."];
+        let docs = &["An OCSP response for it, in DER, that is stapled to it until it is over."];
         out.optional::<Option<PathBuf>>("ocsp", docs, &None, &());
     }
 }
@@ -315,13 +315,18 @@ fn check_certificate(files: &CertificateFiles, table: &mut TableReader<'_, '_, '
         Some(staple) => Some(staple?),
         None => None,
     };
-    let content = Content::Certificate { cert: &cert, key: &key, ocsp: ocsp.as_deref() };
-    match disk.examine(&content) {
+    let (cert, key) = (&*cert, &*key);
+    let mut examine = |name: &str, content: &Content<'_>| match disk.examine(content) {
         Ok(()) => Some(()),
         Err(problem) => {
-            let span = table.span_of("cert");
-            table.reader.below("cert", |reader| reader.refuse_file(span, problem))
+            let span = table.span_of(name);
+            table.reader.below(name, |reader| reader.refuse_file(span, problem))
         }
+    };
+    examine("cert", &Content::Certificate { cert, key })?;
+    match &ocsp {
+        Some(response) => examine("ocsp", &Content::Staple { cert, key, response }),
+        None => Some(()),
     }
 }
 

@@ -199,7 +199,7 @@ fn make() -> Rc<Certificates> {
     params.serial_number = Some(SerialNumber::from(1_u64));
     let key = KeyPair::generate_for(&PKCS_ED25519).expect("a key");
     let signed = params.self_signed(&key).expect("a certificate").pem();
-    let read = Certificate::read(signed.as_bytes(), key.serialize_pem().as_bytes(), None);
+    let read = Certificate::read(signed.as_bytes(), key.serialize_pem().as_bytes());
     let authorities = Authorities::read(signed.as_bytes()).expect("an authority");
     let clock = Arc::new(Fixed);
     let acceptor = Acceptor::new(AcceptorSettings {

@@ -161,6 +161,8 @@ impl Files for Picky {
         match content {
             Content::Certificate { cert: b"good", .. } => Ok(()),
             Content::Certificate { .. } => Err("is not good".to_owned()),
+            Content::Staple { response: b"good", .. } => Ok(()),
+            Content::Staple { .. } => Err("is no staple".to_owned()),
             Content::Authorities(_) => Err("is no authority".to_owned()),
             Content::RevocationLists(_) => Err("is no list".to_owned()),
             Content::TicketSecrets(_) => Err("is no secret".to_owned()),
@@ -172,7 +174,8 @@ impl Files for Picky {
 fn files_are_looked_into_and_each_is_found_at_its_place() {
     let text = "[listener.l]\naddress = \":80\"\nto = \"a\"\n[listener.l.tls]\n\
         certificates = [{ cert = \"good\", key = \"k\" }, { cert = \"bad\", key = \"gone\" },\n\
-        { cert = \"bad\", key = \"k\" }]\n\
+        { cert = \"bad\", key = \"k\" }, { cert = \"good\", key = \"k\", ocsp = \"good\" },\n\
+        { cert = \"good\", key = \"k\", ocsp = \"k\" }]\n\
         client_ca = \"k\"\n[cluster.a]\nendpoints = [\"10.0.0.1:80\"]\ntls = { ca = \"k\" }\n\
         [cluster.b]\nendpoints = [\"10.0.0.1:80\"]\ntls = { crl = [\"good\", \"k\"] }";
     let files = Picky(FakeFiles(&[("good", b"good"), ("bad", b"bad"), ("k", b"k")]));
@@ -184,6 +187,7 @@ fn files_are_looked_into_and_each_is_found_at_its_place() {
         [
             "listener.l.tls.certificates[1].key: cannot be read: entity not found",
             "listener.l.tls.certificates[2].cert: is not good",
+            "listener.l.tls.certificates[4].ocsp: is no staple",
             "cluster.a.tls.ca: is no authority",
             "cluster.b.tls.crl: is no list",
         ]

@@ -132,6 +132,18 @@ impl Control {
             let left = view.expires_in_seconds as f64;
             scrape.gauge("penstock_certificate_expiry_seconds", help, &labels, left);
         }
+        let now = i64::try_from(self.unix().us / 1_000_000).unwrap_or(i64::MAX);
+        for listener in &self.snapshot.listeners {
+            let block = format!("listener.{}", listener.config.name);
+            for one in listener.tls.iter().flat_map(|tls| tls.certificates()) {
+                let Some(staple) = one.staple() else { continue };
+                let (name, sha256) = (one.title(), one.fingerprint.to_string());
+                let labels = [("block", &*block), ("name", &*name), ("sha256", &sha256[..16])];
+                let help = "Until the OCSP response is over, which is not stapled any more then.";
+                let left = (staple.validity.not_after - now) as f64;
+                scrape.gauge("penstock_certificate_staple_expiry_seconds", help, &labels, left);
+            }
+        }
         for view in self.revocation_list_views() {
             let labels = [
                 ("block", view.block.as_str()),

@@ -186,13 +186,20 @@ impl TlsLoader {
         if let Some(old) = old.filter(|made| made.source == source) {
             return Ok(Made { key: from.key, source, it: Arc::clone(&old.it) });
         }
-        let in_force: Vec<Fingerprint> = old
-            .iter()
-            .flat_map(|made| made.it.certificates().iter().map(|one| one.fingerprint))
-            .collect();
+        let in_force = old.iter().flat_map(|made| made.it.certificates());
+        let both = |one: &Certificate| {
+            [Some(one.fingerprint), one.staple().map(|staple| staple.fingerprint)]
+        };
+        let in_force: Vec<Fingerprint> = in_force.flat_map(both).flatten().collect();
         for (certificate, files) in read.certificates.iter().zip(&*tls.certificates) {
             let known = in_force.contains(&certificate.fingerprint);
             from.check_dates(certificate, files, now.us / 1_000_000, strict && !known)?;
+            if let (Some(staple), Some(path)) = (certificate.staple(), &files.ocsp) {
+                let known = in_force.contains(&staple.fingerprint);
+                let dates =
+                    staple.check_dates(i64::try_from(now.us / 1_000_000).unwrap_or(i64::MAX));
+                from.judge(dates, &format!("{} ", path.display()), strict && !known)?;
+            }
         }
         let settings = AcceptorSettings {
             certificates: read.certificates,
@@ -360,16 +367,19 @@ impl<'f> Reading<'f> {
 
     fn certificate(&mut self, files: &CertificateFiles) -> Result<Certificate, BadTls> {
         let (cert, key) = (self.bytes(&files.cert)?, self.bytes(&files.key)?);
-        let ocsp = files.ocsp.as_ref().map(|path| self.bytes(path)).transpose()?;
-        let read = Certificate::read(&cert, &key, ocsp.as_deref());
-        read.map_err(|error| self.bad(&format!("{} ", files.cert.display()), &error))
+        let read = Certificate::read(&cert, &key);
+        let read = read.map_err(|error| self.bad(&format!("{} ", files.cert.display()), &error))?;
+        match &files.ocsp {
+            Some(path) => self.parse(path, |response| read.with_staple(response)),
+            None => Ok(read),
+        }
     }
 
     /// What an order left on disk, if there was one; what can't be used is ordered anew.
     fn certificate_by_acme(&mut self, path: &std::path::Path) -> Option<Certificate> {
         let pem = self.files.read(path).ok()?;
         self.read.extend_from_slice(&pem);
-        match Certificate::read(&pem, &pem, None) {
+        match Certificate::read(&pem, &pem) {
             Ok(certificate) => Some(certificate),
             Err(error) => {
                 tracing::error!("{}: {} {error}", self.key, path.display());
@@ -418,7 +428,11 @@ impl<'f> Reading<'f> {
         strict: bool,
     ) -> Result<(), BadTls> {
         let checked = certificate.check_dates(i64::try_from(now).unwrap_or(i64::MAX));
-        match checked.map_err(|error| self.bad(&format!("{}: ", files.cert.display()), &error)) {
+        self.judge(checked, &format!("{}: ", files.cert.display()), strict)
+    }
+
+    fn judge(&self, dates: Result<(), TlsError>, file: &str, strict: bool) -> Result<(), BadTls> {
+        match dates.map_err(|error| self.bad(file, &error)) {
             Err(bad) if !strict => {
                 tracing::warn!("{bad}");
                 Ok(())
@@ -435,11 +449,19 @@ impl<'f> Reading<'f> {
 /// Looks into the files that a config names, for findings with a place.
 pub(crate) fn examine(content: &Content<'_>, now: Option<i64>) -> Result<(), String> {
     match *content {
-        Content::Certificate { cert, key, ocsp } => {
-            let certificate = Certificate::read(cert, key, ocsp).map_err(|e| e.to_string())?;
+        Content::Certificate { cert, key } => {
+            let certificate = Certificate::read(cert, key).map_err(|error| error.to_string())?;
             match now {
                 Some(now) => certificate.check_dates(now).map_err(|error| error.to_string()),
                 None => Ok(()),
+            }
+        }
+        Content::Staple { cert, key, response } => {
+            let read = Certificate::read(cert, key).and_then(|read| read.with_staple(response));
+            let read = read.map_err(|error| error.to_string())?;
+            match (read.staple(), now) {
+                (Some(staple), Some(now)) => staple.check_dates(now).map_err(|e| e.to_string()),
+                _ => Ok(()),
             }
         }
         Content::Authorities(pem) => {

@@ -105,7 +105,7 @@ fn look(arguments: &CheckCert) -> Result<(), Failed> {
     let (cert, key) = (read(&arguments.cert)?, read(&arguments.key)?);
     let path = arguments.cert.display();
     let because = |error: penstock_tls::TlsError| Failed::Because(format!("{path}: {error}"));
-    let certificate = Certificate::read(&cert, &key, None).map_err(because)?;
+    let certificate = Certificate::read(&cert, &key).map_err(because)?;
     println!("subject  {}", certificate.subject);
     println!("issuer   {}", certificate.issuer);
     println!("names    {}", certificate.names.shown().join(" "));

@@ -91,7 +91,8 @@ impl Acceptor {
             |error: rustls::Error| TlsError::UnusableCertificate { reason: sentence(&error) };
         let asks = clients.is_some();
         let revocations = clients.as_ref().map(|clients| clients.revocations.clone());
-        let store = Arc::new(Store::new(certificates, settings.proofs, unknown_name));
+        let clock = Arc::clone(&settings.clock);
+        let store = Arc::new(Store::new(certificates, settings.proofs, unknown_name, clock));
         let builder = ServerConfig::builder_with_details(provider(), settings.clock)
             .with_protocol_versions(versions.of_rustls())
             .map_err(unusable)?

@@ -8,12 +8,14 @@ use rustls::Error as RustlsError;
 use rustls::pki_types::pem::{Error as PemError, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+use rustls::time_provider::TimeProvider;
 
 use crate::error::TlsError;
 use crate::explain::sentence;
 use crate::names::Names;
 use crate::pins::Pin;
 use crate::provider::provider;
+use crate::staple::{self, Staple};
 use crate::x509::X509;
 
 /// The SHA-256 of a certificate.
@@ -60,6 +62,7 @@ pub struct Certificate {
     pin: Pin,
     /// What is presented.
     pub(crate) key: Arc<CertifiedKey>,
+    staple: Option<Staple>,
 }
 
 impl Certificate {
@@ -68,7 +71,7 @@ impl Certificate {
     /// # Errors
     /// What is wrong with them, or that they are no pair. Not that it is over: see
     /// [`Certificate::check_dates`].
-    pub fn read(chain: &[u8], key: &[u8], ocsp: Option<&[u8]>) -> Result<Certificate, TlsError> {
+    pub fn read(chain: &[u8], key: &[u8]) -> Result<Certificate, TlsError> {
         let chain = read_chain(chain)?;
         for (der, index) in chain.iter().zip(1..) {
             X509::read(der).ok_or(TlsError::MalformedCertificate { index })?;
@@ -80,12 +83,8 @@ impl Certificate {
             .key_provider
             .load_private_key(key)
             .map_err(|error| TlsError::UnusableKey { reason: sentence(&error) })?;
-        if let Some(staple) = ocsp {
-            check_staple(staple)?;
-        }
         let fingerprint = Fingerprint::of(&own);
-        let mut certified = CertifiedKey::new(chain, key);
-        certified.ocsp = ocsp.map(<[u8]>::to_vec);
+        let certified = CertifiedKey::new(chain, key);
         match certified.keys_match() {
             // Where the key can't tell its public half, the handshake will.
             Ok(()) | Err(RustlsError::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {}
@@ -104,7 +103,37 @@ impl Certificate {
             issuer: first.issuer,
             fingerprint,
             key: certified.into(),
+            staple: None,
         })
+    }
+
+    /// The same with an OCSP response in DER, which is presented with it while it holds.
+    ///
+    /// # Errors
+    /// It is none, or not one that says that this certificate is good. Not that it is over: see
+    /// [`Staple::check_dates`].
+    pub fn with_staple(mut self, response: &[u8]) -> Result<Certificate, TlsError> {
+        let validity = staple::read(response, &self.key.cert)?;
+        let mut key = CertifiedKey::clone(&self.key);
+        key.ocsp = Some(response.to_vec());
+        let fingerprint = Fingerprint::of(response);
+        self.staple = Some(Staple { validity, fingerprint, key: key.into() });
+        Ok(self)
+    }
+
+    /// What is stapled to it, if anything is.
+    pub fn staple(&self) -> Option<&Staple> {
+        self.staple.as_ref()
+    }
+
+    /// What is presented now: with its staple, where that holds.
+    pub(crate) fn presented(&self, clock: &dyn TimeProvider) -> Arc<CertifiedKey> {
+        let holds = |staple: &&Staple| {
+            let now = clock.current_time().and_then(|now| i64::try_from(now.as_secs()).ok());
+            now.is_some_and(|now| staple.holds_at(now))
+        };
+        let staple = self.staple.as_ref().filter(holds);
+        Arc::clone(staple.map_or(&self.key, |staple| &staple.key))
     }
 
     /// Whether it is valid at `now`, in seconds since 1970.
@@ -199,15 +228,6 @@ fn read_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
 
 fn not_pem(error: &PemError) -> TlsError {
     TlsError::NotPem { reason: error.to_string() }
-}
-
-/// RFC 6960 §4.2.1: a sequence that begins with the status, successful.
-fn check_staple(staple: &[u8]) -> Result<(), TlsError> {
-    let status = staple.windows(3).take(8).any(|window| window == [0x0a, 0x01, 0x00]);
-    match staple.first() {
-        Some(0x30) if status => Ok(()),
-        _ => Err(TlsError::NotAnOcspResponse),
-    }
 }
 
 /// A date as in `2026-11-22 09:30:00 UTC`.

@@ -69,6 +69,37 @@ pub enum TlsError {
     /// The staple is no OCSP response.
     #[error("is not an OCSP response in DER")]
     NotAnOcspResponse,
+    /// The staple is the responder's excuse.
+    #[error("says nothing of a certificate: its responder answered {answer}")]
+    NoOcspStatus {
+        /// As RFC 6960 calls it.
+        answer: &'static str,
+    },
+    /// The staple is about somebody else.
+    #[error("is about another certificate, not the one for {subject} with serial number {serial}")]
+    OcspOfAnother {
+        /// The certificate's subject.
+        subject: String,
+        /// Its number, in hexadecimal digits.
+        serial: String,
+    },
+    /// Who heeds the staple refuses the certificate.
+    #[error("says that the certificate for {subject} is {status}")]
+    OcspNotGood {
+        /// The certificate's subject.
+        subject: String,
+        /// What it is.
+        status: &'static str,
+    },
+    /// Nobody could tell when the staple is over.
+    #[error("does not say until when it holds (nextUpdate)")]
+    OcspWithoutEnd,
+    /// The staple is over.
+    #[error("held until {date}; a newer one is due")]
+    OcspOver {
+        /// When.
+        date: String,
+    },
     /// A key file without keys.
     #[error("holds no ticket secret: one line of 64 hexadecimal digits is expected")]
     NoTicketSecret,

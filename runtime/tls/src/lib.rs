@@ -10,6 +10,7 @@ mod acceptor;
 mod authorities;
 mod certificate;
 mod connector;
+mod der;
 mod error;
 mod explain;
 mod identity;
@@ -22,6 +23,7 @@ pub mod property;
 mod provider;
 mod revocations;
 mod session;
+mod staple;
 mod store;
 mod suites;
 #[cfg(test)]
@@ -42,6 +44,7 @@ pub use pins::Pin;
 pub use provider::{Version, Versions};
 pub use revocations::{ListOver, RevocationList, Revocations};
 pub use session::{Facts, Received, Session, SessionError};
+pub use staple::Staple;
 pub use suites::Suite;
 pub use tickets::{TICKET_KEY_TURN_SECONDS, TicketSecrets, Tickets};
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::time_provider::TimeProvider;
 
 use crate::acceptor::{ACME_PROTOCOL, UnknownName};
 use crate::certificate::{Certificate, TlsProof};
@@ -20,6 +21,8 @@ pub(crate) struct Store {
     wildcard: BTreeMap<Box<str>, Vec<usize>>,
     proofs: Vec<TlsProof>,
     unknown: UnknownName,
+    /// Tells whether staples hold.
+    clock: Arc<dyn TimeProvider>,
 }
 
 impl Store {
@@ -27,6 +30,7 @@ impl Store {
         certificates: Vec<Certificate>,
         proofs: Vec<TlsProof>,
         unknown: UnknownName,
+        clock: Arc<dyn TimeProvider>,
     ) -> Store {
         let (mut exact, mut wildcard) = (BTreeMap::new(), BTreeMap::new());
         for (index, certificate) in certificates.iter().enumerate() {
@@ -37,7 +41,7 @@ impl Store {
                 }
             }
         }
-        Store { certificates, exact, wildcard, proofs, unknown }
+        Store { certificates, exact, wildcard, proofs, unknown, clock }
     }
 
     pub(crate) fn certificates(&self) -> &[Certificate] {
@@ -103,7 +107,7 @@ impl ResolvesServerCert for Store {
         let mut candidates = self.named(hello.server_name());
         let fits =
             |certificate: &&Certificate| certificate.key.key.choose_scheme(schemes).is_some();
-        candidates.find(fits).map(|certificate| Arc::clone(&certificate.key))
+        candidates.find(fits).map(|certificate| certificate.presented(&*self.clock))
     }
 }
 

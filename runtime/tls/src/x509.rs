@@ -5,13 +5,18 @@
 
 use std::net::IpAddr;
 
+use crate::der::{BIT_STRING, BOOLEAN, Der, INTEGER, OCTET_STRING, OID, SEQUENCE, SET};
 use crate::names::Names;
 
 /// The fields of a certificate that are of interest.
 pub(crate) struct X509<'a> {
     pub(crate) serial: &'a [u8],
     pub(crate) issuer: String,
+    /// The same as it stands there, with its header.
+    pub(crate) issuer_name: &'a [u8],
     pub(crate) subject: String,
+    /// The same as it stands there, with its header.
+    pub(crate) subject_name: &'a [u8],
     /// Seconds since 1970.
     pub(crate) not_before: i64,
     pub(crate) not_after: i64,
@@ -25,15 +30,7 @@ pub(crate) struct X509<'a> {
     pub(crate) uris: Vec<&'a str>,
 }
 
-const BOOLEAN: u8 = 0x01;
-const INTEGER: u8 = 0x02;
-const OCTET_STRING: u8 = 0x04;
-const OID: u8 = 0x06;
 const BMP_STRING: u8 = 0x1e;
-const UTC_TIME: u8 = 0x17;
-const GENERALIZED_TIME: u8 = 0x18;
-const SEQUENCE: u8 = 0x30;
-const SET: u8 = 0x31;
 const VERSION: u8 = 0xa0;
 const EXTENSIONS: u8 = 0xa3;
 const SAN_DNS: u8 = 0x82;
@@ -56,15 +53,18 @@ impl<'a> X509<'a> {
         body.take_if(VERSION);
         let serial = body.take(INTEGER)?;
         body.take(SEQUENCE)?;
-        let issuer = body.take(SEQUENCE)?;
+        let issuer_name = body.whole(SEQUENCE)?;
         let mut validity = Der(body.take(SEQUENCE)?);
         let (not_before, not_after) = (validity.time()?, validity.time()?);
-        let subject = body.take(SEQUENCE)?;
+        let subject_name = body.whole(SEQUENCE)?;
+        let subject = Der(subject_name).take(SEQUENCE)?;
         let public_key = body.whole(SEQUENCE)?;
         let mut found = X509 {
             serial,
-            issuer: name(issuer)?,
+            issuer: name(Der(issuer_name).take(SEQUENCE)?)?,
+            issuer_name,
             subject: name(subject)?,
+            subject_name,
             not_before,
             not_after,
             public_key,
@@ -86,6 +86,14 @@ impl<'a> X509<'a> {
             found.subject = found.names.shown().into_iter().next().unwrap_or_default();
         }
         Some(found)
+    }
+
+    /// The key alone, as others name it by its digest (RFC 6960 §4.1.1): without its kind, and
+    /// without the count of unused bits.
+    pub(crate) fn key_bits(&self) -> Option<&'a [u8]> {
+        let mut key = Der(Der(self.public_key).take(SEQUENCE)?);
+        key.take(SEQUENCE)?;
+        key.take(BIT_STRING)?.get(1..)
     }
 
     fn extensions(&mut self, content: &'a [u8]) -> Option<()> {
@@ -268,87 +276,4 @@ fn escape(text: &str, out: &mut String) {
             letter => out.push(letter),
         }
     }
-}
-
-/// What is left to read.
-struct Der<'a>(&'a [u8]);
-
-impl<'a> Der<'a> {
-    /// The next element: its tag, its content, and both with the header.
-    fn next(&mut self) -> Option<(u8, &'a [u8], &'a [u8])> {
-        let input = self.0;
-        let (&[tag, first], rest) = input.split_first_chunk::<2>()?;
-        // X.690 §8.1.2.4: tags above 30 take more bytes; no certificate has them.
-        if tag & 0x1f == 0x1f {
-            return None;
-        }
-        let (length, rest) = match first {
-            0..=0x7f => (usize::from(first), rest),
-            0x81..=0x84 => {
-                let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-                let length = bytes.iter().fold(0, |length, byte| length << 8 | usize::from(*byte));
-                (length, rest)
-            }
-            // Indefinite lengths are BER's alone.
-            _ => return None,
-        };
-        let (content, rest) = rest.split_at_checked(length)?;
-        self.0 = rest;
-        Some((tag, content, &input[..input.len() - rest.len()]))
-    }
-
-    fn take(&mut self, expected: u8) -> Option<&'a [u8]> {
-        self.next().filter(|(tag, ..)| *tag == expected).map(|(_, content, _)| content)
-    }
-
-    fn whole(&mut self, expected: u8) -> Option<&'a [u8]> {
-        self.next().filter(|(tag, ..)| *tag == expected).map(|(.., whole)| whole)
-    }
-
-    fn take_if(&mut self, expected: u8) {
-        if self.0.first() == Some(&expected) {
-            self.next();
-        }
-    }
-
-    /// RFC 5280 §4.1.2.5: UTC, to the second.
-    fn time(&mut self) -> Option<i64> {
-        let (tag, text, _) = self.next()?;
-        let (year, rest) = match tag {
-            UTC_TIME => {
-                let (year, rest) = number(text, 2)?;
-                (if year < 50 { 2000 + year } else { 1900 + year }, rest)
-            }
-            GENERALIZED_TIME => number(text, 4)?,
-            _ => return None,
-        };
-        let (month, rest) = number(rest, 2)?;
-        let (day, rest) = number(rest, 2)?;
-        let (hour, rest) = number(rest, 2)?;
-        let (minute, rest) = number(rest, 2)?;
-        let (second, rest) = number(rest, 2)?;
-        let is_date = (1..=12).contains(&month) && (1..=31).contains(&day);
-        let is_time = hour < 24 && minute < 60 && second <= 60;
-        let seconds = days(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second;
-        (rest == b"Z" && is_date && is_time).then_some(seconds)
-    }
-}
-
-fn number(text: &[u8], digits: usize) -> Option<(i64, &[u8])> {
-    let (number, rest) = text.split_at_checked(digits)?;
-    let digit =
-        |sum: i64, byte: &u8| byte.is_ascii_digit().then(|| sum * 10 + i64::from(byte - b'0'));
-    Some((number.iter().try_fold(0, digit)?, rest))
-}
-
-/// Days since 1970-01-01. Howard Hinnant, "chrono-compatible low-level date algorithms":
-/// days_from_civil.
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let year_of_era = year.rem_euclid(400);
-    let shifted_month = if month > 2 { month - 3 } else { month + 9 };
-    let day_of_year = (153 * shifted_month + 2) / 5 + day - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    era * 146_097 + day_of_era - 719_468
 }

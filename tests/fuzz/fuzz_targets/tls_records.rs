@@ -17,7 +17,7 @@ fn sides() -> (Acceptor, Connector) {
     let (pem, key) = (made.cert.pem(), made.signing_key.serialize_pem());
     let authorities = Authorities::read(pem.as_bytes()).unwrap();
     let acceptor = Acceptor::new(AcceptorSettings {
-        certificates: vec![Certificate::read(pem.as_bytes(), key.as_bytes(), None).unwrap()],
+        certificates: vec![Certificate::read(pem.as_bytes(), key.as_bytes()).unwrap()],
         awaits_more: false,
         proofs: Vec::new(),
         unknown_name: UnknownName::Refuse,

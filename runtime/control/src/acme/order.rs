@@ -39,7 +39,7 @@ pub(super) async fn order(handle: Handle, work: Work) -> Result<(), AcmeFailure>
     let key = order.finalize().await.map_err(of_library)?;
     let chain = order.poll_certificate(&POLLING).await.map_err(of_library)?;
     let pem = format!("{key}{chain}");
-    let read = Certificate::read(pem.as_bytes(), pem.as_bytes(), None);
+    let read = Certificate::read(pem.as_bytes(), pem.as_bytes());
     let read = read.map_err(|error| failure("bad_certificate", error.to_string()))?;
     let is_for = |name: &str| read.names.cover(&name.to_ascii_lowercase());
     if let Some(name) = work.wish.names.iter().find(|name| !is_for(name.as_str())) {

@@ -201,7 +201,7 @@ impl Control {
     fn standing(&mut self, listener: &str, wish: &config::Acme) -> (AcmeViewState, i64) {
         let path = self.files.resolve(&certificate_path(wish, listener));
         let read = std::fs::read(path).ok();
-        let read = read.and_then(|pem| Certificate::read(&pem, &pem, None).ok());
+        let read = read.and_then(|pem| Certificate::read(&pem, &pem).ok());
         let covers = |one: &Certificate| {
             wish.names.iter().all(|name| one.names.cover(&name.as_str().to_ascii_lowercase()))
         };

@@ -32,7 +32,7 @@ fn read(pair: &CertificateFiles, files: &dyn Files) -> Result<(i64, i64), String
         files.read(path).map_err(|error| format!("{}: {error}", path.display()))
     };
     let (cert, key) = (file(&pair.cert)?, file(&pair.key)?);
-    let certificate = Certificate::read(&cert, &key, None).map_err(|error| error.to_string())?;
+    let certificate = Certificate::read(&cert, &key).map_err(|error| error.to_string())?;
     Ok((certificate.validity.not_before, certificate.validity.not_after))
 }
 

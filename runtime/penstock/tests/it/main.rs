@@ -23,6 +23,7 @@ mod reload;
 mod resilience;
 mod revocations;
 mod services;
+mod staples;
 mod strictness;
 mod tarpit;
 mod testssl;

@@ -6,12 +6,12 @@ use crate::harness::{Certificates, Folder, Origin, Penstock, installed, talk, un
 use crate::tls::{ask_with, config, has};
 
 /// A root, an authority below it, and what that one signed and revoked.
-struct Authority {
-    folder: Folder,
+pub(crate) struct Authority {
+    pub(crate) folder: Folder,
 }
 
 impl Authority {
-    fn new() -> Authority {
+    pub(crate) fn new() -> Authority {
         let authority = Authority { folder: Folder::new() };
         let (folder, key) = (&authority.folder, ["-newkey", "ec", "-pkeyopt", CURVE, "-nodes"]);
         let ca = "basicConstraints=critical,CA:TRUE\nkeyUsage=critical,keyCertSign,cRLSign\n";
@@ -39,17 +39,17 @@ impl Authority {
         authority
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.folder.join(name).display().to_string()
     }
 
     /// What one of the clients presents, in PEM.
-    fn chain(&self, name: &str) -> String {
+    pub(crate) fn chain(&self, name: &str) -> String {
         let read = |name: &str| std::fs::read_to_string(self.path(name)).expect("read");
         read(&format!("{name}.pem")) + &read("issuing.pem")
     }
 
-    fn openssl(&self, arguments: &[&str]) {
+    pub(crate) fn openssl(&self, arguments: &[&str]) {
         let home = self.folder.join(".");
         let output = Command::new("openssl").args(arguments).current_dir(home).output();
         let output = output.expect("openssl runs");

@@ -8,7 +8,7 @@ use crate::{Authorities, Certificate, TlsError};
 
 #[track_caller]
 fn refused(chain: &str, key: &str, expected: &str) {
-    let error = Certificate::read(chain.as_bytes(), key.as_bytes(), None).unwrap_err();
+    let error = Certificate::read(chain.as_bytes(), key.as_bytes()).unwrap_err();
     assert!(error.to_string().contains(expected), "{error}");
 }
 
@@ -19,7 +19,7 @@ fn a_certificate_tells_its_names_and_dates() {
     wanted.not_before = rcgen::date_time_ymd(2026, 1, 1);
     wanted.not_after = rcgen::date_time_ymd(2026, 3, 1);
     let (chain, key) = Authority::new("root").sign(wanted);
-    let read = Certificate::read(chain.as_bytes(), key.as_bytes(), None).unwrap();
+    let read = Certificate::read(chain.as_bytes(), key.as_bytes()).unwrap();
     assert_eq!(read.names.shown(), ["a.example", "*.b.example", "10.0.0.1"]);
     assert_eq!(read.issuer, "CN=root");
     assert_eq!(read.ends(), "2026-03-01 00:00:00 UTC");
@@ -36,7 +36,7 @@ fn without_sans_the_common_name_is_the_name() {
     let mut wanted = CertificateParams::new(Vec::new()).unwrap();
     wanted.distinguished_name.push(DnType::CommonName, "old.example");
     let (chain, key) = Authority::new("root").sign(wanted);
-    let read = Certificate::read(chain.as_bytes(), key.as_bytes(), None).unwrap();
+    let read = Certificate::read(chain.as_bytes(), key.as_bytes()).unwrap();
     assert_eq!(read.names.shown(), ["old.example"]);
 }
 
@@ -53,11 +53,9 @@ fn what_is_wrong_with_files_is_said_in_a_sentence() {
     refused(&chain, &other_key, "is not the one of the certificate for CN=a.example");
     refused(&chain[..chain.len() / 2], &key, "is not PEM text");
     let garbled = chain.replacen("MII", "MIJ", 1).replacen("MIG", "MIH", 1);
-    assert!(Certificate::read(garbled.as_bytes(), key.as_bytes(), None).is_err());
+    assert!(Certificate::read(garbled.as_bytes(), key.as_bytes()).is_err());
     let locked = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----";
     refused(&chain, locked, "encrypted with a passphrase");
-    let staple = Certificate::read(chain.as_bytes(), key.as_bytes(), Some(b"no"));
-    assert_eq!(staple.unwrap_err(), TlsError::NotAnOcspResponse);
 }
 
 #[test]
@@ -65,7 +63,7 @@ fn an_rsa_or_ecdsa_key_is_as_good() {
     for algorithm in [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384] {
         let key = KeyPair::generate_for(algorithm).unwrap();
         let signed = params(&["a.example"]).self_signed(&key).unwrap();
-        let read = Certificate::read(signed.pem().as_bytes(), key.serialize_pem().as_bytes(), None);
+        let read = Certificate::read(signed.pem().as_bytes(), key.serialize_pem().as_bytes());
         assert_eq!(read.unwrap().names.shown(), ["a.example"]);
     }
 }

@@ -185,8 +185,7 @@ fn what_a_peer_does_not_accept_is_said_in_a_sentence() {
             let mut wanted = params(&["a.example"]);
             wanted.not_after = rcgen::date_time_ymd(2025, 1, 1);
             let (chain, key) = authority.sign(wanted);
-            setup.certificates =
-                vec![Certificate::read(chain.as_bytes(), key.as_bytes(), None).unwrap()];
+            setup.certificates = vec![Certificate::read(chain.as_bytes(), key.as_bytes()).unwrap()];
         },
         Refusal::CertificateRefused,
         "the certificate is expired",
@@ -196,8 +195,7 @@ fn what_a_peer_does_not_accept_is_said_in_a_sentence() {
             let mut wanted = params(&["a.example"]);
             wanted.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
             let (chain, key) = authority.sign(wanted);
-            setup.certificates =
-                vec![Certificate::read(chain.as_bytes(), key.as_bytes(), None).unwrap()];
+            setup.certificates = vec![Certificate::read(chain.as_bytes(), key.as_bytes()).unwrap()];
         },
         Refusal::CertificateRefused,
         "authority's own (CA:TRUE)",

@@ -5,6 +5,7 @@ mod handshakes;
 mod names;
 mod proofs;
 mod revocations;
+mod staples;
 mod tickets;
 mod traffic;
 mod world;

@@ -11,7 +11,7 @@ fn numbered(authority: &Authority, name: &str, serial: u64) -> Certificate {
     let mut wanted = params(&[name]);
     wanted.serial_number = Some(serial.into());
     let (chain, key) = authority.sign(wanted);
-    Certificate::read(chain.as_bytes(), key.as_bytes(), None).unwrap()
+    Certificate::read(chain.as_bytes(), key.as_bytes()).unwrap()
 }
 
 fn lists(all: &[&[u8]], over: ListOver) -> Revocations {

@@ -83,7 +83,7 @@ impl Authority {
 
     pub(super) fn issue(&self, names: &[&str]) -> Certificate {
         let (chain, key) = self.sign(params(names));
-        Certificate::read(chain.as_bytes(), key.as_bytes(), None).unwrap()
+        Certificate::read(chain.as_bytes(), key.as_bytes()).unwrap()
     }
 }
 
