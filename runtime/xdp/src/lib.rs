@@ -7,6 +7,7 @@
 
 #![warn(missing_docs)]
 
+mod batch;
 mod capability;
 mod clock;
 mod datapath;

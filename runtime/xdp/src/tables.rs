@@ -8,6 +8,7 @@ use penstock_l4::value::{
 };
 use penstock_l4::{MAGLEV_SLOTS, Subject, Tenure};
 
+use crate::batch::set_array;
 use crate::{Fill, Kept, Sizes, XdpError};
 
 /// A value of `penstock-l4` as bytes of a map.
@@ -131,11 +132,8 @@ impl Fill for KernelTables {
 
     fn set_ring(&mut self, ring: u32, slots: &[u32]) -> Result<(), XdpError> {
         self.sizes.hold_ring(ring, slots)?;
-        let first = ring * MAGLEV_SLOTS;
-        for (slot, backend) in (first..).zip(slots) {
-            self.slots.set(slot, backend, 0).map_err(|error| failed("SLOTS", &error))?;
-        }
-        Ok(())
+        let set = set_array(&self.slots, ring * MAGLEV_SLOTS, slots);
+        set.map_err(|error| XdpError::Map { map: "SLOTS", reason: error.to_string() })
     }
 
     fn set_backend(&mut self, index: u32, backend: Option<&Backend>) -> Result<(), XdpError> {
