@@ -37,7 +37,8 @@ pub enum Start {
 }
 
 /// The datapath in the kernel. It stays when this is dropped: the program goes on with what the
-/// maps say, and the next process adopts both. [`detach`] ends it.
+/// maps say, and the next process adopts both. [`detach`] ends it. Maps that were made for it and
+/// that no packet has met go with it.
 pub struct Kernel {
     program: Ebpf,
     tables: KernelTables,
@@ -91,19 +92,12 @@ impl Kernel {
     /// # Errors
     /// A missing interface or native XDP. Where a program was attached before, one still is.
     pub fn attach(&mut self, interfaces: &[Interface]) -> Result<(), XdpError> {
-        let attached = attach_all(&mut self.program, &self.pins, interfaces);
-        match (attached, self.is_new) {
-            (Ok(()), true) => {
-                self.pins.adopt_new()?;
-                self.is_new = false;
-                Ok(())
-            }
-            (Err(error), true) => {
-                undo(&self.pins);
-                Err(error)
-            }
-            (attached, false) => attached,
+        attach_all(&mut self.program, &self.pins, interfaces)?;
+        if self.is_new {
+            self.pins.adopt_new()?;
+            self.is_new = false;
         }
+        Ok(())
     }
 
     /// Takes the program off every interface but these.
@@ -118,7 +112,8 @@ impl Kernel {
     ///
     /// # Errors
     /// A pin could not be removed.
-    pub fn end(self) -> Result<(), XdpError> {
+    pub fn end(mut self) -> Result<(), XdpError> {
+        self.is_new = false;
         self.pins.remove()
     }
 
@@ -149,6 +144,14 @@ impl Kernel {
     pub fn program(&self) -> Result<&Xdp, XdpError> {
         let program = self.program.program(PROGRAM).and_then(|one| one.try_into().ok());
         program.ok_or_else(|| XdpError::Program("it is not in the object".into()))
+    }
+}
+
+impl Drop for Kernel {
+    fn drop(&mut self) {
+        if self.is_new {
+            undo(&self.pins);
+        }
     }
 }
 

@@ -22,7 +22,8 @@ pub(crate) const LAYOUT_VERSION: u32 = 1;
 /// keep them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Sizes {
-    /// Services, and addresses that are ours.
+    /// Services, and addresses that are ours: a service may have one of its own, and what packets
+    /// to backends come from are two more.
     pub services_max: u32,
     /// VIPs, numbered from 1 on.
     pub vips_max: u16,
@@ -45,7 +46,7 @@ impl Default for Sizes {
     /// are the kernel's.
     fn default() -> Self {
         Sizes {
-            services_max: 1_024,
+            services_max: 2_048,
             vips_max: 512,
             rings_max: 64,
             backends_max: 4_096,

@@ -103,7 +103,7 @@ impl Pins {
     }
 
     /// Removes links and maps, and with the last of them the program.
-    pub(crate) fn remove(self) -> Result<(), XdpError> {
+    pub(crate) fn remove(&self) -> Result<(), XdpError> {
         for link in entries(&self.folder.join(LINKS))? {
             remove_link(&link)?;
         }

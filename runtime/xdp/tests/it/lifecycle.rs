@@ -176,6 +176,17 @@ fn a_start_that_fails_says_why_and_leaves_nothing() {
     assert!(matches!(&error, XdpError::NoNativeXdp(name) if name == "lo"), "{error}");
     assert!(attached(&net, "eth0").is_none());
     assert_eq!(entries(&options.root), 0);
+    let filled = options.clone();
+    let error = net.inside("lb", move || {
+        let eth0 = [Interface::named("eth0")?];
+        Datapath::start(Choice::Auto, &filled, &eth0, &mut |datapath| {
+            fill(&world(), datapath.fill())?;
+            datapath.fill().set_backend(u32::MAX, None)
+        })
+        .map(drop)
+    });
+    assert!(matches!(error, Err(XdpError::OutOfBounds { .. })), "{error:?}");
+    assert_eq!(entries(&options.root), 0);
     let (mut other, plain) = (options.clone(), std::env::temp_dir());
     start(&net, &options, &["eth0"]).unwrap_or_else(|error| panic!("{error}"));
     other.instance = "other".into();
