@@ -4,6 +4,7 @@ mod net;
 pub mod peers;
 pub mod site;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -20,7 +21,7 @@ pub fn kernel_is_there() -> bool {
     let there = root && has("ip") && BpfFolder::try_new().is_some();
     if !there {
         assert!(std::env::var_os("PENSTOCK_TEST_ALL").is_none(), "no root, no ip or no BPF here");
-        println!("skipped: needs root, iproute2 and a kernel with BPF");
+        say_skipped("needs root, iproute2 and a kernel with BPF");
     }
     there
 }
@@ -31,7 +32,7 @@ pub fn can_tunnel() -> bool {
     let there = root && has("ip") && has("ethtool") && Path::new("/dev/net/tun").exists();
     if !there {
         assert!(std::env::var_os("PENSTOCK_TEST_ALL").is_none(), "no root, no ip or no TUN here");
-        println!("skipped: needs root, iproute2, ethtool and TUN devices");
+        say_skipped("needs root, iproute2, ethtool and TUN devices");
     }
     there
 }
@@ -42,10 +43,16 @@ pub fn can_wire() -> bool {
         let there = has("ethtool");
         assert!(there || std::env::var_os("PENSTOCK_TEST_ALL").is_none(), "ethtool is missing");
         if !there {
-            println!("skipped: needs ethtool");
+            say_skipped("needs ethtool");
         }
         there
     }
+}
+
+/// Says why tests did not run. Not `println!`: what that prints is shown of tests that failed, and
+/// of no others.
+fn say_skipped(why: &str) {
+    let _ = writeln!(std::io::stderr(), "skipped: {why}");
 }
 
 /// Whether a program is installed.
