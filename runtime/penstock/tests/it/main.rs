@@ -13,6 +13,7 @@ mod demo;
 mod drain;
 mod envoy;
 mod grpc;
+mod h2spec;
 mod harness;
 mod health;
 mod http2;
