@@ -6,15 +6,17 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use rustix::process::Signal;
 
-use crate::harness::{Client, Origin, Penstock, until};
+use crate::harness::{Client, Origin, Penstock, config_of, until};
+use crate::resilience::origin;
 
 #[test]
 fn reloads_under_load_fail_no_request_and_close_no_connection() {
-    const CLIENTS: usize = 16;
+    const CLIENTS: usize = 256;
     /// A machine that does other things meanwhile may answer few during one reload.
     const REQUESTS_PER_ROUND: usize = 16;
-    let (one, other) = (Origin::named("one"), Origin::named("other"));
-    let penstock = Penstock::start(&one.config());
+    let (one, other) = (origin(), origin());
+    let configs = [&one, &other].map(|origin| config_of(&[origin.address("web")]));
+    let penstock = Penstock::start(&configs[0]);
     let (address, going) = (penstock.address("web"), Arc::new(AtomicBool::new(true)));
     let answered = Arc::new(AtomicUsize::new(0));
     let threads: Vec<_> = (0..CLIENTS)
@@ -34,7 +36,7 @@ fn reloads_under_load_fail_no_request_and_close_no_connection() {
         until("requests are answered", || {
             (answered.load(Relaxed) > round * REQUESTS_PER_ROUND).then_some(())
         });
-        penstock.write(&[&one, &other][round % 2].config());
+        penstock.write(&configs[1 - round % 2]);
         if round < 15 {
             let (status, body) = penstock.reload();
             assert_eq!(status, 200, "{body}");
@@ -50,7 +52,8 @@ fn reloads_under_load_fail_no_request_and_close_no_connection() {
     for thread in threads {
         thread.join().expect("no failure");
     }
-    assert_eq!(penstock.metric("penstock_listener_connections_total{listener=\"web\"}"), 16.0);
+    let connections = penstock.metric("penstock_listener_connections_total{listener=\"web\"}");
+    assert_eq!(connections, CLIENTS as f64);
 }
 
 #[test]

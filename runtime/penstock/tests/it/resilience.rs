@@ -3,14 +3,19 @@
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use rustix::process::Signal;
 
-use crate::harness::{Client, Folder, Origin, Penstock, config_of, installed, until, write_config};
+use crate::harness::{
+    Client, Folder, Origin, PATIENCE, Penstock, config_of, installed, until, write_config,
+};
+
+const CAUSE: &str = "X-Penstock-Cause: upstream_";
 
 /// An origin in a process of its own, so that it can be killed: a Penstock that answers itself.
-fn origin() -> Penstock {
+pub(crate) fn origin() -> Penstock {
     Penstock::start(
         "[listener.web]\naddress = \"127.0.0.1:0\"\n\
          [[listener.web.route]]\nrespond = { status = 200, body = \"here\" }\n",
@@ -18,32 +23,67 @@ fn origin() -> Penstock {
 }
 
 #[test]
-fn an_origin_killed_under_load_costs_no_client_an_answer() {
-    let (dying, living) = (origin(), origin());
-    let penstock = Penstock::start(&config_of(&[dying.address("web"), living.address("web")]));
+fn an_origin_killed_under_load_costs_no_get_an_answer_and_no_post_its_cause() {
+    // Who asks for /held waits behind the origin for an answer that never comes.
+    let (tell, is_held) = channel();
+    let sleeper = Origin::start(move |_| {
+        let _ = tell.send(());
+        std::thread::sleep(3 * PATIENCE);
+        String::new()
+    });
+    let dying = Penstock::start(&format!(
+        "[listener.web]\naddress = \"127.0.0.1:0\"\n\
+         [[listener.web.route]]\npath = \"/held\"\nto = \"held\"\n\
+         [[listener.web.route]]\nrespond = {{ status = 200, body = \"here\" }}\n\
+         [cluster.held]\nendpoints = [\"{}\"]\n",
+        sleeper.address
+    ));
+    let (living, address) = (origin(), dying.address("web"));
+    let held = "[[listener.web.route]]\npath = \"/held\"\nto = \"held\"\n\
+                [[listener.web.route]]\nto = \"app\"";
+    let config = config_of(&[address, living.address("web")]).replace("to = \"app\"", held);
+    let penstock = Penstock::start(&format!(
+        "[observe]\ncause_header = true\n{config}[cluster.held]\nendpoints = [\"{address}\"]\n"
+    ));
     let (address, going) = (penstock.address("web"), Arc::new(AtomicBool::new(true)));
-    let threads: Vec<_> = (0..8)
-        .map(|_| {
-            let going = Arc::clone(&going);
+    // Whether it was answered by us, who said why.
+    let ask = move |client: &mut Client, request: &str| {
+        client.send(request).expect("it is taken");
+        let reply = client.reply().expect("an answer");
+        let is_ours = reply.status == 502 && reply.head.contains(CAUSE);
+        assert!(is_ours || (reply.status, &*reply.body) == (200, "here"), "{request}\n{reply:?}");
+        is_ours
+    };
+    let threads: Vec<_> = (0..16)
+        .map(|number| {
+            let (going, is_get) = (Arc::clone(&going), number % 2 == 0);
             std::thread::spawn(move || {
                 let (mut client, mut count) = (Client::connect(address), 0);
                 while going.load(Relaxed) {
-                    let reply = client.get("/").expect("an answer");
-                    assert_eq!((reply.status, reply.body.as_str()), (200, "here"));
+                    let is_ours = ask(&mut client, if is_get { GET } else { POST });
+                    assert!(!(is_get && is_ours), "a GET is asked again elsewhere");
                     count += 1;
                 }
                 count
             })
         })
         .collect();
+    let held = std::thread::spawn(move || {
+        ask(&mut Client::connect(address), &POST.replace("/ ", "/held "))
+    });
+    is_held.recv_timeout(PATIENCE).expect("a POST is under way");
     std::thread::sleep(Duration::from_millis(300));
     dying.signal(Signal::KILL);
+    assert!(held.join().expect("no failure"), "it may have been done, so nobody else is asked");
     std::thread::sleep(Duration::from_millis(700));
     going.store(false, Relaxed);
     let count: usize = threads.into_iter().map(|thread| thread.join().expect("no failure")).sum();
     assert!(count > 100, "{count} requests prove little");
     assert!(penstock.metric("penstock_cluster_retries_total{cluster=\"app\"}") > 0.0);
 }
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: example.com\r\n\r\n";
+const POST: &str = "POST / HTTP/1.1\r\nHost: example.com\r\nContent-Length: 4\r\n\r\nonce";
 
 #[test]
 fn an_origin_that_answers_503_costs_no_client_an_answer() {

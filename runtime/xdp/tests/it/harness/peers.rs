@@ -5,7 +5,7 @@
 //! sent back.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv6Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketType, ipproto, socket};
@@ -119,38 +119,62 @@ fn digest(bytes: &[u8]) -> u64 {
     bytes.iter().fold(5_381, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
 }
 
-/// Sends SYNs to the first VIP from addresses that nobody has; gives the next seed.
-pub fn flood(seed: u64, packets: usize) -> u64 {
-    let socket = socket(AddressFamily::INET, SocketType::RAW, Some(ipproto::RAW));
-    // Not UDP's, but sending is the same.
-    let socket = UdpSocket::from(socket.expect("root may have a raw socket"));
-    socket.set_write_timeout(Some(PATIENCE)).expect("it is not zero");
-    let mut seed = seed;
-    for _ in 0..packets {
+/// Sends SYNs to both VIPs in turn from addresses that nobody has; gives the next seed, and how
+/// many the kernel has sent.
+pub fn flood(seed: u64, packets: usize) -> (u64, u64) {
+    let raw = |family| {
+        let socket = socket(family, SocketType::RAW, Some(ipproto::RAW));
+        // Not UDP's, but sending is the same.
+        let socket = UdpSocket::from(socket.expect("root may have a raw socket"));
+        socket.set_write_timeout(Some(PATIENCE)).expect("it is not zero");
+        socket
+    };
+    let (v4, v6) = (raw(AddressFamily::INET), raw(AddressFamily::INET6));
+    let (mut seed, mut sent_count) = (seed, 0);
+    for number in 0..packets {
         // xorshift64 (Marsaglia 2003).
         seed ^= seed << 13;
         seed ^= seed >> 7;
         seed ^= seed << 17;
-        let [first, b, c, d, e, f, g, h] = seed.to_ne_bytes();
-        let mut packet = [0; 40];
-        // The kernel fills in the header's checksum and identification.
-        packet[..10].copy_from_slice(&[0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6]);
-        packet[12..20].copy_from_slice(&[20 + first % 80, b, c, d, 10, 9, 0, 10]);
-        packet[20..26].copy_from_slice(&[e | 4, f, 0, 80, g, h]);
-        packet[32..36].copy_from_slice(&[0x50, 2, 0xff, 0xff]);
-        let sum = tcp_sum(&packet);
-        packet[36..38].copy_from_slice(&sum);
+        let random = seed.to_ne_bytes();
+        let sent = match number % 2 {
+            0 => v4.send_to(&syn_v4(random), "10.9.0.10:0"),
+            _ => v6.send_to(&syn_v6(random), "[fd00:9::a]:0"),
+        };
         // A queue that is full is what a flood meets.
-        let _ = socket.send_to(&packet, "10.9.0.10:0");
+        sent_count += u64::from(sent.is_ok());
     }
-    seed
+    (seed, sent_count)
 }
 
-/// The checksum of a TCP header behind an IPv4 header (RFC 9293 §3.1).
-fn tcp_sum(packet: &[u8; 40]) -> [u8; 2] {
-    let words =
-        packet[12..].chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
+fn syn_v4([first, b, c, d, e, f, g, h]: [u8; 8]) -> [u8; 40] {
+    let mut packet = [0; 40];
+    // The kernel fills in the header's checksum and identification.
+    packet[..10].copy_from_slice(&[0x45, 0, 0, 40, 0, 0, 0x40, 0, 64, 6]);
+    packet[12..20].copy_from_slice(&[20 + first % 80, b, c, d, 10, 9, 0, 10]);
+    syn(&mut packet[12..], 8, [e | 4, f], [g, h]);
+    packet
+}
+
+fn syn_v6([a, b, c, d, e, f, g, h]: [u8; 8]) -> [u8; 60] {
+    let mut packet = [0; 60];
+    packet[..8].copy_from_slice(&[0x60, 0, 0, 0, 0, 20, 6, 64]);
+    // Of 2a00::/16, which is given out by RIPE: no martian.
+    packet[8..16].copy_from_slice(&[0x2a, 0, a, b, c, d, g, h]);
+    packet[24..40].copy_from_slice(&"fd00:9::a".parse::<Ipv6Addr>().expect("a VIP").octets());
+    syn(&mut packet[8..], 32, [e | 4, f], [g, h]);
+    packet
+}
+
+/// Writes a SYN's header behind the addresses of so many bytes (RFC 9293 §3.1).
+fn syn(packet: &mut [u8], addresses: usize, port: [u8; 2], sequence: [u8; 2]) {
+    let header = &mut packet[addresses..];
+    header[..6].copy_from_slice(&[port[0], port[1], 0, 80, sequence[0], sequence[1]]);
+    header[12..16].copy_from_slice(&[0x50, 2, 0xff, 0xff]);
+    let words = packet.chunks(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])));
+    // With the pseudo header's protocol, and its length.
     let sum = words.sum::<u32>() + 6 + 20;
     let sum = (sum & 0xffff) + (sum >> 16);
-    (!((sum & 0xffff) + (sum >> 16)) as u16).to_be_bytes()
+    let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
+    packet[addresses + 16..][..2].copy_from_slice(&sum.to_be_bytes());
 }
