@@ -35,8 +35,8 @@ section! {
         /// What of an endpoint is asked. Unless set, the VIPs on it where services in `dsr` lead to
         /// it, and its own address where others do.
         at: Option<CheckAt> = None;
-        /// From one check to the next, more or less by a fifth. None is made while requests that
-        /// are served say as much.
+        /// From one check to the next, more or less by a fifth. One that only connects, and where
+        /// requests go, is not made while requests are served.
         interval: Duration = Duration::from_secs(5), in Duration::from_millis(100)..=HOUR;
         /// How long a check may take.
         timeout: Duration = Duration::from_secs(2), in Duration::from_millis(10)..=HOUR;
@@ -48,6 +48,11 @@ section! {
 }
 
 impl Health {
+    /// Whether checks do nothing but connect where requests go: requests tell as much.
+    pub fn is_bare(&self) -> bool {
+        self.http.is_none() && self.grpc.is_none() && self.tcp_port().is_none()
+    }
+
     /// The port that checks go to, if it is one of their own.
     pub fn tcp_port(&self) -> Option<u16> {
         match self.tcp {

@@ -33,12 +33,12 @@ pub(super) async fn check(checked: &Checked, target: &Target) -> Result<(), Stri
             (Box::new(UnixStream::connect(&**path).await.map_err(text)?), None)
         }
     };
-    if checked.health.http.is_none() && checked.health.grpc.is_none() {
+    if checked.subject.health.http.is_none() && checked.subject.health.grpc.is_none() {
         return Ok(());
     }
     let host = host_of(checked, target);
-    let Some(connector) = &checked.tls else { return ask(checked, &host, stream).await };
-    let (http2, ip) = (speaks_http2(checked), checked.endpoint.address().ip());
+    let Some(connector) = &checked.subject.tls else { return ask(checked, &host, stream).await };
+    let (http2, ip) = (speaks_http2(checked), checked.subject.endpoint.address().ip());
     let (plain, carrying) = sealed::open(connector, ip, stream, http2).await?;
     tokio::select! {
         asked = ask(checked, &host, Box::new(plain)) => asked,
@@ -48,12 +48,12 @@ pub(super) async fn check(checked: &Checked, target: &Target) -> Result<(), Stri
 
 /// gRPC is HTTP/2, whatever requests are sent by.
 fn speaks_http2(checked: &Checked) -> bool {
-    checked.health.grpc.is_some() || checked.protocol == ClusterProtocol::Http2
+    checked.subject.health.grpc.is_some() || checked.subject.protocol == ClusterProtocol::Http2
 }
 
 async fn ask(checked: &Checked, host: &str, stream: Box<dyn Plain>) -> Result<(), String> {
-    let scheme = if checked.tls.is_some() { "https" } else { "http" };
-    match (&checked.health.grpc, &checked.health.http) {
+    let scheme = if checked.subject.tls.is_some() { "https" } else { "http" };
+    match (&checked.subject.health.grpc, &checked.subject.health.http) {
         (Some(service), _) => http2::grpc(stream, (scheme, host), service).await,
         (None, Some(path)) if speaks_http2(checked) => {
             let status = http2::get(stream, (scheme, host), path.as_str()).await?;
@@ -66,7 +66,7 @@ async fn ask(checked: &Checked, host: &str, stream: Box<dyn Plain>) -> Result<()
 
 /// Where checks go: where requests do, or to a port of their own.
 fn address_of(checked: &Checked) -> Address {
-    match (checked.endpoint.address(), checked.health.tcp) {
+    match (checked.subject.endpoint.address(), checked.subject.health.tcp) {
         (Address::Ip(address), Some(TcpCheck::Port(port))) => {
             Address::Ip(SocketAddr::new(address.ip(), port))
         }
@@ -77,7 +77,7 @@ fn address_of(checked: &Checked) -> Address {
 /// RFC 9110 §7.2: a request names its host; a socket's path is none. In TLS it is who the endpoint
 /// has to prove to be: it would refuse a request for another (§7.4).
 fn host_of(checked: &Checked, target: &Target) -> String {
-    match (&checked.name, target, checked.endpoint.address()) {
+    match (&checked.subject.name, target, checked.subject.endpoint.address()) {
         (Some(name), _, _) => name.clone(),
         (None, Target::Vip(through), _) => through.vip().to_string(),
         (None, Target::Endpoint, Address::Ip(address)) => address.to_string(),

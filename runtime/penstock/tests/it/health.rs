@@ -2,6 +2,7 @@
 //! see of it.
 
 use std::net::{SocketAddr, TcpListener};
+use std::time::Duration;
 
 use crate::harness::{Certificates, Client, Penstock, until};
 
@@ -125,4 +126,37 @@ fn checks_of_endpoints_with_tls_are_sealed_and_verified() {
         assert_eq!(penstock.reload().0, 200);
         wait_for(&penstock, two, "down");
     }
+}
+
+#[test]
+fn reloads_in_a_row_keep_nobody_up() {
+    let (well, gone) = (Penstock::start(&origin("well", "", 200)), nobody());
+    let health_of = "health = { interval = \"1s\", fall = 2 }\n";
+    let text = config([gone, well.address("web")], health_of);
+    let penstock = Penstock::start(&text);
+    let mut reloads = 0;
+    // Several for each check that there is time for.
+    until("it is down", || {
+        reloads += 1;
+        penstock.write(&format!("{text}timeouts.connect = \"{reloads}s\"\n"));
+        assert_eq!(penstock.reload().0, 200);
+        std::thread::sleep(Duration::from_millis(250));
+        (health(&penstock, gone) == "down").then_some(())
+    });
+}
+
+#[test]
+fn a_page_says_that_an_endpoint_is_to_be_left_while_it_serves_well() {
+    let (one, two) = (origin("one", "", 200), origin("two", "", 200));
+    let (one, two) = (Penstock::start(&one), Penstock::start(&two));
+    let addresses = [one.address("web"), two.address("web")];
+    let penstock = Penstock::start(&config(addresses, &every("http = \"/healthz\", ")));
+    let mut client = Client::connect(penstock.address("web"));
+    one.write(&origin("one", "", 503));
+    assert_eq!(one.reload().0, 200);
+    until("it is left", || {
+        assert_eq!(client.get("/").expect("an answer").status, 200);
+        (health(&penstock, addresses[0]) == "down").then_some(())
+    });
+    assert_eq!(client.get("/").expect("an answer").body, "two");
 }
