@@ -18,6 +18,8 @@ use crate::{acme, bgp};
 
 /// Between two lives of the loop, where one ended in a panic.
 const PANIC_PAUSE: Duration = Duration::from_millis(100);
+/// What of the control thread's work may still be under way when it has ended.
+const LEFTOVERS_MAX: Duration = Duration::from_secs(5);
 
 /// What else runs on the control thread: the admin API.
 pub type Companion = Box<dyn FnOnce(Handle) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
@@ -47,7 +49,12 @@ impl ControlThread {
         runtime.spawn(acme::run(handle.clone()));
         runtime.spawn(bgp::run(handle.clone()));
         let thread = thread::Builder::new().name("control".to_owned());
-        let join = thread.spawn(move || run(&runtime, control, inbox, signals))?;
+        let join = thread.spawn(move || {
+            let outcome = run(&runtime, control, inbox, signals);
+            // Nothing that somebody else keeps waiting shall keep the process.
+            runtime.shutdown_timeout(LEFTOVERS_MAX);
+            outcome
+        })?;
         Ok(ControlThread { handle, join })
     }
 

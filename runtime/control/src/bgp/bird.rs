@@ -5,11 +5,13 @@
 //! on with the code before. Codes from 8000 on are errors. Calls wait, for a few seconds at most:
 //! they are made on a thread where that hurts nobody.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, socket_with};
 use thiserror::Error;
 
 /// Why BIRD did not do what it was told.
@@ -83,7 +85,7 @@ fn ask(socket: &Path, command: &str) -> Result<Vec<Line>, BirdError> {
     let unreachable =
         |error| BirdError::Unreachable { socket: socket.display().to_string(), error };
     let talk = || {
-        let mut stream = UnixStream::connect(socket)?;
+        let mut stream = connect(socket)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         let mut reader = BufReader::new(stream.try_clone()?.take(REPLY_BYTES_MAX));
@@ -100,13 +102,27 @@ fn ask(socket: &Path, command: &str) -> Result<Vec<Line>, BirdError> {
     }
 }
 
+/// Connects, or fails at once: a connection to a socket whose owner accepts nothing any more waits
+/// for ever where it may wait.
+pub(super) fn connect(socket: &Path) -> io::Result<UnixStream> {
+    let (family, kind) = (AddressFamily::UNIX, SocketType::STREAM);
+    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
+    let stream = UnixStream::from(socket_with(family, kind, flags, None)?);
+    rustix::net::connect(&stream, &SocketAddrUnix::new(socket)?).map_err(|errno| match errno {
+        Errno::AGAIN => io::Error::new(ErrorKind::TimedOut, "it accepts no connections"),
+        errno => errno.into(),
+    })?;
+    stream.set_nonblocking(false)?;
+    Ok(stream)
+}
+
 /// Reads lines up to the last of a reply; the inner error is a line that is none of a reply.
 fn read_reply(reader: &mut impl BufRead) -> io::Result<Result<Vec<Line>, String>> {
     let mut lines: Vec<Line> = Vec::new();
     loop {
         let mut text = String::new();
         if reader.read_line(&mut text)? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+            return Err(ErrorKind::UnexpectedEof.into());
         }
         let text = text.trim_end_matches('\n');
         if let (Some(rest), Some(last)) = (text.strip_prefix(' '), lines.last()) {

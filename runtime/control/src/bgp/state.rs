@@ -24,7 +24,10 @@ const NAP: Duration = Duration::from_secs(3_600);
 /// What BIRD is told, and how it stands.
 #[derive(Debug, Default)]
 pub(crate) struct Announcer {
+    /// What BIRD was told, if it may be taken to know it still.
     told: Option<Work>,
+    /// It was told of routes, and not since that there are none.
+    announces: bool,
     /// Why BIRD was not told, or not heard, the last time.
     failure: Option<String>,
     sessions: Vec<Protocol>,
@@ -98,7 +101,7 @@ pub struct SessionView {
 impl Announcer {
     /// Whether BIRD may be announcing something.
     pub(crate) fn has_told(&self) -> bool {
-        self.told.as_ref().is_some_and(|told| told.routes > 0)
+        self.announces
     }
 
     /// Has the desk look again: something has changed.
@@ -166,6 +169,7 @@ impl Control {
                     0 => tracing::info!("BIRD announces nothing of ours"),
                     routes => tracing::info!(routes, "BIRD announces our networks"),
                 }
+                self.announcer.announces = work.routes > 0;
                 self.announcer.told = Some(work);
                 self.announcer.failure = None;
                 self.announcer.next_listen = now;
@@ -207,7 +211,7 @@ impl Control {
     pub(crate) fn withdraw_now(&mut self) {
         let wanted = self.bgp_wanted().filter(|work| self.announcer.told.as_ref() != Some(work));
         if let Some(work) = wanted
-            && self.announcer.told.is_some()
+            && (self.announcer.told.is_some() || self.announcer.announces)
         {
             let told = desk::tell(&work).map(|()| work);
             self.bgp_told(told);

@@ -7,6 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with,
+};
+
+use super::bird;
 use crate::tests::control_of;
 use crate::{Control, ControlThread};
 
@@ -140,3 +145,25 @@ fn a_bird_that_is_not_there_is_named_and_told_when_it_comes() {
 }
 
 const PATIENCE: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_bird_that_accepts_nothing_keeps_nobody() {
+    let scene = Scene::new("bgp-stuck");
+    let path = scene.folder.join("bird.ctl");
+    // Nobody accepts, and there is room for hardly any who wait for that.
+    let (kind, flags) = (SocketType::STREAM, SocketFlags::CLOEXEC);
+    let stuck = socket_with(AddressFamily::UNIX, kind, flags, None).expect("a socket");
+    bind(&stuck, &SocketAddrUnix::new(&path).expect("a path")).expect("bound");
+    listen(&stuck, 1).expect("it listens");
+    let waiting: Vec<_> = std::iter::from_fn(|| bird::connect(&path).ok()).take(100).collect();
+    assert!(waiting.len() < 100, "they are accepted");
+    let began = Instant::now();
+    let error = bird::configure(&path).expect_err("it is stuck").to_string();
+    assert!(error.ends_with("it accepts no connections"), "{error}");
+    let control = scene.control(&scene.config("penstock.conf", "\"203.0.113.0/24\""));
+    let thread = ControlThread::start(control, Vec::new()).expect("a thread");
+    until(&thread, |control| control.bgp_failures() > 0);
+    thread.handle().ask_blocking(Control::drain).expect("told");
+    thread.join().expect("an end");
+    assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
+}
