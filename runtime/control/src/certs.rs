@@ -69,7 +69,8 @@ pub(crate) struct Watch {
 type Stamp = (PathBuf, Option<(i64, i64, u64, u64)>);
 
 impl Watch {
-    /// Takes note of the files as they are.
+    /// Takes note of the files as they are; whether that is otherwise than before. To be called
+    /// before they are read: what changes in between is found by the next look.
     pub(crate) fn note(&mut self, config: &Config, files: &DiskFiles) -> bool {
         let now = stamps(config, files);
         let changed = now != self.stamps;
@@ -164,7 +165,7 @@ impl Control {
     }
 
     pub(crate) fn unix(&self) -> Unix {
-        Unix { us: self.clock.started().us + self.clock.now().as_ns() / 1_000 }
+        self.clock.unix()
     }
 
     /// Looks whether files have changed, and puts what they hold in force; no connection notices.

@@ -1,4 +1,4 @@
-//! The control side's clock: monotonic time since it started, and when that was.
+//! The control side's clocks: monotonic time since it started, and the time of day.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -14,10 +14,7 @@ pub(crate) struct Clock {
 impl Clock {
     /// A clock that stands at zero now.
     pub(crate) fn start() -> Clock {
-        // Before 1970 there were no load balancers: a clock that says so is taken for zero.
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let us = u64::try_from(since_epoch.as_micros()).unwrap_or(u64::MAX);
-        Clock { origin: Instant::now(), started: Unix { us } }
+        Clock { origin: Instant::now(), started: time_of_day() }
     }
 
     /// Time since the start.
@@ -29,4 +26,15 @@ impl Clock {
     pub(crate) fn started(&self) -> Unix {
         self.started
     }
+
+    /// Time of day: what the machine's clock says, which may be set while we run.
+    pub(crate) fn unix(&self) -> Unix {
+        time_of_day()
+    }
+}
+
+fn time_of_day() -> Unix {
+    // Before 1970 there were no load balancers: a clock that says so is taken for zero.
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Unix { us: u64::try_from(since_epoch.as_micros()).unwrap_or(u64::MAX) }
 }

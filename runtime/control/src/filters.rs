@@ -109,7 +109,7 @@ impl World for TrialWorld {
     }
 
     fn unix(&self) -> Unix {
-        Unix { us: self.clock.started().us + self.clock.now().as_ns() / 1_000 }
+        self.clock.unix()
     }
 
     fn random(&self) -> u64 {

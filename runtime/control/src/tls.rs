@@ -242,22 +242,25 @@ impl TlsLoader {
         let certificate = match (&tls.cert, &tls.key) {
             (Some(cert), Some(key)) => {
                 let files = CertificateFiles { cert: cert.clone(), key: key.clone(), ocsp: None };
-                let certificate = from.certificate(&files)?;
-                from.check_dates(&certificate, &files, now, strict)?;
-                Some(certificate)
+                Some((from.certificate(&files)?, files))
             }
             _ => None,
         };
         let source = from.source(&(tls, cluster.protocol));
-        let old = self.clusters.iter().find(|made| made.key == from.key && made.source == source);
-        if let Some(old) = old {
+        let old = self.clusters.iter().find(|made| made.key == from.key);
+        if let Some(old) = old.filter(|made| made.source == source) {
             return Ok(Made { key: from.key, source, it: Arc::clone(&old.it) });
+        }
+        if let Some((certificate, files)) = &certificate {
+            let in_force = old.and_then(|made| made.it.certificate());
+            let known = in_force.is_some_and(|one| one.fingerprint == certificate.fingerprint);
+            from.check_dates(certificate, files, now, strict && !known)?;
         }
         let settings = ConnectorSettings {
             verify,
             revocations,
             server_name: tls.name.as_ref().map(|name| name.as_str().to_owned()),
-            certificate,
+            certificate: certificate.map(|(certificate, _)| certificate),
             versions: versions_of(&tls.versions),
             protocols: match cluster.protocol {
                 ClusterProtocol::Http1 => vec![b"http/1.1".to_vec()],

@@ -227,14 +227,9 @@ impl Control {
     pub(crate) fn acme_done(&mut self, listener: &str, outcome: Result<(), AcmeFailure>) {
         self.tls.proofs.retain(|proof| proof.listener != listener);
         let config = Arc::clone(&self.snapshot.config);
-        match self.renew_certificates(&config) {
-            Ok(_) => {
-                self.watch.note(&config, &self.files);
-            }
+        if let Err(refused) = self.renew_certificates(&config) {
             // The next look at the files tries again.
-            Err(refused) => {
-                tracing::error!(listener, "the new certificate can't be put in force: {refused}");
-            }
+            tracing::error!(listener, "the new certificate can't be put in force: {refused}");
         }
         let now = self.unix_seconds();
         let Some(index) = self.acme.jobs.iter().position(|job| job.listener == listener) else {
