@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use penstock_control::{
-    Boot, Control, ControlThread, Ended, Listening, LogCounts, NoDatapaths, ShardCounts, Shards,
-    ShardsError, Source,
+    Boot, Control, ControlThread, Ended, Listening, LogCounts, NoDatapaths, Prepared, ShardCounts,
+    Shards, ShardsError, Source,
 };
 use penstock_proxy::{Capacity, Snapshot};
 
@@ -16,13 +16,22 @@ use crate::{AdminError, LogLevel, Server};
 
 struct NoShards(bool);
 
+struct Nothing;
+
+impl Prepared for Nothing {
+    fn commit(self: Box<Self>) {}
+}
+
 impl Shards for NoShards {
     fn count(&self) -> usize {
         1
     }
 
-    fn apply(&mut self, _next: &Arc<Snapshot>) -> Result<(), ShardsError> {
-        Ok(())
+    fn prepare<'a>(
+        &'a mut self,
+        _next: &Arc<Snapshot>,
+    ) -> Result<Box<dyn Prepared + 'a>, ShardsError> {
+        Ok(Box::new(Nothing))
     }
 
     fn drain(&mut self, _longest: Duration) {

@@ -177,6 +177,11 @@ impl Boot {
         let mut layer4 = Layer4::new(datapaths);
         layer4.apply(&config, &[], &snapshot.seed)?;
         layer4.settle();
+        for (cluster, address) in std::mem::take(&mut layer4.found_down) {
+            let endpoints = snapshot.clusters[cluster].balancer.endpoints().iter();
+            let found = endpoints.filter(|endpoint| *endpoint.address() == address);
+            found.for_each(|endpoint| endpoint.load().health().set_probed(false));
+        }
         let place = Place { running: true, restarts: 0, started: clock.now() };
         Ok(Control {
             files: source.files(),
@@ -212,9 +217,11 @@ impl Control {
         &self.snapshot
     }
 
-    /// Whether requests are welcome: every shard runs, and no drain has begun.
+    /// Whether requests are welcome: every shard runs, packets are passed on where they are to be,
+    /// and no drain has begun.
     pub fn is_ready(&self) -> bool {
-        self.ending.is_serving() && self.places.iter().all(|place| place.running)
+        let all_run = self.places.iter().all(|place| place.running);
+        self.ending.is_serving() && all_run && !self.layer4.is_out()
     }
 
     /// Where is being listened.
@@ -233,7 +240,7 @@ impl Control {
         let restart = self.restarts.iter().map(|(at, _)| *at).min();
         let ending = self.ending.leaves_at().or(self.ending.deadline());
         let next = self.next_sweep.min(self.watch.next_look).min(self.health.next_look);
-        let next = next.min(self.layer4.next_look());
+        let next = next.min(self.layer4.next_look()).min(self.layer4.next_care());
         restart.into_iter().chain(ending).fold(next, Time::min)
     }
 
@@ -252,6 +259,7 @@ impl Control {
             self.look_at_health();
         }
         self.layer4.find_ways(now);
+        self.look_after_datapath();
         while let Some(place) = self.restarts.iter().position(|(at, _)| *at <= now) {
             if let Some((_, index)) = self.restarts.remove(place) {
                 self.restart(index, now);

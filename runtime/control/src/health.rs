@@ -16,6 +16,8 @@ use crate::layer4::{Fallen, passing};
 
 /// How often changes are looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How soon packets are tried to be kept from who is down again, where that failed.
+const SPARE_AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// What was seen of the endpoints' health at the last look.
 #[derive(Debug, Default)]
@@ -26,6 +28,8 @@ pub(crate) struct HealthWatch {
     clusters: Vec<Seen>,
     /// Whom packets pass by, and of which Snapshot that is.
     pub(crate) spared: (u32, Vec<Fallen>),
+    /// When what failed of that is tried again.
+    spare_again: Time,
 }
 
 /// One cluster: its endpoints in the order of their ids, and whether so few are well that all
@@ -100,15 +104,16 @@ impl Control {
         let (told_of, told) = &self.health.spared;
         // What an appliance begins with has all of them.
         let same = if *told_of == generation { *told == fallen } else { fallen.is_empty() };
+        let now = self.clock.now();
         if !same {
+            if now < self.health.spare_again {
+                return;
+            }
             let config = without(&self.snapshot.config, &fallen);
-            match self.layer4.apply(&config, &fallen, &self.snapshot.seed) {
-                Ok(_) => self.layer4.settle(),
-                // Tried again at the next look.
-                Err(error) => {
-                    tracing::error!(%error, "packets can't be kept from endpoints that are down");
-                    return;
-                }
+            if let Err(error) = self.layer4.spare(&config, &fallen, &self.snapshot.seed) {
+                tracing::error!(%error, "packets can't be kept from endpoints that are down");
+                self.health.spare_again = now + SPARE_AGAIN_AFTER;
+                return;
             }
         }
         self.health.spared = (generation, fallen);

@@ -47,7 +47,7 @@ pub use layer4::{
 };
 pub use pulse::Traffic;
 pub use reload::{Applied, Origin, Refused};
-pub use shards::{Alarm, Ended, Listening, LogCounts, ShardCounts, Shards, ShardsError};
+pub use shards::{Alarm, Ended, Listening, LogCounts, Prepared, ShardCounts, Shards, ShardsError};
 pub use thread::{Companion, ControlThread};
 pub use tls::BadTls;
 pub use views::{

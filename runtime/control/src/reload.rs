@@ -204,11 +204,11 @@ impl Control {
         // Who is down stays down: verdicts outlive a reload.
         let fallen = health::fallen(&next);
         let well = health::without(&next.config, &fallen);
-        let before = self.layer4.apply(&well, &fallen, &next.seed)?;
-        if let Err(error) = self.shards.apply(&next) {
-            self.layer4.restore(before);
-            return Err(error.into());
-        }
+        // Shards first, as far as they can refuse: what a datapath has let go of can't be had back,
+        // for the flows of a VIP end with it.
+        let shards = self.shards.prepare(&next)?;
+        self.layer4.apply(&well, &fallen, &next.seed)?;
+        shards.commit();
         self.layer4.settle();
         self.tls.keep(tls);
         self.health.spared = (next.generation, fallen);

@@ -24,6 +24,11 @@ impl Control {
         if let Some(running) = &self.layer4.running {
             running.scrape(&self.snapshot.seed, &mut scrape);
         }
+        if self.layer4.running.is_some() || self.layer4.ailment().is_some() {
+            let up = f64::from(u8::from(self.layer4.ailment().is_none()));
+            let help = "1 while packets are passed on, 0 while an interface or device is missing.";
+            scrape.gauge("penstock_datapath_up", help, &[], up);
+        }
         scrape.render()
     }
 

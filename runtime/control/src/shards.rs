@@ -14,11 +14,14 @@ pub trait Shards: Send {
     /// How many there are, running or not.
     fn count(&self) -> usize;
 
-    /// Has every shard serve `next`, on its listeners, or changes nothing at all.
+    /// Makes ready all that shards need to serve `next`: whatever can fail of it.
     ///
     /// # Errors
     /// A new listener can't be bound, the log can't be opened, or a shard takes no messages.
-    fn apply(&mut self, next: &Arc<Snapshot>) -> Result<(), ShardsError>;
+    fn prepare<'a>(
+        &'a mut self,
+        next: &Arc<Snapshot>,
+    ) -> Result<Box<dyn Prepared + 'a>, ShardsError>;
 
     /// Stops accepting and ends what is idle; requests under way have `longest` to end.
     fn drain(&mut self, longest: Duration);
@@ -43,6 +46,12 @@ pub trait Shards: Send {
 
     /// What the access log has written, if there is one.
     fn log_counts(&self) -> Option<LogCounts>;
+}
+
+/// A change that shards are ready for. Dropped, it never was.
+pub trait Prepared {
+    /// Has every shard serve it, on its listeners.
+    fn commit(self: Box<Self>);
 }
 
 /// A shard's thread is over.

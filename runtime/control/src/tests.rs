@@ -7,8 +7,8 @@ use std::time::Duration;
 use penstock_proxy::{Capacity, Snapshot};
 
 use crate::{
-    Boot, Control, ControlThread, Datapaths, Ended, Listening, LogCounts, NoDatapaths, Refused,
-    ShardCounts, Shards, ShardsError, Source,
+    Boot, Control, ControlThread, Datapaths, Ended, Listening, LogCounts, NoDatapaths, Prepared,
+    Refused, ShardCounts, Shards, ShardsError, Source,
 };
 
 /// Shards that only remember.
@@ -19,17 +19,27 @@ struct Pretended {
     refuse: bool,
 }
 
+struct Turn<'a>(&'a mut Pretended, Arc<Snapshot>);
+
+impl Prepared for Turn<'_> {
+    fn commit(self: Box<Self>) {
+        self.0.snapshots.push(self.1);
+    }
+}
+
 impl Shards for Pretended {
     fn count(&self) -> usize {
         1
     }
 
-    fn apply(&mut self, next: &Arc<Snapshot>) -> Result<(), ShardsError> {
-        if self.refuse {
-            return Err(ShardsError::Behind { index: 0 });
+    fn prepare<'a>(
+        &'a mut self,
+        next: &Arc<Snapshot>,
+    ) -> Result<Box<dyn Prepared + 'a>, ShardsError> {
+        match self.refuse {
+            true => Err(ShardsError::Behind { index: 0 }),
+            false => Ok(Box::new(Turn(self, Arc::clone(next)))),
         }
-        self.snapshots.push(Arc::clone(next));
-        Ok(())
     }
 
     fn drain(&mut self, _longest: Duration) {
@@ -87,6 +97,12 @@ pub(crate) fn control_of(path: &Path, config: &str) -> Control {
 /// The same over datapaths that are there.
 pub(crate) fn control_over(path: &Path, config: &str, datapaths: Box<dyn Datapaths>) -> Control {
     started(path, config, Pretended::default(), datapaths)
+}
+
+/// The same over shards that serve no other config.
+pub(crate) fn control_refusing(path: &Path, text: &str, datapaths: Box<dyn Datapaths>) -> Control {
+    let shards = Pretended { refuse: true, ..Pretended::default() };
+    started(path, text, shards, datapaths)
 }
 
 fn started(path: &Path, config: &str, shards: Pretended, datapaths: Box<dyn Datapaths>) -> Control {
@@ -165,4 +181,34 @@ fn questions_are_answered_and_a_drain_ends_the_thread() {
     let outcome = thread.join().expect("an end");
     assert_eq!((outcome.cut, outcome.failed), (0, false));
     std::fs::remove_file(path).expect("removed");
+}
+
+#[test]
+fn a_certificate_for_endpoints_that_is_over_holds_nothing_else_up() {
+    let path = std::env::temp_dir().join(format!("penstock-over-{}.toml", std::process::id()));
+    let files = [path.with_extension("pem"), path.with_extension("key")];
+    let make = |name: &str| {
+        let mut wish = rcgen::CertificateParams::new(vec![name.to_owned()]).expect("a name");
+        wish.not_after = rcgen::date_time_ymd(2020, 1, 1);
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let made = wish.self_signed(&key).expect("a certificate");
+        std::fs::write(&files[0], made.pem()).expect("written");
+        std::fs::write(&files[1], key.serialize_pem()).expect("written");
+    };
+    let tls = format!(
+        "[cluster.app.tls]\nverify = \"off\"\ncert = \"{}\"\nkey = \"{}\"\n",
+        files[0].display(),
+        files[1].display()
+    );
+    make("a.test");
+    let mut control = control_of(&path, &format!("{CONFIG}{tls}"));
+    // It serves with what there is, and goes on so.
+    std::fs::write(&path, format!("{CONFIG}timeouts.connect = \"3s\"\n{tls}")).expect("written");
+    control.reload().expect("in force");
+    // One that was over before it came is another matter.
+    make("b.test");
+    let refused = control.reload().expect_err("it is over").to_string();
+    assert!(refused.contains("cluster.app.tls") && refused.contains("expired"), "{refused}");
+    std::fs::remove_file(path).expect("removed");
+    files.iter().for_each(|path| std::fs::remove_file(path).expect("removed"));
 }

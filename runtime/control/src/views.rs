@@ -22,6 +22,9 @@ pub struct Status {
     pub state: &'static str,
     /// Whether requests are welcome.
     pub ready: bool,
+    /// Why packets of services in `nat` and `dsr` are not passed on as they should be.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub datapath_fails: Option<String>,
     /// Seconds since the start.
     pub uptime_seconds: f64,
     /// Resident memory.
@@ -205,6 +208,7 @@ impl Control {
             pid: std::process::id(),
             state: if self.ending.is_serving() { "serving" } else { "draining" },
             ready: self.is_ready(),
+            datapath_fails: self.layer4.ailment().map(str::to_owned),
             uptime_seconds: now.as_ns() as f64 / 1e9,
             memory_bytes: process::resident_bytes(),
             open_files: process::open_files(),

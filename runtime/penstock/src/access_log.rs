@@ -33,11 +33,23 @@ pub(crate) struct AccessLog {
 }
 
 /// The thread that writes, from outside.
-struct Desk {
+pub(crate) struct Desk {
     orders: Option<mpsc::Sender<Order>>,
     bell: Arc<Bell>,
     counts: Arc<WriteCounts>,
     join: Option<JoinHandle<()>>,
+}
+
+/// What a new config makes of the log.
+pub(crate) enum NextLog {
+    /// It goes on.
+    Same,
+    /// There is none.
+    Off,
+    /// It goes elsewhere, or is written otherwise.
+    Switch(Format, Writer),
+    /// There was none.
+    Begin(Desk),
 }
 
 /// What the writing thread is told.
@@ -82,41 +94,49 @@ impl AccessLog {
         Some(sender)
     }
 
-    /// Follows a new config. `None` leaves the shards' rings as they are, `Some(None)` takes
-    /// them away, `Some(Some(..))` are new ones for `shards` shards.
+    /// Opens what `next` asks for; the log of now goes on.
     ///
     /// # Errors
-    /// The new log can't be opened; the old one goes on.
-    pub(crate) fn apply(
+    /// It can't be opened.
+    pub(crate) fn prepare(&self, next: &Arc<Snapshot>) -> Result<NextLog, ShardsError> {
+        let setting = &next.config.observe.access_log;
+        if *setting == self.setting {
+            return Ok(NextLog::Same);
+        }
+        Ok(match (open(setting)?, &self.desk) {
+            (None, _) => NextLog::Off,
+            (Some((format, writer)), None) => NextLog::Begin(Desk::start(format, writer, next)?),
+            (Some((format, writer)), Some(_)) => NextLog::Switch(format, writer),
+        })
+    }
+
+    /// Turns to what was opened for `next`. `None` leaves the shards' rings as they are,
+    /// `Some(None)` takes them away, `Some(Some(..))` are new ones for `shards` shards.
+    pub(crate) fn turn_to(
         &mut self,
+        log: NextLog,
         next: &Arc<Snapshot>,
         shards: usize,
-    ) -> Result<Option<Option<Vec<RecordSender<AccessRecord>>>>, ShardsError> {
-        let setting = &next.config.observe.access_log;
-        let changed = *setting != self.setting;
-        let opened = if changed { open(setting)? } else { None };
-        let outcome = match (opened, &self.desk) {
-            (Some((format, writer)), None) => {
-                self.desk = Some(Desk::start(format, writer, next)?);
+    ) -> Option<Option<Vec<RecordSender<AccessRecord>>>> {
+        self.setting = next.config.observe.access_log.clone();
+        if let Some(desk) = &self.desk {
+            desk.tell(Order::Know(Generation::of(next)));
+        }
+        match (log, &self.desk) {
+            (NextLog::Begin(desk), _) => {
+                self.desk = Some(desk);
                 Some(Some((0..shards).filter_map(|_| self.ring()).collect()))
             }
-            (Some((format, writer)), Some(desk)) => {
-                desk.tell(Order::Know(Generation::of(next)));
+            (NextLog::Switch(format, writer), Some(desk)) => {
                 desk.switch(format, writer);
                 None
             }
-            (None, Some(_)) if changed => {
+            (NextLog::Off, Some(_)) => {
                 self.desk = None;
                 Some(None)
             }
-            (None, Some(desk)) => {
-                desk.tell(Order::Know(Generation::of(next)));
-                None
-            }
-            (None, None) => None,
-        };
-        self.setting = setting.clone();
-        Ok(outcome)
+            (NextLog::Same | NextLog::Off | NextLog::Switch(..), _) => None,
+        }
     }
 
     /// Opens the file anew, after it was moved away.

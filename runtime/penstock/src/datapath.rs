@@ -25,6 +25,7 @@ impl Datapaths for MachineDatapaths {
         let interface = xdp::Interface::named(name).map_err(told)?;
         Ok(InterfaceFacts {
             name: name.to_owned(),
+            index: interface.index(),
             mtu: interface.mtu().map_err(told)?,
             addresses: interface.addresses().map_err(told)?,
         })
@@ -150,6 +151,10 @@ impl<D: BorrowMut<xdp::Datapath>> Tables for Adapter<D> {
 impl Datapath for Adapter<xdp::Datapath> {
     fn name(&self) -> &'static str {
         self.0.name()
+    }
+
+    fn is_running(&self) -> bool {
+        self.0.is_running()
     }
 
     fn flows(&self, tenure: Tenure) -> Box<dyn Iterator<Item = (FlowKey, Flow)> + '_> {

@@ -5,17 +5,19 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use penstock_control::{Alarm, Ended, Listening, LogCounts, ShardCounts, Shards, ShardsError};
+use penstock_control::{
+    Alarm, Ended, Listening, LogCounts, Prepared, ShardCounts, Shards, ShardsError,
+};
 use penstock_proxy::{Schemas, Snapshot, Worker};
 use penstock_shard::{
-    Counters, RecordSender, Sender, ShardHandle, ShardOptions, mailbox, thread_cpu_ns,
+    Counters, Listener, RecordSender, Sender, ShardHandle, ShardOptions, mailbox, thread_cpu_ns,
 };
 use penstock_telemetry::access::AccessRecord;
 
-use crate::access_log::AccessLog;
+use crate::access_log::{AccessLog, NextLog};
 use crate::cpus;
-use crate::service::{Change, LogChange, Mail, ProxyService, sink};
-use crate::sockets::Sockets;
+use crate::service::{Change, LogChange, Mail, ProxyService, SocketKey, sink};
+use crate::sockets::{Rebinding, Sockets};
 
 /// Messages that a shard may be behind by. One is sent per change of config.
 const MAIL_MAX: usize = 64;
@@ -110,14 +112,13 @@ impl RunningShards {
         Ok(())
     }
 
-    /// The mailboxes of the shards that run, once each is known to have room for one message.
-    fn mailboxes(&mut self) -> Result<Vec<(usize, &mut Sender<Mail>)>, ShardsError> {
-        let running = self.shards.iter_mut().enumerate();
-        let boxes = running.filter_map(|(index, shard)| Some((index, shard.mail.as_mut()?)));
-        let boxes: Vec<_> = boxes.collect();
-        match boxes.iter().find(|(_, mail)| mail.room() == 0) {
-            Some(&(index, _)) => Err(ShardsError::Behind { index }),
-            None => Ok(boxes),
+    /// That each shard that runs has room for one message.
+    fn have_room(&self) -> Result<(), ShardsError> {
+        let mut running = self.shards.iter().enumerate();
+        let is_full = |shard: &Shard| shard.mail.as_ref().is_some_and(|mail| mail.room() == 0);
+        match running.find(|(_, shard)| is_full(shard)) {
+            Some((index, _)) => Err(ShardsError::Behind { index }),
+            None => Ok(()),
         }
     }
 }
@@ -135,16 +136,50 @@ fn log_changes(rings: Option<Option<Vec<RecordSender<AccessRecord>>>>) -> LogCha
     }
 }
 
+/// A change that everything is there for.
+struct Turn<'a> {
+    running: &'a mut RunningShards,
+    next: Arc<Snapshot>,
+    rebinding: Rebinding,
+    /// What each shard listens on in addition.
+    shares: Vec<Vec<(SocketKey, Listener)>>,
+    log: NextLog,
+}
+
+impl Prepared for Turn<'_> {
+    fn commit(self: Box<Self>) {
+        let Turn { running, next, rebinding, shares, log } = *self;
+        let mut log = log_changes(running.log.turn_to(log, &next, shares.len()));
+        let assignments = rebinding.assignments();
+        let removed = next.listeners.iter().any(|listener| listener.removed);
+        for (shard, added) in running.shards.iter_mut().zip(shares) {
+            let Some(mail) = &mut shard.mail else { continue };
+            let change = Change {
+                snapshot: Arc::clone(&next),
+                added,
+                assignments: assignments.clone(),
+                removed,
+                log: log(),
+            };
+            let sent = mail.send(Mail::Apply(Box::new(change)));
+            assert!(sent.is_ok(), "only this thread takes room from a mailbox, and there was some");
+        }
+        running.sockets.commit(rebinding);
+    }
+}
+
 impl Shards for RunningShards {
     fn count(&self) -> usize {
         self.shards.len()
     }
 
-    fn apply(&mut self, next: &Arc<Snapshot>) -> Result<(), ShardsError> {
-        // Everything that can fail comes first; what is bound meanwhile is closed by its drop.
+    fn prepare<'a>(
+        &'a mut self,
+        next: &Arc<Snapshot>,
+    ) -> Result<Box<dyn Prepared + 'a>, ShardsError> {
+        // What is bound meanwhile is closed by its drop.
         let count = self.shards.len();
         let rebinding = self.sockets.rebind(next, count)?;
-        let assignments = rebinding.assignments();
         let mut shares = Vec::with_capacity(count);
         for index in 0..count {
             let each = rebinding.added.iter().map(|bound| Ok((bound.key, bound.share(index)?)));
@@ -153,22 +188,9 @@ impl Shards for RunningShards {
                 |error: std::io::Error| ShardsError::Start { index, reason: error.to_string() };
             shares.push(each.map_err(failed)?);
         }
-        self.mailboxes()?;
-        let mut log = log_changes(self.log.apply(next, count)?);
-        let removed = next.listeners.iter().any(|listener| listener.removed);
-        for (index, mail) in self.mailboxes()? {
-            let change = Change {
-                snapshot: Arc::clone(next),
-                added: std::mem::take(&mut shares[index]),
-                assignments: assignments.clone(),
-                removed,
-                log: log(),
-            };
-            let sent = mail.send(Mail::Apply(Box::new(change)));
-            assert!(sent.is_ok(), "only this thread takes room from a mailbox, and there was some");
-        }
-        self.sockets.commit(rebinding);
-        Ok(())
+        self.have_room()?;
+        let log = self.log.prepare(next)?;
+        Ok(Box::new(Turn { running: self, next: Arc::clone(next), rebinding, shares, log }))
     }
 
     fn drain(&mut self, longest: Duration) {

@@ -141,6 +141,14 @@ impl Datapath {
         }
     }
 
+    /// Whether it still reads packets. The program does for as long as its interfaces are there.
+    pub fn is_running(&self) -> bool {
+        match self {
+            Datapath::Kernel(_) => true,
+            Datapath::Tun(userland) => userland.is_running(),
+        }
+    }
+
     /// What the start found.
     pub fn found(&self) -> Start {
         match self {

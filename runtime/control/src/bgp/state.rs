@@ -113,7 +113,8 @@ impl Announcer {
 impl Control {
     /// Whether routers are to send us anything.
     fn announces(&self) -> bool {
-        self.ending.is_serving() && self.places.iter().any(|place| place.running)
+        let some_run = self.places.iter().any(|place| place.running);
+        self.ending.is_serving() && some_run && !self.layer4.is_out()
     }
 
     /// What BIRD has to be told, as things stand now.

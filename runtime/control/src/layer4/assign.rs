@@ -96,6 +96,11 @@ impl Assignment {
         own
     }
 
+    /// Backends that were found down.
+    pub(crate) fn down(&self) -> BTreeSet<BackendKey> {
+        self.backends.iter().filter(|(_, one)| one.failed).map(|(key, _)| *key).collect()
+    }
+
     /// What tables say once they say what the plan asks for, and what has to be written for that,
     /// in order.
     pub(crate) fn change(&self, plan: &Plan) -> Result<(Assignment, Vec<Change>), BadPlan> {

@@ -6,6 +6,8 @@
 //! for what happens to packets: that is the datapath's, behind the seam.
 
 mod assign;
+mod care;
+mod facts;
 mod flows;
 mod passage;
 mod plan;

@@ -12,8 +12,9 @@ use penstock_l4::value::{
     Address, Pool, Settings, SourceRule, Timeouts, VipKey, action, encap, mode,
 };
 
+use super::facts::Facts;
 use super::passage::{CheckedVip, is_checked};
-use super::{DatapathError, Datapaths, InterfaceFacts};
+use super::{DatapathError, InterfaceFacts};
 
 /// The most VIPs of an appliance.
 pub(crate) const VIPS_MAX: u16 = 512;
@@ -146,14 +147,14 @@ impl Plan {
     pub(crate) fn of(
         config: &Config,
         seed: &FleetSeed,
-        datapaths: &dyn Datapaths,
+        machine: &Facts,
     ) -> Result<Option<Plan>, BadPlan> {
         let services: Vec<&Service> = passing(config).collect();
         if services.is_empty() {
             return Ok(None);
         }
         let mut plan = Plan {
-            settings: settings(config, seed, datapaths.lanes())?,
+            settings: settings(config, seed, machine.lanes)?,
             vips: Vec::new(),
             rings: Vec::new(),
             sources: sources(config),
@@ -162,7 +163,7 @@ impl Plan {
             checked: Vec::new(),
         };
         for service in services {
-            plan.add(service, config, seed, datapaths)?;
+            plan.add(service, config, seed, machine)?;
         }
         plan.vips.sort_by_key(|vip| vip.key);
         plan.interfaces.sort();
@@ -196,11 +197,11 @@ impl Plan {
         service: &Service,
         config: &Config,
         seed: &FleetSeed,
-        datapaths: &dyn Datapaths,
+        machine: &Facts,
     ) -> Result<(), BadPlan> {
         let mut facts = Vec::new();
         for name in &service.interfaces {
-            let found = datapaths.interface(name.as_str());
+            let found = machine.interface(name.as_str()).cloned();
             facts.push(found.map_err(|DatapathError(problem)| BadPlan::Interface {
                 service: service.name.to_string(),
                 problem,
@@ -315,6 +316,29 @@ impl Plan {
         }
         format!("{:016x}", seed.hash(&bytes))
     }
+}
+
+/// The endpoints behind backends that were found down, where checks can say otherwise; none of a
+/// cluster where all were.
+pub(crate) fn fallen_of(config: &Config, down: &BTreeSet<BackendKey>) -> Vec<Fallen> {
+    let mut fallen: Vec<Fallen> = Vec::new();
+    for service in passing(config) {
+        let Some(id) = service.destinations.others else { continue };
+        let cluster = config.cluster(id);
+        let endpoints = cluster.endpoints.iter().filter_map(|endpoint| match &endpoint.address {
+            EndpointAddress::Ip(address) => Some((*address, endpoint.weight.shares() > 0)),
+            EndpointAddress::Unix(_) => None,
+        });
+        let is_down = |address| down.contains(&backend_key(service, address));
+        let (lost, well): (Vec<_>, Vec<_>) = endpoints.partition(|(address, _)| is_down(*address));
+        if cluster.health.is_some() && well.iter().any(|(_, weighs)| *weighs) {
+            let of_cluster = |(address, _)| (id.index(), penstock_env::Address::Ip(address));
+            fallen.extend(lost.into_iter().map(of_cluster));
+        }
+    }
+    fallen.sort();
+    fallen.dedup();
+    fallen
 }
 
 /// The services that packets are passed on for.

@@ -7,6 +7,7 @@ use penstock_balance::FleetSeed;
 use penstock_config::{Config, EndpointAddress, ServiceMode};
 use tokio::task::JoinSet;
 
+use super::facts::Facts;
 use super::passage::{CheckedVip, Through};
 use super::plan::{Plan, own_address};
 use super::{BadPlan, DatapathError, Datapaths};
@@ -31,7 +32,8 @@ pub struct Reached {
 /// There is no way there at all.
 pub fn reach(config: &Config, datapaths: &mut dyn Datapaths) -> Result<Vec<Reached>, BadPlan> {
     let seed = FleetSeed::new(&config.fleet.hash_seed);
-    let Some(plan) = Plan::of(config, &seed, datapaths)? else { return Ok(Vec::new()) };
+    let machine = Facts::of(config, datapaths);
+    let Some(plan) = Plan::of(config, &seed, &machine)? else { return Ok(Vec::new()) };
     let mut passage = datapaths.passage(INSTANCE)?;
     passage.follow(&plan.interfaces);
     let mut asked = Vec::new();
@@ -39,7 +41,7 @@ pub fn reach(config: &Config, datapaths: &mut dyn Datapaths) -> Result<Vec<Reach
         let Some(id) = service.destinations.others else { continue };
         let cluster = config.cluster(id);
         let port = cluster.health.as_ref().and_then(|health| health.tcp_port());
-        let facts = service.interfaces.iter().map(|name| datapaths.interface(name.as_str()));
+        let facts = service.interfaces.iter().map(|name| machine.interface(name.as_str()).cloned());
         let facts = facts.collect::<Result<Vec<_>, DatapathError>>()?;
         for vip in service.vips.iter().map(|vip| vip.ip()) {
             let own = |v4| own_address(&facts, v4, config);

@@ -1,6 +1,6 @@
 //! A datapath that is kept in step with the config in force.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use penstock_balance::FleetSeed;
@@ -10,9 +10,12 @@ use penstock_l4::Subject;
 use penstock_l4::value::Counters;
 
 use super::assign::Assignment;
-use super::plan::{BackendKey, BadPlan, Fallen, Plan};
+use super::care::Care;
+use super::facts::Facts;
+use super::plan::{BackendKey, BadPlan, Fallen, Plan, fallen_of};
 use super::ways::{self, Looks};
 use super::{Datapath, DatapathError, DatapathOptions, Datapaths, Passage, Tables};
+use crate::health;
 
 /// The datapath, and what it was told.
 pub(crate) struct Layer4 {
@@ -20,6 +23,11 @@ pub(crate) struct Layer4 {
     pub(crate) running: Option<Running>,
     /// The way that checks of `dsr` take, where there are some.
     pub(super) passage: Option<Box<dyn Passage>>,
+    /// What the machine was like when the tables were last written for a config.
+    pub(super) facts: Facts,
+    pub(super) care: Care,
+    /// Endpoints that an earlier process had found down, of which checks have said nothing yet.
+    pub(crate) found_down: Vec<Fallen>,
 }
 
 /// A datapath at work.
@@ -43,16 +51,21 @@ struct Bases {
     backends: BTreeMap<u32, Counters>,
 }
 
-/// What was in force before, to go back to.
-pub(crate) struct Before(Option<Plan>);
-
 impl Layer4 {
     pub(crate) fn new(datapaths: Box<dyn Datapaths>) -> Layer4 {
-        Layer4 { datapaths, running: None, passage: None }
+        Layer4 {
+            datapaths,
+            running: None,
+            passage: None,
+            facts: Facts::default(),
+            care: Care::default(),
+            found_down: Vec::new(),
+        }
     }
 
-    /// Has the tables say what the config asks for, which is without these that are down. What is
-    /// no longer asked for goes on until [`Layer4::settle`].
+    /// Has the tables say what the config asks for, which is without these that are down. A VIP
+    /// that it does not ask for is gone with its flows; interfaces, and the last service, go on
+    /// until [`Layer4::settle`].
     ///
     /// # Errors
     /// Why not; then everything is as it was.
@@ -61,7 +74,7 @@ impl Layer4 {
         config: &Config,
         fallen: &[Fallen],
         seed: &FleetSeed,
-    ) -> Result<Before, BadPlan> {
+    ) -> Result<(), BadPlan> {
         let applied = self.try_apply(config, fallen, seed);
         if applied.is_err() {
             self.close_passage();
@@ -74,42 +87,61 @@ impl Layer4 {
         config: &Config,
         fallen: &[Fallen],
         seed: &FleetSeed,
-    ) -> Result<Before, BadPlan> {
-        let mut plan = Plan::of(config, seed, &*self.datapaths)?;
+    ) -> Result<(), BadPlan> {
+        let facts = Facts::of(config, &*self.datapaths);
+        let mut plan = Plan::of(config, seed, &facts)?;
         if let Some(plan) = &mut plan {
             plan.note_fallen(config, fallen);
             self.open_passage(plan, config)?;
         }
-        let before = Before(self.running.as_ref().map(|running| running.plan.clone()));
         match (&mut self.running, plan) {
             (None, None) => {}
             (Some(running), None) => running.unwanted = true,
             (Some(running), Some(plan)) => {
+                let before = running.plan.clone();
                 let attached = running.datapath.attach(&plan.interfaces);
                 let changed = attached.map_err(BadPlan::from).and_then(|()| running.turn_to(plan));
                 if let Err(error) = changed {
-                    self.restore(before);
+                    running.go_back_to(before);
+                    self.settle();
                     return Err(error);
                 }
             }
             (running @ None, Some(plan)) => {
-                *running = Some(start(&mut *self.datapaths, config, plan)?);
+                let (begun, down) = start(&mut *self.datapaths, config, (seed, &facts), plan)?;
+                (*running, self.found_down) = (Some(begun), down);
             }
         }
-        Ok(before)
+        self.facts = facts;
+        Ok(())
     }
 
-    /// Goes back to what was in force before: as far as that goes, for there is nobody left to
-    /// refuse to.
-    pub(crate) fn restore(&mut self, Before(plan): Before) {
-        let Some(running) = &mut self.running else { return };
-        running.unwanted = plan.is_none();
-        if let Some(plan) = plan
-            && let Err(error) = running.turn_to(plan)
+    /// Has new flows pass by endpoints that are down: as [`Layer4::apply`], for a config that is in
+    /// force. What is wrong with an interface is no reason to go on sending flows to them.
+    ///
+    /// # Errors
+    /// Why not; then everything is as it was.
+    pub(crate) fn spare(
+        &mut self,
+        config: &Config,
+        fallen: &[Fallen],
+        seed: &FleetSeed,
+    ) -> Result<(), BadPlan> {
+        let facts = Facts::of(config, &*self.datapaths).or(&self.facts);
+        let plan = Plan::of(config, seed, &facts)?;
+        let (Some(mut plan), Some(running)) = (plan, &mut self.running) else { return Ok(()) };
+        plan.note_fallen(config, fallen);
+        let before = running.plan.clone();
+        running.turn_to(plan).inspect_err(|_| running.go_back_to(before))
+    }
+
+    /// Takes packets of no other interfaces, until it is told again.
+    pub(super) fn release_others(&mut self, interfaces: &[String]) {
+        if let Some(running) = &mut self.running
+            && let Err(error) = running.datapath.release_others(interfaces)
         {
-            tracing::error!(%error, "the datapath could not go back to the config in force");
+            tracing::error!(%error, "the datapath could not leave an interface");
         }
-        self.settle();
     }
 
     /// Lets go of what the config in force does not ask for.
@@ -151,17 +183,31 @@ impl Layer4 {
     }
 }
 
-fn start(datapaths: &mut dyn Datapaths, config: &Config, plan: Plan) -> Result<Running, BadPlan> {
+/// Starts a datapath on what an earlier process left, and tells whom that had found down: they get
+/// no new flows until checks find them well.
+fn start(
+    datapaths: &mut dyn Datapaths,
+    config: &Config,
+    (seed, facts): (&FleetSeed, &Facts),
+    plan: Plan,
+) -> Result<(Running, Vec<Fallen>), BadPlan> {
     let (mut refused, mut made) = (None, None);
     datapaths.seek(&ways::addresses(&plan), &plan.interfaces);
+    let interfaces = plan.interfaces.clone();
+    let options = DatapathOptions::of(config);
     let mut fill = |datapath: &mut dyn Tables| {
         let adopted = Assignment::adopt(datapath.kept()?);
-        match adopted.change(&plan) {
-            Ok((mut next, changes)) => {
+        let without = sparing(config, (seed, facts), &plan, adopted.down());
+        let changed = without.and_then(|(plan, down)| {
+            let (next, changes) = adopted.change(&plan)?;
+            Ok((plan, down, next, changes))
+        });
+        match changed {
+            Ok((plan, down, mut next, changes)) => {
                 let bases = Bases::of(datapath, &adopted, &next);
                 changes.iter().try_for_each(|change| datapath.write(change))?;
                 ways::find(datapath, &mut next, &plan.interfaces);
-                made = Some((next, bases));
+                made = Some((plan, down, next, bases));
                 Ok(())
             }
             Err(error) => {
@@ -171,13 +217,29 @@ fn start(datapaths: &mut dyn Datapaths, config: &Config, plan: Plan) -> Result<R
             }
         }
     };
-    let started = datapaths.start(&DatapathOptions::of(config), &plan.interfaces, &mut fill);
+    let started = datapaths.start(&options, &interfaces, &mut fill);
     let datapath = started.map_err(|error| refused.unwrap_or(BadPlan::Datapath(error)))?;
-    let Some((assignment, bases)) = made else {
+    let Some((plan, down, assignment, bases)) = made else {
         return Err(BadPlan::Datapath(DatapathError("the datapath was not filled".to_owned())));
     };
     let (looks, draining) = (Looks::SOON, BTreeMap::new());
-    Ok(Running { datapath, plan, assignment, unwanted: false, bases, looks, draining })
+    let running = Running { datapath, plan, assignment, unwanted: false, bases, looks, draining };
+    Ok((running, down))
+}
+
+/// The plan without these backends, and the endpoints that they are.
+fn sparing(
+    config: &Config,
+    (seed, facts): (&FleetSeed, &Facts),
+    plan: &Plan,
+    down: BTreeSet<BackendKey>,
+) -> Result<(Plan, Vec<Fallen>), BadPlan> {
+    let fallen = fallen_of(config, &down);
+    let others = Plan::of(&health::without(config, &fallen), seed, facts)?;
+    let mut others = others.unwrap_or_else(|| plan.clone());
+    others.down.clone_from(&plan.down);
+    others.note_fallen(config, &fallen);
+    Ok((others, fallen))
 }
 
 impl Running {
@@ -199,6 +261,14 @@ impl Running {
         // For who is new.
         self.looks = Looks::SOON;
         Ok(())
+    }
+
+    /// Goes back, where a table could not be written: as far as that goes, for there is nobody
+    /// left to refuse to.
+    fn go_back_to(&mut self, plan: Plan) {
+        if let Err(error) = self.turn_to(plan) {
+            tracing::error!(%error, "the datapath could not go back to the config in force");
+        }
     }
 
     /// What was counted for a VIP or a backend since it has its number.

@@ -45,6 +45,8 @@ impl DatapathOptions {
 pub struct InterfaceFacts {
     /// Its name.
     pub name: String,
+    /// Its number: one that is made anew by the same name has another.
+    pub index: u32,
     /// The largest IP packet that it sends.
     pub mtu: u32,
     /// Its addresses that other machines know, in the kernel's order.
@@ -149,6 +151,9 @@ pub trait Tables {
 pub trait Datapath: Tables + Send {
     /// Its name, as in the config.
     fn name(&self) -> &'static str;
+
+    /// Whether it still reads packets. One that does not has to be started anew.
+    fn is_running(&self) -> bool;
 
     /// The flows of a table, each direction on its own.
     fn flows(&self, tenure: Tenure) -> Box<dyn Iterator<Item = (FlowKey, Flow)> + '_>;

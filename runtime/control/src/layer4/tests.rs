@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use penstock_balance::FleetSeed;
@@ -15,15 +15,15 @@ use penstock_l4::value::{
 use penstock_l4::{CAUSE_COUNT, MAGLEV_SLOTS, Subject, Tenure, Tick};
 
 use super::assign::Assignment;
+use super::facts::Facts;
 use super::plan::{Plan, address_of};
 use super::running::{Layer4, Running};
 use super::{
     BadPlan, Change, Datapath, DatapathError, DatapathOptions, Datapaths, InterfaceFacts, Kept,
     Passage, Tables,
 };
-use crate::Control;
-use crate::tests::control_over;
 
+mod care;
 mod passage;
 mod ways;
 
@@ -89,6 +89,7 @@ struct Pretending {
     tables: Pretended,
     writes: Arc<AtomicUsize>,
     neighbours: ways::Neighbours,
+    dead: Arc<AtomicBool>,
 }
 
 impl Tables for Pretending {
@@ -128,6 +129,10 @@ impl Datapath for Pretending {
         "pretended"
     }
 
+    fn is_running(&self) -> bool {
+        !self.dead.load(Relaxed)
+    }
+
     fn flows(&self, _tenure: Tenure) -> Box<dyn Iterator<Item = (FlowKey, Flow)> + '_> {
         Box::new(std::iter::empty())
     }
@@ -163,17 +168,24 @@ struct Machine {
     /// Ways for checks that are open.
     passages: Arc<AtomicUsize>,
     neighbours: ways::Neighbours,
+    /// What becomes of `eth0`: its index; 0 while it is missing.
+    eth0: Arc<AtomicU32>,
+    /// The datapath that runs reads nothing any more.
+    dead: Arc<AtomicBool>,
 }
 
 impl Datapaths for Machine {
     fn interface(&self, name: &str) -> Result<InterfaceFacts, DatapathError> {
+        let index = if name == "eth0" { self.eth0.load(Relaxed) } else { 1 };
         let addresses: &[&str] = match name {
+            "eth0" if index == 0 => return Err(DatapathError("there is no eth0".to_owned())),
             "eth0" | "eth1" | "eth9" => &["10.9.0.1", "10.0.0.2", "fd00::2"],
             "v4" => &["10.0.0.2"],
             _ => return Err(DatapathError(format!("there is no interface {name}"))),
         };
         let addresses = addresses.iter().map(|text| text.parse::<IpAddr>().expect("an address"));
-        Ok(InterfaceFacts { name: name.to_owned(), mtu: 1_500, addresses: addresses.collect() })
+        let addresses = addresses.collect();
+        Ok(InterfaceFacts { name: name.to_owned(), index, mtu: 1_500, addresses })
     }
 
     fn lanes(&self) -> u32 {
@@ -192,7 +204,9 @@ impl Datapaths for Machine {
     ) -> Result<Box<dyn Datapath>, DatapathError> {
         let writes = Arc::clone(&self.writes);
         let (tables, neighbours) = (self.left.clone(), self.neighbours.clone());
-        let mut datapath = Pretending { tables, writes, neighbours };
+        self.dead.store(false, Relaxed);
+        let dead = Arc::clone(&self.dead);
+        let mut datapath = Pretending { tables, writes, neighbours, dead };
         fill(&mut datapath)?;
         datapath.attach(interfaces)?;
         Ok(Box::new(datapath))
@@ -228,6 +242,14 @@ const FOUR: &str = "\"10.1.0.1\", \"10.1.0.2\", \"10.1.0.3\", \"fd01::1\"";
 
 fn layer4(writes: &Arc<AtomicUsize>, left: Pretended) -> Layer4 {
     Layer4::new(Box::new(Machine { writes: Arc::clone(writes), left, ..machine() }))
+}
+
+impl Layer4 {
+    /// Those of all VIPs: where one is another, flows have ended.
+    fn generations(&self) -> Vec<u16> {
+        let all = &running(self).assignment;
+        all.vips.values().filter_map(|number| Some(all.vip(*number)?.generation)).collect()
+    }
 }
 
 /// One that never fails.
@@ -347,7 +369,7 @@ fn a_restart_finds_the_numbers_that_flows_know() {
     put(&mut first, &site(THREE));
     let kept = running(&first).datapath.kept().expect("they say");
     let adopted = Assignment::adopt(kept);
-    let plan = Plan::of(&site(THREE), &seed(), &machine()).expect("a plan").expect("services");
+    let plan = planned(&site(THREE)).expect("a plan").expect("services");
     let (next, changes) = adopted.change(&plan).expect("room");
     let assignment = &running(&first).assignment;
     assert_eq!((&next.vips, &next.backends), (&assignment.vips, &assignment.backends));
@@ -358,7 +380,7 @@ fn a_restart_finds_the_numbers_that_flows_know() {
     let touched = changes.iter().filter(|change| matches!(change, Change::Backend(..)));
     assert_eq!(touched.count(), 0);
     // A process that comes with another config takes away what it does not know.
-    let other = Plan::of(&site("\"10.1.0.1\", \"fd01::1\""), &seed(), &machine());
+    let other = planned(&site("\"10.1.0.1\", \"fd01::1\""));
     let mut plan = other.expect("a plan").expect("services");
     plan.vips.retain(|vip| vip.service == "d");
     let (next, _) = adopted.change(&plan).expect("room");
@@ -368,7 +390,16 @@ fn a_restart_finds_the_numbers_that_flows_know() {
 fn machine() -> Machine {
     let writes = Arc::new(AtomicUsize::new(usize::MAX));
     let (passages, neighbours) = (Arc::default(), ways::Neighbours::new());
-    Machine { writes, left: Pretended::default(), passages, neighbours }
+    let (eth0, dead) = (Arc::new(AtomicU32::new(1)), Arc::default());
+    Machine { writes, left: Pretended::default(), passages, neighbours, eth0, dead }
+}
+
+fn facts(config: &Config) -> Facts {
+    Facts::of(config, &machine())
+}
+
+fn planned(config: &Config) -> Result<Option<Plan>, BadPlan> {
+    Plan::of(config, &seed(), &facts(config))
 }
 
 #[test]
@@ -379,11 +410,7 @@ fn a_change_that_fails_anywhere_changes_nothing() {
         let mut layer4 = layer4(&writes, Pretended::default());
         put(&mut layer4, &site(THREE));
         let before = meaning(&layer4);
-        let generations = |layer4: &Layer4| -> Vec<u16> {
-            let all = &running(layer4).assignment;
-            all.vips.values().filter_map(|number| Some(all.vip(*number)?.generation)).collect()
-        };
-        let flows = generations(&layer4);
+        let flows = layer4.generations();
         writes.store(failing, Relaxed);
         if layer4.apply(&other, &[], &seed()).is_ok() {
             assert!(failing > 5, "there was nothing to write");
@@ -393,7 +420,7 @@ fn a_change_that_fails_anywhere_changes_nothing() {
         let after = meaning(&layer4);
         let lost: Vec<&str> = before.lines().filter(|line| !after.contains(line)).collect();
         assert!(lost.is_empty(), "write {failing}: {lost:?}\n{after}");
-        assert_eq!(generations(&layer4), flows, "write {failing}");
+        assert_eq!(layer4.generations(), flows, "write {failing}");
         assert_eq!(running(&layer4).plan.interfaces, ["eth0"]);
     }
     panic!("it never ended");
@@ -420,7 +447,7 @@ fn an_interface_that_takes_no_program_changes_nothing() {
 
 #[test]
 fn the_appliance_answers_by_an_address_of_its_interface() {
-    let plan = Plan::of(&site(THREE), &seed(), &machine()).expect("a plan").expect("services");
+    let plan = planned(&site(THREE)).expect("a plan").expect("services");
     // Not 10.9.0.1, which is a VIP.
     let own = address_of("10.0.0.2".parse().expect("an address"));
     assert_eq!(plan.settings.pool_v4.address, own);
@@ -428,7 +455,7 @@ fn the_appliance_answers_by_an_address_of_its_interface() {
     assert_eq!(plan.settings.pool_v4.lane_ports, 22_528 / 4);
     let service = "[service.n]\nvip = \"fd09::1\"\nports = \"tcp/80\"\nmode = \"nat\"\nto = \"c\"\n\
                    interface = \"v4\"\n[cluster.c]\nendpoints = [\"fd01::1\"]\n";
-    let refused = |text: &str| Plan::of(&parse(text), &seed(), &machine()).expect_err("not so");
+    let refused = |text: &str| planned(&parse(text)).expect_err("not so");
     assert_eq!(
         refused(service).to_string(),
         "service.n: v4 has no IPv6 address that packets to backends could be from: give it one, or \
@@ -436,7 +463,7 @@ fn the_appliance_answers_by_an_address_of_its_interface() {
     );
     let told = format!("{service}[runtime.layer4]\nnat = \"fd00::7\"\nnat_ports = \"1000-1002\"\n");
     assert!(matches!(refused(&told), BadPlan::TooFewPorts { ports: 3, lanes: 4 }));
-    let plan = Plan::of(&parse(&told.replace("1002", "1999")), &seed(), &machine());
+    let plan = planned(&parse(&told.replace("1002", "1999")));
     let plan = plan.expect("a plan").expect("services");
     assert_eq!(plan.settings.pool_v6.address, address_of("fd00::7".parse().expect("an address")));
 }
@@ -455,7 +482,7 @@ fn appliances_with_the_same_config_have_the_same_table() {
     assert_ne!(of(&first, "d"), of(&first, "n"));
     put(&mut second, &site(FOUR));
     assert_ne!(sum(&first), sum(&second), "one has a backend more");
-    let other = Plan::of(&site(THREE), &FleetSeed::new("other"), &machine());
+    let other = Plan::of(&site(THREE), &FleetSeed::new("other"), &facts(&site(THREE)));
     let other = other.expect("a plan").expect("services");
     assert_ne!(other.checksum(None, &FleetSeed::new("other")), sum(&first), "the seed is another");
 }
@@ -482,7 +509,7 @@ fn what_tables_have_no_room_for_is_refused_by_number() {
         )
     };
     let text: String = (0..64).map(service).collect();
-    let error = Plan::of(&parse(&text), &seed(), &machine()).expect_err("64 sets");
+    let error = planned(&parse(&text)).expect_err("64 sets");
     let expected = "64 sets of backends of services in `nat` and `dsr`: at most 63";
     assert_eq!(error.to_string(), expected);
 }
@@ -513,42 +540,4 @@ fn flows_leave_who_is_down_by_transport_and_a_restart_knows_who_was() {
         let failed: Vec<bool> = adopted.backends.values().map(|one| one.failed).collect();
         assert_eq!(failed, [false, true]);
     }
-}
-
-#[test]
-fn new_flows_pass_by_endpoints_that_checks_find_down_unless_all_are() {
-    let path = std::env::temp_dir().join(format!("penstock-fallen-{}.toml", std::process::id()));
-    let text = "[runtime]\nshards = 1\n[service.d]\nvip = \"10.9.0.3\"\nports = \"tcp/443\"\n\
-                mode = \"dsr\"\ninterface = \"eth0\"\nto = \"c\"\n[cluster.c]\n\
-                endpoints = [\"10.1.0.1\", \"10.1.0.2\"]\nhealth = { tcp = 443 }\n";
-    let mut control = control_over(&path, text, Box::new(machine()));
-    let states = |control: &Control| {
-        let view = running(&control.layer4).packets_view("d", &seed(), None);
-        view.backends.iter().map(|one| one.state).collect::<Vec<_>>()
-    };
-    let say = |control: &mut Control, states: [bool; 2]| {
-        let cluster = &control.snapshot().clusters[0];
-        for (endpoint, up) in cluster.balancer.endpoints().iter().zip(states) {
-            endpoint.load().health().set_probed(up);
-        }
-        control.look_at_health();
-    };
-    let check = |control: &mut Control, health: [bool; 2], expected: [&str; 2]| {
-        say(control, health);
-        assert_eq!(states(control), expected);
-    };
-    check(&mut control, [true, true], ["up", "up"]);
-    check(&mut control, [false, true], ["down", "up"]);
-    // A new config brings nobody back.
-    std::fs::write(&path, text.replace("tcp/443", "tcp/444")).expect("written");
-    control.reload().expect("it is in force");
-    assert_eq!(states(&control), ["down", "up"]);
-    // With nobody to go to instead, both may as well be tried.
-    check(&mut control, [false, false], ["up", "up"]);
-    check(&mut control, [true, false], ["up", "down"]);
-    // Nor does one that lets go of who is down.
-    std::fs::write(&path, text.replace(", \"10.1.0.2\"", "")).expect("written");
-    control.reload().expect("it is in force");
-    assert_eq!(states(&control), ["up", "down"]);
-    std::fs::remove_file(path).expect("removed");
 }

@@ -8,10 +8,9 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use penstock_config::Config;
 
-use super::super::plan::Plan;
 use super::super::running::Layer4;
 use super::super::{DatapathError, Guide, Passage, Through, Way};
-use super::{machine, parse, put, seed};
+use super::{machine, parse, planned, put, seed};
 
 /// Counts how many there are.
 pub(super) struct PretendedPassage(pub(super) Arc<AtomicUsize>);
@@ -75,7 +74,7 @@ fn the_way_for_checks_is_open_while_what_is_in_force_wants_it() {
     assert_eq!(ways(&layer4, &through), expected);
     put(&mut layer4, &parse(""));
     assert_eq!(passages.load(Relaxed), 0);
-    let error = Plan::of(&parse(&text("").replace("eth0", "v4")), &seed(), &super::machine());
+    let error = planned(&parse(&text("").replace("eth0", "v4")));
     let expected = "service.d: v4 has no IPv6 address that health checks of its VIP could be from: \
                     give it one, or set `at = \"endpoint\"` in the cluster's `health`";
     assert_eq!(error.expect_err("checks of an IPv6 VIP").to_string(), expected);

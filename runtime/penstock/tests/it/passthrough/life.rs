@@ -140,6 +140,66 @@ fn a_vip_that_goes_is_passed_on_no_more_and_the_last_one_takes_the_program_along
 }
 
 #[test]
+fn a_reload_that_shards_refuse_breaks_no_flow() {
+    if !can_be() {
+        return;
+    }
+    let site = Site::new(1);
+    for name in BACKENDS {
+        answer(&site.net, name, 8_081, &["[::]:8080"]);
+    }
+    let config = site.config("lb0", "nat", &BACKENDS, "");
+    let penstock = site.start("lb0", &config);
+    let load = Load::begin(&site);
+    load.more();
+    // The VIP is on no interface, so that no shard can listen on it.
+    let terminates = config.replace("mode = \"nat\"\ninterface = \"eth0\"", "mode = \"terminate\"");
+    assert_ne!(terminates, config);
+    for _ in 0..3 {
+        penstock.write(&terminates);
+        let (status, why) = penstock.reload();
+        assert_eq!(status, 422, "{why}");
+        assert!(why.contains("cannot listen on"), "{why}");
+        load.more();
+    }
+    load.end();
+}
+
+#[test]
+fn a_device_or_interface_that_goes_is_told_of_and_put_to_use_again() {
+    if !can_be() {
+        return;
+    }
+    let site = Site::new(1);
+    let tun = site.config("lb0", "nat", &BACKENDS, "");
+    let own = "nat = [\"10.9.0.1\", \"fd00:9::1\"]\nflows = 16384";
+    let tun =
+        tun.replace("flows = 16384", own).replace("pin = false", "pin = false\ndatapath = \"tun\"");
+    let penstock = site.start("lb0", &tun);
+    let who = || VIPS.map(|vip| site.curl(&[&format!("http://{vip}/who")]));
+    assert!(who().iter().all(|answer| answer.starts_with('b')));
+    let links = site.net.program("lb0", "ip").args(["-o", "link"]).output().expect("ip runs");
+    let links = String::from_utf8_lossy(&links.stdout).into_owned();
+    let mut names = links.lines().filter_map(|line| line.split(": ").nth(1));
+    let device = names.find(|name| name.starts_with("pst"));
+    site.net.ip("lb0", &format!("link del {}", device.expect("a device")));
+    until("a new device", || penstock.errors().contains("anew").then_some(()));
+    assert!(who().iter().all(|answer| answer.starts_with('b')), "{}", penstock.errors());
+    assert_eq!(penstock.metric("penstock_datapath_up"), 1.0);
+    drop(penstock);
+    // The program's own interface goes, and one by its name comes.
+    let penstock = site.start("lb0", &site.config("lb0", "nat", &BACKENDS, ""));
+    assert!(who().iter().all(|answer| answer.starts_with('b')));
+    site.net.ip("lb0", "link del eth0");
+    until("it is not ready", || (penstock.metric("penstock_datapath_up") == 0.0).then_some(()));
+    assert_eq!(penstock.json("/v1/status")["ready"], false);
+    site.connect_again();
+    until("it is ready", || (penstock.metric("penstock_datapath_up") == 1.0).then_some(()));
+    assert!(site.attached("lb0").is_some());
+    assert!(who().iter().all(|answer| answer.starts_with('b')), "{}", penstock.errors());
+}
+
+#[test]
 fn a_start_that_cannot_be_says_what_is_missing() {
     if !can_be() {
         return;

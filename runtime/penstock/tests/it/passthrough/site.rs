@@ -52,19 +52,9 @@ impl Site {
         legs.extend(lbs.iter().map(String::as_str).zip(2..));
         legs.extend(BACKENDS.into_iter().zip(FIRST_BACKEND..));
         for (name, leg) in legs {
-            let near = format!("10.{leg}.0.2/24,fd00:{leg}::2/64");
-            let router = format!("10.{leg}.0.1/24,fd00:{leg}::1/64");
-            net.pair((name, "eth0", &near), ("router", &format!("to-{name}"), &router));
-            net.ip(name, &format!("route add default via 10.{leg}.0.1"));
-            net.ip(name, &format!("-6 route add default via fd00:{leg}::1"));
+            lead(&net, name, leg);
         }
-        let hops = |family: &dyn Fn(usize) -> String| -> String {
-            (2..2 + appliances).map(|leg| format!("nexthop via {} ", family(leg))).collect()
-        };
-        let (v4, v6) =
-            (hops(&|leg| format!("10.{leg}.0.2")), hops(&|leg| format!("fd00:{leg}::2")));
-        net.ip("router", &format!("route add 10.9.0.0/24 {v4}"));
-        net.ip("router", &format!("-6 route add fd00:9::/64 {v6}"));
+        spread(&net, appliances);
         let (bpf, folder) = (BpfFolder::new(), Folder::new());
         std::fs::write(folder.join("large"), vec![b'x'; LARGE]).expect("written");
         let mut site = Site { servers: Vec::new(), net, bpf, _folder: folder };
@@ -72,6 +62,12 @@ impl Site {
             site.serve(name);
         }
         site
+    }
+
+    /// Connects the only appliance, which has lost its interface, again.
+    pub fn connect_again(&self) {
+        lead(&self.net, "lb0", 2);
+        spread(&self.net, 1);
     }
 
     /// nginx, on port 80 for `dsr` and on 8080 for `nat`.
@@ -249,4 +245,23 @@ impl Drop for Site {
             let _ = server.wait();
         }
     }
+}
+
+/// Connects a machine to the router.
+fn lead(net: &Net, name: &str, leg: usize) {
+    let near = format!("10.{leg}.0.2/24,fd00:{leg}::2/64");
+    let router = format!("10.{leg}.0.1/24,fd00:{leg}::1/64");
+    net.pair((name, "eth0", &near), ("router", &format!("to-{name}"), &router));
+    net.ip(name, &format!("route add default via 10.{leg}.0.1"));
+    net.ip(name, &format!("-6 route add default via fd00:{leg}::1"));
+}
+
+/// Has the router spread flows to VIPs over so many appliances.
+fn spread(net: &Net, appliances: usize) {
+    let hops = |family: &dyn Fn(usize) -> String| -> String {
+        (2..2 + appliances).map(|leg| format!("nexthop via {} ", family(leg))).collect()
+    };
+    let (v4, v6) = (hops(&|leg| format!("10.{leg}.0.2")), hops(&|leg| format!("fd00:{leg}::2")));
+    net.ip("router", &format!("route replace 10.9.0.0/24 {v4}"));
+    net.ip("router", &format!("-6 route replace fd00:9::/64 {v6}"));
 }
