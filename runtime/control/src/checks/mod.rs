@@ -181,8 +181,7 @@ impl Task {
     fn begin(subject: Subject, targets: Vec<Target>, before: Option<Task>) -> Task {
         let record = before.map_or_else(Record::default, |task| {
             task.handle.abort();
-            let record = task.record.borrow().clone();
-            record
+            task.record.borrow().clone()
         });
         let (sender, record) = watch::channel(record);
         let rng = Rng::new(RandomState::new().hash_one(subject.endpoint.address()));
