@@ -109,6 +109,14 @@ choice! {
         Underscore = "underscore",
         /// Equal lengths, repeated, which become one (RFC 9110 §8.6).
         RepeatedContentLength = "repeated-content-length",
+        /// `%2F` in paths, read as text. Without these three, a path is refused that another route
+        /// would take if it were read as some servers do: this as a slash (nginx).
+        EscapedSlash = "escaped-slash",
+        /// `\` and `%5C` in paths, read as text: some servers take them for slashes (IIS).
+        Backslash = "backslash",
+        /// `;` in paths, read as text: some servers drop it and what follows it in a segment
+        /// (Tomcat), so that `..;` is `..` to them.
+        PathParameters = "path-parameters",
     }
 }
 

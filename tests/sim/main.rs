@@ -7,6 +7,7 @@ mod causes;
 mod datagrams;
 mod denied;
 mod filters;
+mod guards;
 mod heads;
 mod health;
 mod http;

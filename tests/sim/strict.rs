@@ -17,7 +17,7 @@ const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// What must become of a request.
 #[derive(Clone, Copy, Debug)]
-enum Fate {
+pub(crate) enum Fate {
     /// This status, the end of the connection, and no whole request at the origin.
     Refused(u16),
     /// The origin's answer; the request at the origin has the first texts and not the others.
@@ -27,31 +27,52 @@ enum Fate {
 #[track_caller]
 fn check(request: &str, fate: Fate) {
     check_few_seeds(request, Faults::CALM, |world| {
-        let (answer, seen) = exchange(world, request, OK);
-        match fate {
-            Fate::Refused(status) => {
-                assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer:?}");
-                assert_eq!(seen, Vec::<String>::new());
-            }
-            Fate::Passed(has, lacks) => {
-                assert!(answer.starts_with("HTTP/1.1 200 "), "{answer:?}");
-                assert!(answer.ends_with("\r\n\r\nok"), "{answer:?}");
-                assert_eq!(seen.len(), 1, "{seen:?}");
-                for text in has {
-                    assert!(seen[0].contains(text), "{text:?} is not in {:?}", seen[0]);
-                }
-                for text in lacks {
-                    let low = seen[0].to_ascii_lowercase();
-                    assert!(!low.contains(&text.to_ascii_lowercase()), "{text:?} is in {low:?}");
-                }
-            }
-        }
+        let start = |address: &Address| Proxy::start(world, std::slice::from_ref(address));
+        judge(&exchange(world, start, request, OK), fate);
     });
 }
 
-/// Sends `request` and half-closes; everything that comes back, and every whole request that
-/// the origin saw.
-fn exchange(world: &World, request: &str, answer: &'static str) -> (String, Vec<String>) {
+/// The same, of a proxy with another config.
+#[track_caller]
+pub(crate) fn check_by(text: impl Fn(&Address) -> String + Sync, request: &str, fate: Fate) {
+    check_few_seeds(request, Faults::CALM, |world| {
+        let serve = |address: &Address| Proxy::serve(world, &text(address));
+        judge(&exchange(world, serve, request, OK), fate);
+    });
+}
+
+#[track_caller]
+fn judge((answer, seen): &(String, Vec<String>), fate: Fate) {
+    match fate {
+        Fate::Refused(status) => {
+            assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer:?}");
+            assert_eq!(*seen, Vec::<String>::new());
+        }
+        Fate::Passed(has, lacks) => {
+            assert!(answer.starts_with("HTTP/1.1 200 "), "{answer:?}");
+            // With a length, or in chunks where filters look at it.
+            let whole = ["\r\n\r\nok", "\r\n\r\n2\r\nok\r\n0\r\n\r\n"];
+            assert!(whole.iter().any(|whole| answer.ends_with(whole)), "{answer:?}");
+            assert_eq!(seen.len(), 1, "{seen:?}");
+            for text in has {
+                assert!(seen[0].contains(text), "{text:?} is not in {:?}", seen[0]);
+            }
+            for text in lacks {
+                let low = seen[0].to_ascii_lowercase();
+                assert!(!low.contains(&text.to_ascii_lowercase()), "{text:?} is in {low:?}");
+            }
+        }
+    }
+}
+
+/// Sends `request` to what `serve` puts in front of an origin, and half-closes; everything that
+/// comes back, and every whole request that the origin saw.
+fn exchange(
+    world: &World,
+    serve: impl FnOnce(&Address) -> Proxy,
+    request: &str,
+    answer: &'static str,
+) -> (String, Vec<String>) {
     let (origin, client) =
         (world.node("origin", Limits::AMPLE), world.node("client", Limits::AMPLE));
     let seen = Rc::new(RefCell::new(Vec::new()));
@@ -60,7 +81,7 @@ fn exchange(world: &World, request: &str, answer: &'static str) -> (String, Vec<
     origin.listen(&address, move |stream| {
         env.spawn(take_down(env.clone(), stream, log.clone(), answer));
     });
-    let proxy = Proxy::start(world, std::slice::from_ref(&address));
+    let proxy = serve(&address);
     let heard = Rc::new(RefCell::new(None));
     let talk = talk(client.clone(), proxy.front.clone(), request.to_owned(), heard.clone());
     client.spawn(talk);
@@ -223,7 +244,8 @@ fn an_answer_that_leaves_a_doubt_is_the_origins_fault() {
     ] {
         check_few_seeds(answer, Faults::CALM, |world| {
             let request = "GET / HTTP/1.1\r\nHost: sim.test\r\nConnection: close\r\n\r\n";
-            let (heard, _) = exchange(world, request, answer);
+            let start = |address: &Address| Proxy::start(world, std::slice::from_ref(address));
+            let (heard, _) = exchange(world, start, request, answer);
             assert!(heard.starts_with("HTTP/1.1 502 "), "{heard:?}");
         });
     }

@@ -124,6 +124,8 @@ causes! {
     TooManyEmptyLines = "too_many_empty_lines", Downstream, RespondAndClose(400);
     /// The path has no normal form.
     InvalidPath = "invalid_path", Downstream, Respond(400);
+    /// Another route would take the path if it were read as some origins do.
+    AmbiguousPath = "ambiguous_path", Downstream, Respond(400);
     /// The request's body is not framed as RFC 9112 §7.1 says.
     InvalidBody = "invalid_body", Downstream, RespondAndClose(400);
     /// The request's trailers are over a limit.

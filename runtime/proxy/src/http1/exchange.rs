@@ -105,11 +105,10 @@ impl<E: Env> Exchange<'_, E> {
             return respond::proof(self, scratch, proof).await;
         }
         let routes = &plan.snapshot.listeners[self.down.listener()].routes;
-        let path = match target::path_to_match(routes, &scratch.request, &mut scratch.path) {
-            Ok(path) => path,
+        let route = match target::find_route(self, routes, scratch) {
+            Ok(route) => route,
             Err(cause) => return respond::fail(self, scratch, cause).await,
         };
-        let route = routes.find(&scratch.request, path, self.client());
         self.record.route = route.map(|route| route.index);
         if let Some(route) = route
             && let Some(kind) = self.record.call.filter(|kind| *kind != Kind::Grpc)
@@ -167,11 +166,10 @@ impl<E: Env> Exchange<'_, E> {
             Err(cause) => return respond::stopped(self, scratch, filtered, cause).await,
         };
         // Filters may have changed what routes look at.
-        let path = match target::path_to_match(routes, &scratch.request, &mut scratch.path) {
-            Ok(path) => path,
+        let route = match target::find_route(self, routes, scratch) {
+            Ok(route) => route,
             Err(cause) => return respond::fail(self, scratch, cause).await,
         };
-        let route = routes.find(&scratch.request, path, self.client());
         self.record.route = route.map(|route| route.index);
         filtered.route.set(self.record.route);
         let passes = wants && !bare;
@@ -291,7 +289,7 @@ impl<E: Env> Exchange<'_, E> {
     }
 
     /// Who asks, if a certificate was verified.
-    fn client(&self) -> Option<&Identity> {
+    pub(super) fn client(&self) -> Option<&Identity> {
         self.down.secure().and_then(|facts| facts.client.as_deref())
     }
 

@@ -92,12 +92,18 @@ impl<E: Env> Exchange<'_, E> {
         if request.waived().is_none() && request.dropped_count() == 0 {
             return;
         }
+        if !request.waived().is_none() {
+            self.count_waived();
+        }
         let block = self.plan.snapshot.process.shard(self.worker.shard());
         let ids = &self.worker.schemas().process;
-        if !request.waived().is_none() {
-            block.increment(ids.waived);
-        }
         block.add(ids.dropped_fields, u64::from(request.dropped_count()));
+    }
+
+    /// Counts what the config lets through.
+    pub(crate) fn count_waived(&self) {
+        let block = self.plan.snapshot.process.shard(self.worker.shard());
+        block.increment(self.worker.schemas().process.waived);
     }
 
     /// Counts the exchange, and logs it if there is a log.

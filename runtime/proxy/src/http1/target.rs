@@ -3,28 +3,65 @@
 use penstock_balance::FleetSeed;
 use penstock_config::{Balance, ClusterId, HashKey};
 use penstock_env::Env;
-use penstock_wire::http1::{Known, RequestHead, path};
+use penstock_wire::http1::{Known, Lenient, RequestHead, path};
 
 use super::Scratch;
 use super::exchange::Exchange;
 use super::forwarded;
 use crate::failure::Cause;
-use crate::route::{Path, RouteTable};
+use crate::route::{Path, Route, RouteTable};
 
-/// The path that routes compare; `scratch` holds it where it is not as it came.
+/// The route that the request in `scratch` takes; its path as routes compare it stays there,
+/// where it is not as it came.
 ///
 /// # Errors
-/// It has no normal form.
-pub(crate) fn path_to_match<'a>(
-    routes: &RouteTable,
-    request: &'a RequestHead,
-    scratch: &'a mut Vec<u8>,
-) -> Result<Path<'a>, Cause> {
-    scratch.clear();
+/// The path has no normal form, or one origin reads it as one route's and another as another's.
+pub(crate) fn find_route<'r, E: Env>(
+    exchange: &Exchange<'_, E>,
+    routes: &'r RouteTable,
+    scratch: &mut Scratch,
+) -> Result<Option<&'r Route>, Cause> {
+    let Scratch { request, path: room, .. } = scratch;
+    let client = exchange.client();
+    room.clear();
     if !routes.looks_at_paths() {
-        return Ok(Path(request.path()));
+        return Ok(routes.find(request, Path(request.path()), client));
     }
-    path::normalise(request.path(), scratch).map(Path).map_err(|_| Cause::InvalidPath)
+    let normal = path::normalise(request.path(), room).map_err(|_| Cause::InvalidPath)?;
+    let route = routes.find(request, Path(normal), client);
+    let doubts = path::doubts(request.path());
+    if !doubts.is_none() {
+        check_readings(exchange, routes, request, doubts, route)?;
+    }
+    Ok(route)
+}
+
+/// Looks at `request` with every other reading of its path, as far as that is in doubt.
+#[cold]
+fn check_readings<E: Env>(
+    exchange: &Exchange<'_, E>,
+    routes: &RouteTable,
+    request: &RequestHead,
+    doubts: Lenient,
+    route: Option<&Route>,
+) -> Result<(), Cause> {
+    let (lenient, mut room, mut waived) = (exchange.listener.lenient, Vec::new(), false);
+    let place = |route: Option<&Route>| route.map(|route| route.index);
+    for reading in doubts.parts() {
+        let read = path::normalise_as(request.path(), reading, &mut room);
+        let other = read.map(|()| routes.find(request, Path(&room), exchange.client()));
+        if other.is_ok_and(|other| place(other) == place(route)) {
+            continue;
+        }
+        if !reading.meets(lenient) {
+            return Err(Cause::AmbiguousPath);
+        }
+        waived = true;
+    }
+    if waived {
+        exchange.count_waived();
+    }
+    Ok(())
 }
 
 /// The key that the cluster hashes by, if it does; `None` also where the request lacks it.

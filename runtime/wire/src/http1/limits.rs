@@ -76,13 +76,22 @@ impl Lenient {
     pub const UNDERSCORE: Lenient = Lenient(4);
     /// Equal lengths, repeated, count as one (RFC 9110 §8.6). Forwarded once.
     pub const REPEATED_CONTENT_LENGTH: Lenient = Lenient(8);
+    /// `%2F` in a path is its text and never a separator, whatever an origin makes of it.
+    pub const ESCAPED_SLASH: Lenient = Lenient(16);
+    /// `\` and `%5C` in a path are its text and no separators.
+    pub const BACKSLASH: Lenient = Lenient(32);
+    /// What follows a `;` in a path's segment is its text: no parameters that an origin drops.
+    pub const PATH_PARAMETERS: Lenient = Lenient(64);
 
     /// Every waiver with the name it has in a configuration.
-    pub const NAMES: [(&'static str, Lenient); 4] = [
+    pub const NAMES: [(&'static str, Lenient); 7] = [
         ("obs-fold", Lenient::OBS_FOLD),
         ("bare-lf", Lenient::BARE_LF),
         ("underscore", Lenient::UNDERSCORE),
         ("repeated-content-length", Lenient::REPEATED_CONTENT_LENGTH),
+        ("escaped-slash", Lenient::ESCAPED_SLASH),
+        ("backslash", Lenient::BACKSLASH),
+        ("path-parameters", Lenient::PATH_PARAMETERS),
     ];
 
     /// The waiver called `name`.
@@ -103,6 +112,18 @@ impl Lenient {
     /// Whether the set is empty.
     pub const fn is_none(self) -> bool {
         self.0 == 0
+    }
+
+    /// Whether some of `other` is in this set.
+    pub const fn meets(self, other: Lenient) -> bool {
+        self.0 & other.0 != 0
+    }
+
+    /// Every set that can be made of this one, but for the empty one.
+    pub fn parts(self) -> impl Iterator<Item = Lenient> {
+        // Counts down through the numbers whose bits are all in the set.
+        let some = |part: u8| (part != 0).then_some(part);
+        std::iter::successors(some(self.0), move |part| some((part - 1) & self.0)).map(Lenient)
     }
 
     pub(super) fn insert(&mut self, other: Lenient) {

@@ -232,16 +232,27 @@ pub fn check_retry_after(data: &[u8]) {
     }
 }
 
-/// Normalising a path twice is normalising it once, and leaves nothing to resolve or merge.
+/// Normalising a path twice is normalising it once, and leaves nothing to resolve or merge; so
+/// does every other reading, and no doubt of what was read as structure.
 pub fn check_path(path: &[u8]) {
     let (mut first, mut second) = (Vec::new(), Vec::new());
     if let Ok(normal) = path::normalise(path, &mut first) {
         assert_eq!(path::normalise(normal, &mut second), Ok(normal));
-        let is_path = normal.first() == Some(&b'/');
-        let resolved = normal.split(|&byte| byte == b'/').all(|part| part != b"." && part != b"..");
-        let merged = !normal.windows(2).any(|pair| pair == b"//");
-        assert!(!is_path || (resolved && merged), "{}", normal.escape_ascii());
+        check_normal(normal);
     }
+    for reading in path::doubts(path).parts() {
+        if path::normalise_as(path, reading, &mut first).is_ok() {
+            assert!(!path::doubts(&first).meets(reading), "{}", first.escape_ascii());
+            check_normal(&first);
+        }
+    }
+}
+
+fn check_normal(normal: &[u8]) {
+    let is_path = normal.first() == Some(&b'/');
+    let resolved = normal.split(|&byte| byte == b'/').all(|part| part != b"." && part != b"..");
+    let merged = !normal.windows(2).any(|pair| pair == b"//");
+    assert!(!is_path || (resolved && merged), "{}", normal.escape_ascii());
 }
 
 fn live(fields: &Fields) -> Vec<(Vec<u8>, Vec<u8>)> {

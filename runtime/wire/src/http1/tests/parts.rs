@@ -1,7 +1,7 @@
 //! The small parts: paths, hosts, dates, names, waivers.
 
 use crate::http1::date::http_date;
-use crate::http1::path::{PathError, normalise};
+use crate::http1::path::{PathError, doubts, normalise, normalise_as};
 use crate::http1::{Known, Lenient, host, token};
 
 #[track_caller]
@@ -39,6 +39,37 @@ fn paths_are_matched_in_one_form() {
     ] {
         path(input, Ok(expected));
     }
+}
+
+#[test]
+fn a_path_has_the_readings_that_origins_have() {
+    let (slash, backslash) = (Lenient::ESCAPED_SLASH, Lenient::BACKSLASH);
+    let parameters = Lenient::PATH_PARAMETERS;
+    let all = slash | backslash | parameters;
+    for (path, doubtful, reading, expected) in [
+        ("/a/b%20c", Lenient::NONE, all, Ok("/a/b%20c")),
+        ("/a%2Fb", slash, slash, Ok("/a/b")),
+        ("/a%2fb", slash, backslash | parameters, Ok("/a%2Fb")),
+        ("/x%2f%2e.%2Fa/", slash, slash, Ok("/a/")),
+        ("/x\\..\\a", backslash, backslash, Ok("/a")),
+        ("/x%5c..%5Ca", backslash, backslash, Ok("/a")),
+        ("/x\\a", backslash, slash, Ok("/x\\a")),
+        ("/a;x=1/b;/;c", parameters, parameters, Ok("/a/b/")),
+        ("/x/..;y/a", parameters, parameters, Ok("/a")),
+        ("/x/..;y/a", parameters, slash, Ok("/x/..;y/a")),
+        ("/a;%2f..%2fb", slash | parameters, parameters, Ok("/a")),
+        ("/a;%2f..%2fb", slash | parameters, slash | parameters, Ok("/b")),
+        ("/%2f..", slash, slash, Err(PathError::AboveRoot)),
+        ("/%5", Lenient::NONE, all, Err(PathError::InvalidPercent)),
+        ("*", Lenient::NONE, all, Ok("*")),
+    ] {
+        assert_eq!(doubts(path.as_bytes()), doubtful, "{path:?}");
+        let mut out = Vec::new();
+        let read = normalise_as(path.as_bytes(), reading, &mut out);
+        assert_eq!(read.map(|()| &*out), expected.map(str::as_bytes), "{path:?} as {reading:?}");
+    }
+    assert_eq!(all.parts().count(), 7);
+    assert_eq!(Lenient::NONE.parts().count(), 0);
 }
 
 #[test]
