@@ -33,7 +33,8 @@ section! {
         proxy_protocol: Option<ProxyProtocol> = None;
         /// The certificates that are presented there; without it, nothing is encrypted.
         tls: Option<ListenerTls> = None;
-        /// The filters that every request passes, in order.
+        /// The filters that every request passes, in order. Routes are looked at behind them, and
+        /// so go by what they change.
         filters: Vec<FilterUse> = Vec::new(), in CHAIN;
         /// Malformed input that is let through all the same, by name, and counted.
         lenient: Vec<Lenience> = Vec::new();

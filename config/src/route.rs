@@ -51,7 +51,8 @@ section! {
         /// How requests are tried again.
         retry: Retry = Retry::default();
         /// Filters after the listener's own. One that the listener has too runs once, at the
-        /// listener's place, with the config given here.
+        /// listener's place, with the config given here. Where they change what routes look at, and
+        /// so the route, the filters of that one run too.
         filters: Vec<FilterUse> = Vec::new(), in CHAIN;
         /// Protocols that a connection may be handed over to.
         upgrades as "upgrade": Vec<UpgradeToken> = vec![UpgradeToken::websocket()], in SOME;

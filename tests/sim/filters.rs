@@ -57,13 +57,15 @@ fn play(world: &World, menu: Menu) {
     let env = world.node("auth", Limits::AMPLE);
     let auth = env.address(8081);
     authorize(&env, &auth, conduct);
-    let listener = format!("filters = {CHAIN}\n");
+    // Some of the chain are the route's own, and come once the others chose it.
+    let (listeners, own) = CHAIN.split_at([0, 2, 3, CHAIN.len()][rng.below(4) as usize]);
+    let (listener, own) = [listeners, own].map(|part| format!("filters = {part:?}\n")).into();
     let on_error = if denies { "deny" } else { "allow" };
     let auth_block = format!("[cluster.auth]\nendpoints = [\"{auth}\"]\n");
     // A reload swaps every filter, and takes endpoints away or gives them back.
     let texts = [0, 1].map(|turn| {
         let count = stage.origins.len() >> turn;
-        let blocks = blocks(on_error, turn) + &auth_block;
+        let blocks = format!("{own}{}{auth_block}", blocks(on_error, turn));
         config(&stage.origins[..count.max(1)], &listener, &blocks)
     });
     let proxy = Proxy::serve_in_turn(world, &texts);

@@ -1,7 +1,9 @@
-//! What guards a route holds, whatever a request says: no spelling of a path passes it by.
+//! What guards a route holds, whatever a request says: its filters run on all that it serves, and
+//! no spelling of a path and no word of a stranger passes it by.
 
 use penstock_env::Address;
 
+use crate::modules::blocks;
 use crate::strict::Fate::{self, Passed, Refused};
 use crate::strict::check_by;
 
@@ -9,9 +11,14 @@ use crate::strict::check_by;
 fn config(origin: &Address, listener: &str, routes: &[&str]) -> String {
     let routes = routes.iter().map(|route| format!("[[listener.web.route]]\n{route}\n"));
     let routes: String = routes.collect();
+    let filters = match format!("{listener}{routes}").contains("filters") {
+        true => blocks("deny", 0) + "[filter.tell]\nwasm = \"/tell.wasm\"\n",
+        false => String::new(),
+    };
     format!(
-        "[listener.web]\naddress = \"FRONT\"\n{listener}\n{routes}\
-         [cluster.app]\nendpoints = [\"{origin}\"]\n"
+        "[listener.web]\naddress = \"FRONT\"\n{listener}\n{routes}{filters}\
+         [cluster.app]\nendpoints = [\"{origin}\"]\n\
+         [cluster.auth]\nendpoints = [\"{origin}\"]\n"
     )
 }
 
@@ -22,6 +29,63 @@ fn check(listener: &str, routes: &[&str], request: &str, fate: Fate) {
 
 fn get(path: &str, fields: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: sim.test\r\n{fields}\r\n")
+}
+
+/// The route that requests take once `edit` has run.
+const EDITED: &str = "headers = { x-edited = \"yes\" }\nto = \"app\"";
+/// The same, and its filter answers 403 where the request asks for it.
+const EDITED_GATED: &str = "headers = { x-edited = \"yes\" }\nto = \"app\"\nfilters = [\"gate\"]";
+const OPEN: &str = "to = \"app\"";
+const GATED: &str = "to = \"app\"\nfilters = [\"gate\"]";
+const ASKS_FOR_403: &str = "X-Mark: answer\r\n";
+
+#[test]
+fn a_route_that_filters_choose_has_its_own_filters_run() {
+    let listener = "filters = [\"edit\"]";
+    let request = get("/", ASKS_FOR_403);
+    check(listener, &[EDITED_GATED, OPEN], &request, Refused(403));
+    check(listener, &[EDITED_GATED, OPEN], &get("/", ""), Passed(&["x-edited: yes"], &[]));
+    // And where it is a route's own filter that chooses.
+    let edits = "to = \"app\"\nfilters = [\"edit\"]";
+    check("", &[EDITED_GATED, edits], &request, Refused(403));
+}
+
+#[test]
+fn a_route_that_does_not_serve_keeps_its_filters_to_itself() {
+    let listener = "filters = [\"edit\"]";
+    let fate = Passed(&["x-edited: yes"], &[]);
+    check(listener, &[EDITED, GATED], &get("/", ASKS_FOR_403), fate);
+    // A request cannot choose either way: what it says itself is looked at with what filters say.
+    check("", &[EDITED, GATED], &get("/", ASKS_FOR_403), Refused(403));
+}
+
+#[test]
+fn a_filter_of_the_listener_runs_as_the_route_that_serves_configures_it() {
+    let own = |letter: char, route: &str| {
+        format!("{route}\nfilters = [{{ filter = \"tell\", config = \"{letter}\" }}]")
+    };
+    let (edited, open) = (own('a', EDITED), own('b', OPEN));
+    let request = get("/", "");
+    let fate = Passed(&["x-count: a"], &["x-count: b", "x-count: l"]);
+    check("filters = [\"edit\", \"tell\"]", &[&edited, &open], &request, fate);
+    // It ran already, otherwise configured: it runs again.
+    let fate = Passed(&["x-count: b\r\nx-edited: yes\r\nx-count: a\r\n"], &[]);
+    check("filters = [\"tell\", \"edit\"]", &[&edited, &open], &request, fate);
+}
+
+#[test]
+fn filters_that_come_late_see_the_whole_request() {
+    let late = "headers = { x-edited = \"yes\" }\nto = \"app\"\nfilters = [\"small\", \"tell\"]";
+    let head = "POST / HTTP/1.1\r\nHost: sim.test\r\nX-Mark: whole\r\n";
+    let length = format!("{head}Content-Length: 11\r\n\r\nhello world");
+    let chunked =
+        format!("{head}Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n");
+    for request in [length, chunked] {
+        for listener in ["filters = [\"look\", \"edit\"]", "filters = [\"edit\", \"look\"]"] {
+            let fate = Passed(&["x-edited: yes", "x-count: ", "hello world\r\n0\r\n\r\n"], &[]);
+            check(listener, &[late, OPEN], &request, fate);
+        }
+    }
 }
 
 /// A guarded part of an origin, and the rest.

@@ -89,7 +89,7 @@ pub(crate) fn blocks(on_error: &str, turn: u32) -> String {
 }
 
 /// The chain of all of them.
-pub(crate) const CHAIN: &str = "[\"edit\", \"gate\", \"ask\", \"late\", \"look\"]";
+pub(crate) const CHAIN: [&str; 5] = ["edit", "gate", "ask", "late", "look"];
 
 /// Loads filters for one proxy.
 pub(crate) struct Loader {
@@ -151,6 +151,7 @@ static MODULES: LazyLock<Modules> = LazyLock::new(|| {
         ("/look.wasm", LOOK),
         ("/root.wasm", ROOT),
         ("/queue.wasm", QUEUE),
+        ("/tell.wasm", TELL),
         ("/grpc.wasm", calls::GRPC),
         ("/watch.wasm", calls::WATCH),
         ("/hold.wasm", streams::HOLD),
@@ -352,3 +353,19 @@ const QUEUE: &str = r#"
         (i32.store8 (i32.const 1040) (global.get $count))
         (drop (call $add (i32.const 2) (i32.const 56) (i32.const 7) (i32.const 1040) (i32.const 1)))
         (i32.const 0))"#;
+
+/// Adds `x-count` to requests: the first letter of the configuration that the request is under.
+const TELL: &str = r#"
+    (func $place (param $id i32) (result i32)
+        (i32.add (i32.const 2048) (i32.and (local.get $id) (i32.const 1023))))
+    (func (export "proxy_on_context_create") (param $id i32) (param $root i32)
+        (i32.store8 (call $place (local.get $id)) (i32.load8_u (call $place (local.get $root)))))
+    (func (export "proxy_on_configure") (param $root i32) (param i32) (result i32)
+        (if (call $buffer (i32.const 7) (i32.const 0) (i32.const 1) (i32.const 1028)
+                (i32.const 1032))
+            (then unreachable))
+        (i32.store8 (call $place (local.get $root)) (i32.load8_u (i32.load (i32.const 1028))))
+        (i32.const 1))
+    (func (export "proxy_on_request_headers") (param $id i32) (param i32 i32) (result i32)
+        (call $add (i32.const 0) (i32.const 56) (i32.const 7) (call $place (local.get $id))
+            (i32.const 1)))"#;

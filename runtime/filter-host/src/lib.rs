@@ -46,7 +46,7 @@ mod ticker;
 mod trial;
 mod world;
 
-pub use chain::{Chain, ChainLink, Event, Flow, Half};
+pub use chain::{Chain, ChainLink, Event, Flow, Half, Passed};
 pub use configured::{chain_links, check_uses, filter_settings, wanted};
 pub use engine::{Engine, EngineError, EngineSettings};
 pub use error::{LoadError, TrapCause, Trapped};

@@ -3,9 +3,9 @@
 use std::rc::Rc;
 
 use crate::abi::{Action, Callback, MapType};
-use crate::chain::denied;
 use crate::chain::gate::{Gate, Held, Pieces, Stage};
 use crate::chain::wish::{Wish, forget_idle, resume_flag};
+use crate::chain::{ChainLink, denied};
 use crate::contexts::ContextId;
 use crate::error::Trapped;
 use crate::instance::{Instance, Way};
@@ -17,7 +17,8 @@ use crate::state::Lent;
 /// A filter in a chain.
 pub(super) struct Link {
     pub(super) live: Rc<Live>,
-    plugin: u32,
+    /// What it was made of.
+    pub(super) spec: ChainLink,
     /// It is of a raw connection: see `connection`.
     pub(super) raw: bool,
     pub(super) place: Place,
@@ -48,10 +49,10 @@ pub(super) enum Stop {
 }
 
 impl Link {
-    pub(super) fn new(live: Rc<Live>, plugin: u32, raw: bool) -> Link {
+    pub(super) fn new(live: Rc<Live>, spec: ChainLink, raw: bool) -> Link {
         Link {
             live,
-            plugin,
+            spec,
             raw,
             place: Place::Before,
             request: Gate::default(),
@@ -131,7 +132,7 @@ impl Link {
             Place::Before if way == Way::Request && pieces.head.is_some() => {}
             Place::Before => return Ok(None),
         }
-        let (plugin, raw) = (self.plugin, self.raw);
+        let (plugin, raw) = (self.spec.plugin, self.raw);
         let opened = self.live.running().and_then(|running| {
             let lent = Lent { session: Some(session), ..Lent::default() };
             let id = running.with(|instance| instance.open(plugin, raw, lent))?;

@@ -36,6 +36,17 @@ pub struct ChainLink {
     pub plugin: u32,
 }
 
+/// What of a request filters have let pass, for those that join the chain behind them.
+#[derive(Clone, Copy, Debug)]
+pub struct Passed {
+    /// Nothing follows its head.
+    pub bare: bool,
+    /// Some of its body passed, and whether that was the end of the request.
+    pub body: Option<bool>,
+    /// Its trailers passed.
+    pub trailers: bool,
+}
+
 /// What to do after a piece of the exchange was given to the chain.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a chain that isn't obeyed filters nothing"]
@@ -101,12 +112,46 @@ impl Chain {
         assert!(self.links.is_empty(), "the last exchange is finished before the next begins");
         self.callbacks = CallbackSet::EMPTY;
         self.callouts = false;
+        self.put(filters, links, raw);
+    }
+
+    /// Puts more filters behind those that are there; the answer is where they begin. To be shown
+    /// with [`Chain::show_passed`] what the request's others have let pass.
+    ///
+    /// # Panics
+    /// When a link names no filter of the snapshot.
+    pub fn extend(&mut self, filters: &Filters, links: &[ChainLink]) -> usize {
+        let from = self.links.len();
+        self.put(filters, links, false);
+        from
+    }
+
+    fn put(&mut self, filters: &Filters, links: &[ChainLink], raw: bool) {
         for link in links {
             let live = filters.live(link.filter);
             let live = live.expect("chain and filters are of one snapshot");
             self.callbacks = self.callbacks.union(live.filter.module.callbacks());
-            self.links.push(Link::new(live, link.plugin, raw));
+            self.links.push(Link::new(live, *link, raw));
         }
+    }
+
+    /// Whether this filter, with this configuration, is in the chain.
+    pub fn has(&self, link: ChainLink) -> bool {
+        self.links.iter().any(|known| known.spec == link)
+    }
+
+    /// Shows the filters from `from` on, which have seen nothing yet, what the others have let
+    /// pass; the body's bytes are in `body`.
+    pub fn show_passed(
+        &mut self,
+        from: usize,
+        passed: Passed,
+        session: &mut dyn Session,
+        body: &mut dyn Body,
+    ) -> Flow {
+        let Passed { bare, body: some, trailers } = passed;
+        let pieces = Pieces { head: Some(bare), body: some, trailers };
+        self.advance(Way::Request, from, pieces, session, body)
     }
 
     /// Whether there is nothing to do for this exchange at all.

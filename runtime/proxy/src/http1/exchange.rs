@@ -8,7 +8,7 @@ use penstock_config::{Action, ClusterId, Forward, Protocol};
 use penstock_env::{Env, Time, Timer, TimerExt};
 use penstock_tls::{Facts, Identity};
 use penstock_wire::grpc::Kind;
-use penstock_wire::http1::{EditError, Framing, Method, RequestHead};
+use penstock_wire::http1::{EditError, Framing, Known, KnownSet, Method, RequestHead};
 
 use super::Scratch;
 use super::attempt::{self, Ask, Outcome, Progress};
@@ -27,6 +27,8 @@ use crate::worker::{Plan, Worker};
 
 /// How long filters may hold a request before it is given up.
 const FILTERS_HOLD_MAX: Duration = Duration::from_secs(60);
+
+const EXPECT: KnownSet = KnownSet::NONE.with(Known::Expect);
 
 /// What becomes of the connection after an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,7 +119,7 @@ impl<E: Env> Exchange<'_, E> {
         {
             return respond::fail(self, scratch, Cause::HeadTooLarge).await;
         }
-        let links = routes.filters_of(route);
+        let links = routes.filters_ahead(route, |_| false);
         if links.is_empty() {
             return self.act(scratch, route, None, None).await;
         }
@@ -125,7 +127,7 @@ impl<E: Env> Exchange<'_, E> {
         let (worker, down) = (self.worker, self.down);
         let filtered = Filtered::new(worker, &plan, down, links, chain, begun);
         filtered.route.set(self.record.route);
-        let after = self.act_filtered(scratch, routes, &filtered).await;
+        let after = self.act_filtered(scratch, routes, route, &filtered).await;
         let Scratch { request, response, .. } = scratch;
         scratch.chain = filtered.finish(Heads::both_sent(request, response));
         after
@@ -144,50 +146,69 @@ impl<E: Env> Exchange<'_, E> {
         Ok(())
     }
 
-    /// Shows the filters the request; does what its route says once they let it go.
-    async fn act_filtered(
+    /// Shows the filters the request; does what its route says once they let it go. What they
+    /// change decides on the route, and none is taken whose filters have not all run.
+    async fn act_filtered<'r>(
         &mut self,
         scratch: &mut Scratch,
-        routes: &RouteTable,
+        routes: &'r RouteTable,
+        mut route: Option<&'r Route>,
         filtered: &Filtered<'_, E>,
     ) -> After {
         // No body, or one of length 0: there is nothing to wait for.
         let bare = scratch.upload.decoder.is_done();
-        let shown = filtered.head(Way::Request, Heads::of_request(&mut scratch.request), bare);
-        let (held, wants) = match shown {
-            Ok(true) => (false, filtered.wants_body(Way::Request)),
-            // Boxed: few requests are held, and none shall carry the room for it.
-            Ok(false) => match Box::pin(self.wait_for_filters(scratch, filtered)).await {
-                Ok(ended) => {
-                    (ended, ended || !scratch.held.is_empty() || filtered.wants_body(Way::Request))
-                }
+        let (mut held, mut until) = (false, None);
+        let head = Heads::of_request(&mut scratch.request);
+        let mut shown = filtered.head(Way::Request, head, bare);
+        loop {
+            let passed = match shown {
+                Ok(true) => Ok(held),
+                // Boxed: few requests are held, and none shall carry the room for it.
+                Ok(false) => Box::pin(self.wait_for_filters(scratch, filtered, &mut until)).await,
+                Err(cause) => Err(cause),
+            };
+            held = match passed {
+                Ok(held) => held,
                 Err(cause) => return respond::stopped(self, scratch, filtered, cause).await,
-            },
-            Err(cause) => return respond::stopped(self, scratch, filtered, cause).await,
-        };
-        // Filters may have changed what routes look at.
-        let route = match target::find_route(self, routes, scratch) {
-            Ok(route) => route,
-            Err(cause) => return respond::fail(self, scratch, cause).await,
-        };
-        self.record.route = route.map(|route| route.index);
-        filtered.route.set(self.record.route);
-        let passes = wants && !bare;
+            };
+            if filtered.take_edited() {
+                route = match target::find_route(self, routes, scratch) {
+                    Ok(route) => route,
+                    Err(cause) => {
+                        return respond::fail_filtered(self, scratch, Some(filtered), cause).await;
+                    }
+                };
+                self.record.route = route.map(|route| route.index);
+                filtered.route.set(self.record.route);
+            }
+            let ahead = routes.filters_ahead(route, |link| filtered.has(link));
+            if ahead.is_empty() {
+                break;
+            }
+            let Scratch { request, upload, held: piece, .. } = scratch;
+            let heads = Heads::of_request(request);
+            shown = filtered.join(ahead, heads, (bare, held), upload, piece);
+        }
+        let passes =
+            !bare && (held || !scratch.held.is_empty() || filtered.wants_body(Way::Request));
         if passes {
             upload::reframe(scratch, held);
         }
         self.act(scratch, route, Some(filtered), passes.then_some(held)).await
     }
 
-    /// Waits until the filters let the request go; whether its body is complete by then.
+    /// Waits until the filters let the request go, no longer than `until` where that is known;
+    /// whether its body is complete by then.
     async fn wait_for_filters(
         &mut self,
         scratch: &mut Scratch,
         filtered: &Filtered<'_, E>,
+        until: &mut Option<Time>,
     ) -> Result<bool, Cause> {
         let (env, down) = (self.worker.env(), self.down);
         let Scratch { request, upload, held, .. } = scratch;
-        if request.expect_continue() && filtered.wants_body(Way::Request) {
+        let waits = request.expect_continue() && request.fields().has_any(EXPECT);
+        if waits && filtered.wants_body(Way::Request) {
             // The answer before this one may still be on its way.
             down.timer().set(env.now() + self.listener.config.timeouts.write_stall);
             match down.timer().race(down.sent()).await {
@@ -203,7 +224,8 @@ impl<E: Env> Exchange<'_, E> {
             request.fields_mut().remove(b"expect").map_err(|_| Cause::Internal)?;
         }
         let deadlines = Deadlines::new();
-        deadlines.download(env.now() + FILTERS_HOLD_MAX, Wait::Filter);
+        let until = *until.get_or_insert_with(|| env.now() + FILTERS_HOLD_MAX);
+        deadlines.download(until, Wait::Filter);
         let mut heads = Heads::of_request(request);
         let source = Source::Request;
         let released = pin!(filtered.next_piece(source, &mut heads, upload, held));

@@ -9,6 +9,7 @@ use penstock_wire::http1::{EditError, Fields, Known, RequestHead, ResponseHead};
 pub(crate) struct RequestMap<'a> {
     head: Head<'a>,
     secure: bool,
+    touched: bool,
 }
 
 /// Once a head was sent it can only be looked at.
@@ -20,12 +21,12 @@ enum Head<'a> {
 impl<'a> RequestMap<'a> {
     /// One that is not sent yet.
     pub(crate) fn open_for(head: &'a mut RequestHead) -> RequestMap<'a> {
-        RequestMap { head: Head::Open(head), secure: false }
+        RequestMap { head: Head::Open(head), secure: false, touched: false }
     }
 
     /// One that was sent.
     pub(crate) fn sent(head: &'a RequestHead) -> RequestMap<'a> {
-        RequestMap { head: Head::Sent(head), secure: false }
+        RequestMap { head: Head::Sent(head), secure: false, touched: false }
     }
 
     /// The same, of a connection with TLS or without.
@@ -39,7 +40,12 @@ impl<'a> RequestMap<'a> {
             Head::Open(head) => Head::Open(head),
             Head::Sent(head) => Head::Sent(head),
         };
-        RequestMap { head, secure: self.secure }
+        RequestMap { head, secure: self.secure, touched: false }
+    }
+
+    /// Whether somebody set out to change it.
+    pub(crate) fn is_touched(&self) -> bool {
+        self.touched
     }
 
     pub(crate) fn head(&self) -> &RequestHead {
@@ -50,6 +56,7 @@ impl<'a> RequestMap<'a> {
     }
 
     fn open(&mut self) -> Result<&mut RequestHead, BadField> {
+        self.touched = true;
         match &mut self.head {
             Head::Open(head) => Ok(head),
             Head::Sent(_) => Err(BadField::Fixed),

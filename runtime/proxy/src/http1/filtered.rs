@@ -4,7 +4,7 @@
 //! each for the length of a call. What happens to it from outside a call (a callout's answer, a
 //! resumed half) is an event; whoever polls first takes it and leaves what is the other's.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
@@ -12,7 +12,7 @@ use std::task::{Context, Poll};
 use penstock_balance::EndpointId;
 use penstock_config::ClusterId;
 use penstock_env::{Env, Unix};
-use penstock_filter_host::{Chain, ChainLink, Event, Flow, LocalResponse};
+use penstock_filter_host::{Chain, ChainLink, Event, Flow, LocalResponse, Passed};
 use penstock_wire::http1::{Fields, RequestHead, ResponseHead};
 
 use super::body::Relay;
@@ -98,7 +98,9 @@ pub(crate) struct Filtered<'a, E: Env> {
     chain: RefCell<Chain>,
     properties: RefCell<Properties>,
     /// For the answers to calls, where there is a filter that could make one.
-    inbox: Option<Rc<Inbox>>,
+    inbox: OnceCell<Rc<Inbox>>,
+    /// A filter set out to change the request's head since the routes were last looked at.
+    edited: Cell<bool>,
     begun: Unix,
     begun_at: penstock_env::Time,
     /// Halves that were resumed while nobody waited for them.
@@ -128,14 +130,14 @@ impl<'a, E: Env> Filtered<'a, E> {
         begun: Unix,
     ) -> Self {
         chain.begin(worker.filters(), links);
-        let inbox = chain.is_reachable().then(Rc::default);
-        Filtered {
+        let filtered = Filtered {
             worker,
             plan,
             down,
             chain: RefCell::new(chain),
             properties: RefCell::default(),
-            inbox,
+            inbox: OnceCell::new(),
+            edited: Cell::new(false),
             begun,
             begun_at: worker.env().now(),
             resumed: Default::default(),
@@ -145,7 +147,50 @@ impl<'a, E: Env> Filtered<'a, E> {
             endpoint: Cell::new(None),
             bytes_out: Cell::new(0),
             bytes_in: Cell::new(0),
+        };
+        filtered.open_inbox();
+        filtered
+    }
+
+    fn open_inbox(&self) {
+        if self.inbox.get().is_none() && self.chain.borrow().is_reachable() {
+            self.inbox.get_or_init(Rc::default);
         }
+    }
+
+    /// Whether this filter is among them, as it is configured here.
+    pub(crate) fn has(&self, link: ChainLink) -> bool {
+        self.chain.borrow().has(link)
+    }
+
+    /// Whether the routes have to be looked at again; asked once.
+    pub(crate) fn take_edited(&self) -> bool {
+        self.edited.take()
+    }
+
+    /// Puts more filters behind the others, and shows them the request as far as those let it
+    /// pass: its head, and the body in `piece`; with `ended`, all of it. As [`Filtered::head`].
+    ///
+    /// # Errors
+    /// As [`Filtered::head`].
+    pub(crate) fn join(
+        &self,
+        links: &[ChainLink],
+        heads: Heads<'_>,
+        (bare, ended): (bool, bool),
+        relay: &mut Relay,
+        piece: &mut Vec<u8>,
+    ) -> Result<bool, Cause> {
+        let from = self.chain.borrow_mut().extend(self.worker.filters(), links);
+        self.open_inbox();
+        let fields = relay.decoder.trailers_mut();
+        let trailers = !bare && ended && fields.count() > 0;
+        let some = !bare && (ended || !piece.is_empty());
+        let passed = Passed { bare, body: some.then_some(ended && !trailers), trailers };
+        let tail = trailers.then_some((Way::Request, fields));
+        let flow = self
+            .with(heads, tail, |chain, session| chain.show_passed(from, passed, session, piece));
+        self.obey(flow)
     }
 
     /// Whether some filter looks at the bodies of this half.
@@ -216,7 +261,7 @@ impl<'a, E: Env> Filtered<'a, E> {
         context: &mut Context<'_>,
         heads: &mut Heads<'_>,
     ) -> Result<Poll<()>, Cause> {
-        let mut take = || match &self.inbox {
+        let mut take = || match self.inbox.get() {
             Some(inbox) => inbox.poll_take(context),
             None => Poll::Pending,
         };
@@ -359,6 +404,9 @@ impl<'a, E: Env> Filtered<'a, E> {
         };
         let chain = &mut *self.chain.borrow_mut();
         let flow = call(chain, &mut session);
+        if session.request.is_touched() {
+            self.edited.set(true);
+        }
         while let Some(callout) = chain.callout() {
             self.start(callout);
         }
@@ -389,7 +437,7 @@ impl<'a, E: Env> Filtered<'a, E> {
 
     fn start(&self, callout: penstock_filter_host::Callout) {
         // Where nothing can come to the exchange, no filter makes a call.
-        if let Some(inbox) = &self.inbox {
+        if let Some(inbox) = self.inbox.get() {
             callout::start(self.worker, self.plan, callout, inbox);
         }
     }

@@ -30,6 +30,8 @@ pub struct RouteTable {
     looks_at_paths: bool,
     /// The filters of requests that no route takes: the listener's.
     filters: Box<[ChainLink]>,
+    /// For each filter of the listener, whether some route configures it in a way of its own.
+    varied: Box<[bool]>,
     /// For requests that no route takes.
     unmatched: Instance,
 }
@@ -81,13 +83,18 @@ impl RouteTable {
             }
         }
         let other = routes.iter().filter(|route| route.takes_unlisted_hosts());
+        let filters = chain_links(settings, &listener.filters);
+        let varies = |(place, link): (usize, &ChainLink)| {
+            routes.iter().any(|route| route.filters[place] != *link)
+        };
         RouteTable {
             other: other.map(|route| route.index).collect(),
             by_host,
             first_takes_all: routes.first().is_some_and(Route::takes_all),
             looks_at_paths: routes.iter().any(Route::looks_at_path),
+            varied: filters.iter().enumerate().map(varies).collect(),
             routes,
-            filters: chain_links(settings, &listener.filters).into(),
+            filters: filters.into(),
             unmatched,
         }
     }
@@ -101,6 +108,7 @@ impl RouteTable {
             first_takes_all: false,
             looks_at_paths: false,
             filters: Box::default(),
+            varied: Box::default(),
             unmatched: previous.unmatched.clone(),
         }
     }
@@ -114,6 +122,27 @@ impl RouteTable {
     #[inline]
     pub fn filters_of<'a>(&'a self, route: Option<&'a Route>) -> &'a [ChainLink] {
         route.map_or(&self.filters, |route| &route.filters)
+    }
+
+    /// Of those filters, the ones that run next, when some `ran`: as far as it does not matter
+    /// which route the request takes behind them. None, once all ran.
+    ///
+    /// The filters of the listener are for all routes alike, and what they change decides on the
+    /// route; so the routes are looked at behind them, and in front of one that routes configure.
+    pub fn filters_ahead<'a>(
+        &'a self,
+        route: Option<&'a Route>,
+        ran: impl Fn(ChainLink) -> bool,
+    ) -> &'a [ChainLink] {
+        let links = self.filters_of(route);
+        let Some(start) = links.iter().position(|link| !ran(*link)) else { return &[] };
+        let turns = |place: usize| match self.varied.get(place) {
+            Some(varied) => *varied,
+            None => place == self.filters.len(),
+        };
+        let stops = |place: &usize| ran(links[*place]) || (!self.first_takes_all && turns(*place));
+        let end = (start + 1..links.len()).find(stops).unwrap_or(links.len());
+        &links[start..end]
     }
 
     /// Counters for requests that no route takes.
