@@ -138,3 +138,20 @@ fn readings_that_a_listener_waives_are_not_asked_for() {
         check(&waives(other), &PARTS, &get(path, ""), Refused(400));
     }
 }
+
+#[test]
+fn nobody_else_says_whom_a_request_is_from() {
+    for (name, value) in [
+        ("x-forwarded-for", "10.0.0.1"),
+        ("x-forwarded-proto", "https"),
+        ("x-forwarded-host", "inside.test"),
+        ("forwarded", "for=10.0.0.1"),
+    ] {
+        let inside = format!("headers = {{ {name} = \"{value}\" }}\nto = \"app\"");
+        let routes = [&*inside, "respond = { status = 403 }"];
+        let request = get("/", &format!("{name}: {value}\r\n"));
+        check("", &routes, &request, Refused(403));
+        // Who is trusted is believed.
+        check("trusted = [\"0.0.0.0/0\", \"::/0\"]", &routes, &request, Passed(&[], &[]));
+    }
+}

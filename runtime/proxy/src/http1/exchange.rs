@@ -16,7 +16,7 @@ use super::deadlines::{Deadlines, Wait};
 use super::filtered::{Filtered, Heads, Source, Way};
 use super::head::Arrival;
 use super::record::Record;
-use super::{edit, identity, respond, retry, target, upload};
+use super::{edit, forwarded, identity, respond, retry, target, upload};
 use crate::downstream::{Downstream, Rest};
 use crate::failure::Cause;
 use crate::grpc;
@@ -92,6 +92,7 @@ impl<E: Env> Exchange<'_, E> {
         {
             return respond::fail(self, scratch, Cause::Misdirected).await;
         }
+        forwarded::disown(self, &mut scratch.request);
         if let Err(cause) = identity::establish(self, &mut scratch.request) {
             return respond::fail(self, scratch, cause).await;
         }

@@ -51,7 +51,7 @@ impl<'a> Added<'a> {
             self.put(b"Via", |values| values.extend_from_slice(exchange.down.via(request)));
         }
         let peer = exchange.down.peer().ip();
-        let trusted = peer.is_some_and(|peer| is_trusted(&config.trusted, peer));
+        let trusted = is_believed(exchange);
         let (x_forwarded, forwarded) = match config.forwarded {
             ForwardedFields::XForwarded => (true, false),
             ForwardedFields::Forwarded => (false, true),
@@ -146,6 +146,24 @@ impl<'a> Added<'a> {
     }
 }
 
+/// Drops what a peer says of whom it speaks for, unless the config trusts it: before routes and
+/// filters look at the request, so that neither is told a tale.
+pub(crate) fn disown<E: Env>(exchange: &Exchange<'_, E>, request: &mut RequestHead) {
+    if !request.fields().has_any(FORWARDED_FIELDS) || is_believed(exchange) {
+        return;
+    }
+    for name in FORWARDED_NAMES {
+        // None of them is the codec's own: they can all go.
+        let _ = request.fields_mut().remove(name);
+    }
+}
+
+/// Whether the config trusts the peer.
+fn is_believed<E: Env>(exchange: &Exchange<'_, E>) -> bool {
+    let peer = exchange.down.peer().ip();
+    peer.is_some_and(|peer| is_trusted(&exchange.listener.config.trusted, peer))
+}
+
 /// Who asked: the peer, or the last in its `X-Forwarded-For` that the config does not trust. What
 /// stands before that one is hearsay.
 pub(crate) fn source(trusted: &[Cidr], peer: IpAddr, request: &RequestHead) -> IpAddr {
@@ -199,6 +217,9 @@ const FORWARDED_FIELDS: KnownSet = KnownSet::NONE
     .with(Known::XForwardedProto)
     .with(Known::XForwardedHost)
     .with(Known::Forwarded);
+
+const FORWARDED_NAMES: [&[u8]; 4] =
+    [b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"];
 
 #[cfg(test)]
 mod tests {
