@@ -2,6 +2,7 @@
 //! in a namespace of its own, between a router and backends on which nginx serves.
 
 mod bgp;
+mod denied;
 mod doctor;
 mod down;
 mod downloads;
