@@ -166,6 +166,22 @@ fn targets_and_names_pass_as_they_came() {
 }
 
 #[test]
+fn a_path_is_matched_in_its_normal_form_and_a_dropped_name_is_counted() {
+    let origin = Origin::named("one");
+    let route = "[[listener.web.route]]\npath = \"/c\"\nto = \"app\"\n\n";
+    let penstock = Penstock::start(&origin.config().replace("to = \"app\"\n\n", route));
+    for (path, status) in [("/a/%2e%2e//b/../c", 200), ("/%63", 200), ("/a/c", 404)] {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nx_y: 2\r\n\r\n");
+        let (reply, _) = talk(penstock.address("web"), request);
+        assert_eq!(reply.expect("an answer").status, status, "{path}");
+        let head = origin.head();
+        assert_eq!(head.is_some(), status == 200, "{path}");
+        assert!(head.is_none_or(|head| head.starts_with(&format!("GET {path} HTTP/1.1\r\n"))));
+    }
+    assert_eq!(penstock.metric("penstock_dropped_fields_total"), 3.0);
+}
+
+#[test]
 fn http_1_0_is_served() {
     let origin = Origin::named("one");
     let penstock = penstock(&origin);
@@ -189,7 +205,8 @@ fn two_lengths_from_the_origin_are_its_failure() {
 #[test]
 fn what_is_waived_by_name_passes_and_is_counted() {
     let origin = Origin::named("one");
-    let lenient = "to = \"app\"\nlenient = [\"obs-fold\", \"bare-lf\", \"underscore\"]";
+    let lenient = "to = \"app\"\nlenient = [\"obs-fold\", \"bare-lf\", \"underscore\", \
+                   \"repeated-content-length\"]";
     let penstock = Penstock::start(&origin.config().replace("to = \"app\"", lenient));
     let address = penstock.address("web");
     let request = "GET / HTTP/1.1\nHost: x\nA: b\n c\nx_y: 2\n\n";
@@ -198,6 +215,13 @@ fn what_is_waived_by_name_passes_and_is_counted() {
     let head = origin.head().expect("it was forwarded");
     assert!(head.contains("x_y: 2\r\n") && !head.contains("\n c"), "{head:?}");
     assert_eq!(penstock.metric("penstock_lenient_total"), 1.0);
+    // RFC 9112 §6.3: the same length twice may be taken for once; the origin gets it once.
+    let twice = "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\nx";
+    let (reply, _) = talk(address, twice);
+    assert_eq!(reply.expect("an answer").status, 200);
+    let head = origin.head().expect("it was forwarded");
+    assert_eq!(head.matches("Content-Length: 1\r\n").count(), 1, "{head}");
+    assert_eq!(penstock.metric("penstock_lenient_total"), 2.0);
     // The after-effect of a row must not be another's: a plain request is as before.
     let (reply, closed) = talk(address, "GET / HTTP/1.1\r\nHost: x\r\n\r\n");
     assert_eq!((reply.expect("an answer").status, closed), (200, false));
