@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use penstock_env::{Address, CloseKind, Env, Stream};
 use penstock_tests::sim::{
-    Faults, Limits, SimEnv, SimStream, World, check_few_seeds, check_seeds, check_some_seeds,
+    Faults, Limits, SimEnv, SimStream, World, check_seeds, check_some_seeds,
 };
 
 use crate::http::ledger::Policy;
@@ -37,7 +37,7 @@ fn filters_and_what_goes_wrong_elsewhere_keep_apart() {
 
 #[test]
 fn filters_stand_a_network_that_breaks_connections() {
-    check_few_seeds("filters, rough", Faults::ROUGH, |world| play(world, WILD));
+    check_seeds("filters, rough", Faults::ROUGH, |world| play(world, WILD));
 }
 
 fn play(world: &World, menu: Menu) {
