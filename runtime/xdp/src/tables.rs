@@ -8,7 +8,7 @@ use penstock_l4::value::{
 };
 use penstock_l4::{MAGLEV_SLOTS, Subject, Tenure};
 
-use crate::batch::set_array;
+use crate::batch::{entries, set_array};
 use crate::{Fill, Kept, Sizes, XdpError};
 
 /// A value of `penstock-l4` as bytes of a map.
@@ -75,7 +75,7 @@ impl KernelTables {
             Tenure::New => &self.new_flows,
             Tenure::Proven => &self.proven_flows,
         };
-        map.iter().filter_map(Result::ok).map(|(key, flow)| (key.0, flow.0))
+        entries(map).map(|(key, flow)| (key.0, flow.0))
     }
 
     /// What the control side has written, of earlier processes too.

@@ -162,7 +162,7 @@ fn syn_flood(way: Way<'_>) {
     let new = datapath.flows(Tenure::New).count();
     // Three lanes have a third each, rounded up to a power of two of sets.
     let most = if matches!(way, Way::Tun(_)) { 3 * 8_192 } else { NEW_FLOWS_MAX as usize };
-    assert!(new <= most, "{new} entries");
+    assert!((NEW_FLOWS_MAX as usize / 2..=most).contains(&new), "{new} entries");
     let proven = datapath.flows(Tenure::Proven).count();
     assert!((20..=1_000).contains(&proven), "{proven} entries");
     // And who comes now is served.
