@@ -259,6 +259,7 @@ impl Control {
             self.look_at_health();
         }
         self.layer4.find_ways(now);
+        self.layer4.count(now);
         self.look_after_datapath();
         while let Some(place) = self.restarts.iter().position(|(at, _)| *at <= now) {
             if let Some((_, index)) = self.restarts.remove(place) {

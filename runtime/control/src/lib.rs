@@ -43,7 +43,7 @@ pub use handle::{Gone, Handle};
 pub use layer4::{
     BackendView, BadPlan, Change, Datapath, DatapathError, DatapathOptions, Datapaths, FlowView,
     FlowsView, Guide, InterfaceFacts, Kept, NoDatapaths, PacketsView, Passage, Reached, Tables,
-    VipView, Way, is_checked, reach,
+    VipView, Way, entries_max, is_checked, reach,
 };
 pub use pulse::Traffic;
 pub use reload::{Applied, Origin, Refused};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use penstock_config::DatapathChoice;
 use penstock_control::{
     Change, Datapath, DatapathError, DatapathOptions, Datapaths, Guide, InterfaceFacts, Kept,
-    Passage, Tables, Way,
+    Passage, Tables, Way, entries_max,
 };
 use penstock_l4::value::{Address, Counters, Flow, FlowKey, Link};
 use penstock_l4::{Subject, Tenure, Tick};
@@ -108,9 +108,8 @@ impl From<xdp::XdpError> for Refused {
 fn options_of(options: &DatapathOptions) -> xdp::Options {
     let flows_max = options.flows_max;
     let sizes = xdp::Sizes {
-        new_flows_max: flows_max / 2,
-        // Two entries for each, in `nat`.
-        proven_flows_max: flows_max.saturating_mul(2),
+        new_flows_max: entries_max(flows_max, Tenure::New),
+        proven_flows_max: entries_max(flows_max, Tenure::Proven),
         ..xdp::Sizes::default()
     };
     let (root, instance) = (options.pins.clone(), options.instance.clone());

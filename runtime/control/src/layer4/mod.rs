@@ -9,6 +9,7 @@ mod assign;
 mod care;
 mod facts;
 mod flows;
+mod fullness;
 mod passage;
 mod plan;
 mod reach;
@@ -20,6 +21,7 @@ mod views;
 mod ways;
 
 pub use flows::{FlowView, FlowsView};
+pub use fullness::entries_max;
 pub(crate) use passage::Through;
 pub use passage::is_checked;
 pub use plan::BadPlan;

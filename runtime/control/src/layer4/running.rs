@@ -12,6 +12,7 @@ use penstock_l4::value::Counters;
 use super::assign::Assignment;
 use super::care::Care;
 use super::facts::Facts;
+use super::fullness::Fullness;
 use super::plan::{BackendKey, BadPlan, Fallen, Plan, fallen_of};
 use super::ways::{self, Looks};
 use super::{Datapath, DatapathError, DatapathOptions, Datapaths, Passage, Tables};
@@ -41,6 +42,7 @@ pub(crate) struct Running {
     bases: Bases,
     /// When the ways to backends are looked for.
     looks: Looks,
+    pub(super) fullness: Fullness,
     /// Backends that drain: since when no packet of theirs has been seen, and the count then.
     draining: BTreeMap<BackendKey, (Time, u64)>,
 }
@@ -170,6 +172,13 @@ impl Layer4 {
         }
     }
 
+    /// Counts flows, where that is due.
+    pub(crate) fn count(&mut self, now: Time) {
+        if let Some(running) = &mut self.running {
+            Fullness::look(running, now);
+        }
+    }
+
     /// When they are next looked for.
     pub(crate) fn next_look(&self) -> Time {
         self.running.as_ref().map_or(Time::NEVER, |running| running.looks.next)
@@ -223,7 +232,9 @@ fn start(
         return Err(BadPlan::Datapath(DatapathError("the datapath was not filled".to_owned())));
     };
     let (looks, draining) = (Looks::SOON, BTreeMap::new());
-    let running = Running { datapath, plan, assignment, unwanted: false, bases, looks, draining };
+    let fullness = Fullness::new(options.flows_max);
+    let running =
+        Running { datapath, plan, assignment, unwanted: false, bases, looks, fullness, draining };
     Ok((running, down))
 }
 

@@ -185,6 +185,7 @@ impl Running {
         let table = self.checksum(seed);
         let labels = [("datapath", self.datapath.name()), ("table", table.as_str())];
         scrape.gauge("penstock_datapath_info", "What forwards packets.", &labels, 1.0);
+        self.fullness.scrape(scrape);
         for vip in &self.plan.vips {
             let view = self.vip_view(&vip.key);
             let labels = [

@@ -188,6 +188,14 @@ fn a_syn_flood_ends_no_download() {
         let (next, more) = site.net.inside("client", move || flood(seed, 5_000));
         (seed, sent) = (next, sent + more);
     }
+    // The table of new flows is full by then, and both the log and the metrics say so.
+    until("the log tells of the full table", || {
+        site.net.inside("client", || flood(2, 5_000));
+        penstock.errors().contains("a table of flows is nearly full").then_some(())
+    });
+    let entries = |what: &str| penstock.metric(&format!("penstock_flow_{what}{{table=\"new\"}}"));
+    assert!(entries("entries") >= 0.6 * entries("entries_max"), "{}", entries("entries"));
+    assert_eq!(entries("entries_max"), 8_192.0);
     all_whole(under_way);
     assert_eq!(site.curl(&["http://10.9.0.10/who"]).split(' ').nth(1), Some("10.1.0.2\n"));
 }
