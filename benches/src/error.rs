@@ -14,6 +14,14 @@ pub enum BenchError {
         /// What the system answered.
         source: io::Error,
     },
+    /// The hard limit of open files does not do for so many connections.
+    #[error("{needed} open files are needed, and {max} allowed: raise the hard limit (ulimit -Hn)")]
+    TooFewFiles {
+        /// The hard limit.
+        max: u64,
+        /// For both ends of each connection, and the rest.
+        needed: usize,
+    },
     /// The load generator is not installed.
     #[error("{program} is not installed: {hint}")]
     Missing {

@@ -56,6 +56,8 @@ pub(crate) struct Site<'a> {
     pub(crate) folder: &'a Path,
     pub(crate) filter: Option<&'a FilterUnderTest>,
     pub(crate) spoken: Spoken,
+    /// How many there are at once, at most.
+    pub(crate) connections: usize,
 }
 
 /// A program and its arguments, ready to start.
@@ -96,6 +98,24 @@ impl Peer {
             Peer::EnvoyTuned => "envoy-tuned.yaml",
             Peer::EnvoyFilter => "envoy-filter.yaml",
         }
+    }
+
+    /// Whether there is a configuration of it for what is spoken.
+    pub(crate) fn carries(self, spoken: Spoken) -> Result<(), Absent> {
+        let is_envoy = matches!(self, Peer::EnvoyDefault | Peer::EnvoyTuned | Peer::EnvoyFilter);
+        let (carries, what) = match spoken {
+            Spoken::Http1 => (true, "HTTP/1"),
+            Spoken::Tls | Spoken::Tls12 => (!is_envoy, "TLS"),
+            Spoken::Tcp => {
+                let plain = [Peer::Penstock, Peer::Haproxy, Peer::Nginx, Peer::EnvoyDefault];
+                (plain.contains(&self), "TCP")
+            }
+            Spoken::Udp => (matches!(self, Peer::Penstock | Peer::Nginx), "UDP"),
+            // nginx speaks no HTTP/2 to its origins.
+            Spoken::Http2ToHttp1 | Spoken::Http2 | Spoken::Grpc => (self != Peer::Nginx, "HTTP/2"),
+        };
+        let why = || format!("benches/peers has no configuration of it for {what}");
+        if carries { Ok(()) } else { Err(Absent { peer: self, why: why() }) }
     }
 
     /// Looks for its program. `penstock` is where our own binary was built.
@@ -164,12 +184,12 @@ impl Peer {
     }
 
     pub(crate) fn config_text(self, site: &Site<'_>) -> String {
-        let (tcp, tls) =
-            (matches!(site.spoken, Spoken::Tcp | Spoken::Udp), site.spoken == Spoken::Tls);
+        let (tcp, tls) = (matches!(site.spoken, Spoken::Tcp | Spoken::Udp), site.spoken.is_tls());
         let (template, filters) = match self {
             Peer::Penstock if tcp => (PENSTOCK_TCP, String::new()),
             Peer::Haproxy if tcp => (HAPROXY_TCP, String::new()),
             Peer::Nginx if tcp => (NGINX_TCP, String::new()),
+            Peer::EnvoyDefault if tcp => (ENVOY_TCP, String::new()),
             Peer::Penstock | Peer::PenstockLog => (PENSTOCK, String::new()),
             Peer::PenstockFilter => (PENSTOCK, "filters = [\"bench\"]".into()),
             Peer::Haproxy => (HAPROXY, String::new()),
@@ -206,6 +226,12 @@ impl Peer {
             .replace("@PENSTOCK_UP@", penstock_up)
             .replace("@HAPROXY_UP@", haproxy_up)
             .replace("@ENVOY_UP@", envoy_up);
+        // Not more than are needed: they are allocated at the start, and HAProxy wants two files
+        // for each.
+        let connections = site.connections + 200;
+        text = text
+            .replace("@CONNECTIONS@", &connections.max(7_500).to_string())
+            .replace("@BOTH_ENDS@", &(2 * connections).max(18_000).to_string());
         text.replace("@LISTEN@", &site.listen.to_string())
             .replace("@LISTEN_HOST@", &site.listen.ip().to_string())
             .replace("@LISTEN_PORT@", &site.listen.port().to_string())
@@ -286,6 +312,7 @@ const PENSTOCK_LOG: &str = include_str!("../peers/penstock-log.toml");
 const PENSTOCK_TCP: &str = include_str!("../peers/penstock-tcp.toml");
 const HAPROXY_TCP: &str = include_str!("../peers/haproxy-tcp.cfg");
 const NGINX_TCP: &str = include_str!("../peers/nginx-tcp.conf");
+const ENVOY_TCP: &str = include_str!("../peers/envoy-tcp.yaml");
 const HAPROXY: &str = include_str!("../peers/haproxy.cfg");
 const NGINX: &str = include_str!("../peers/nginx.conf");
 const ENVOY_DEFAULT: &str = include_str!("../peers/envoy-default.yaml");

@@ -52,6 +52,8 @@ pub enum Spoken {
     Http1,
     /// HTTP/1.1 under TLS to the proxies, without it to the origin.
     Tls,
+    /// The same in TLS 1.2.
+    Tls12,
     /// Bytes that proxies carry and don't look at.
     Tcp,
     /// Datagrams that proxies carry and don't look at.
@@ -65,6 +67,11 @@ pub enum Spoken {
 }
 
 impl Spoken {
+    /// Whether clients speak TLS to the proxies.
+    pub(crate) fn is_tls(self) -> bool {
+        matches!(self, Spoken::Tls | Spoken::Tls12)
+    }
+
     /// Whether clients speak HTTP/2 to the proxies.
     pub(crate) fn is_http2(self) -> bool {
         matches!(self, Spoken::Http2ToHttp1 | Spoken::Http2 | Spoken::Grpc)
@@ -119,7 +126,7 @@ impl Bench {
         raise_file_limit()?;
         let folder = plan.folder.clone();
         fs::create_dir_all(&folder).map_err(BenchError::io(folder.display().to_string()))?;
-        if plan.spoken == Spoken::Tls {
+        if plan.spoken.is_tls() {
             let hint = "apt-get install openssl";
             on_path("openssl").ok_or(BenchError::Missing { program: "openssl", hint })?;
             make_certificate(&plan.penstock, &folder)?;
@@ -147,7 +154,8 @@ impl Bench {
         let mut bench =
             Bench { plan, contestants: Vec::new(), absent: Vec::new(), _origin: origin };
         for &peer in peers {
-            match peer.find(&bench.plan.penstock) {
+            let found = peer.carries(bench.plan.spoken);
+            match found.and_then(|()| peer.find(&bench.plan.penstock)) {
                 Ok(program) => {
                     let contestant = bench.enter(peer, program, &folder, origin_address)?;
                     bench.contestants.push(contestant);
@@ -171,14 +179,15 @@ impl Bench {
         let version = peer.version(&program);
         let listen = free_address().map_err(BenchError::io("looking for a port"))?;
         let spoken = self.plan.spoken;
-        let site = Site { listen, origin, folder, filter: self.plan.filter.as_ref(), spoken };
+        let (filter, connections) = (self.plan.filter.as_ref(), self.plan.idle_connections);
+        let site = Site { listen, origin, folder, filter, spoken, connections };
         let invocation = peer.configure(program, &site)?;
         let log = folder.join(format!("{}.log", peer.name().replace([' ', ',', '+'], "-")));
         let mut process =
             Process::start(self.plan.proxy_core, &invocation.program, &invocation.arguments, log)?;
         let (name, headers) = (peer.name(), &self.plan.headers);
         let head = match spoken {
-            Spoken::Tls => wait_until_shaking(name, &mut process, listen)?,
+            Spoken::Tls | Spoken::Tls12 => wait_until_shaking(name, &mut process, listen)?,
             Spoken::Udp => wait_until_echoing(name, &mut process, listen)?,
             Spoken::Http1 | Spoken::Tcp => {
                 wait_until_answering(name, &mut process, listen, headers)?

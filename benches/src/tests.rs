@@ -109,9 +109,13 @@ fn no_placeholder_is_left_in_a_configuration() {
     let address = |port| std::net::SocketAddr::from(([127, 0, 0, 1], port));
     let folder = Path::new("run");
     let (listen, origin) = (address(1), address(2));
-    let site = Site { listen, origin, folder, filter: Some(&filter), spoken: Spoken::Tls };
-    for peer in [Peer::Penstock, Peer::Haproxy, Peer::Nginx] {
+    let site =
+        Site { listen, origin, folder, filter: Some(&filter), spoken: Spoken::Tls, connections: 1 };
+    for peer in [Peer::Penstock, Peer::Haproxy, Peer::Nginx, Peer::EnvoyDefault] {
+        assert_eq!(peer.carries(Spoken::Tcp), Ok(()));
         let text = peer.config_text(&Site { spoken: Spoken::Tcp, ..site });
+        assert!(!text.contains("http"), "{}: {text}", peer.name());
+        let text = text.replace("\"@type\"", "");
         assert!(!text.contains('@'), "{}: {text}", peer.name());
     }
     for peer in [Peer::Penstock, Peer::Nginx] {
@@ -142,6 +146,18 @@ fn no_placeholder_is_left_in_a_configuration() {
 }
 
 #[test]
+fn who_has_no_configuration_for_what_is_spoken_takes_no_part() {
+    for (peer, spoken) in [
+        (Peer::EnvoyDefault, Spoken::Tls),
+        (Peer::EnvoyTuned, Spoken::Tcp),
+        (Peer::Haproxy, Spoken::Udp),
+        (Peer::Nginx, Spoken::Http2ToHttp1),
+    ] {
+        assert!(peer.carries(spoken).is_err(), "{} {spoken:?}", peer.name());
+    }
+}
+
+#[test]
 fn our_own_configuration_is_one() {
     let filter = FilterUnderTest {
         wasm: "f.wasm".into(),
@@ -160,7 +176,7 @@ fn our_own_configuration_is_one() {
         (Peer::PenstockLog, Spoken::Tls),
         (Peer::PenstockFilter, Spoken::Tls),
     ] {
-        let site = Site { listen, origin, folder, filter: Some(&filter), spoken };
+        let site = Site { listen, origin, folder, filter: Some(&filter), spoken, connections: 1 };
         let text = peer.config_text(&site);
         if let Err(findings) = Config::parse(peer.name(), text.as_bytes(), &UncheckedFiles) {
             panic!("{findings}");

@@ -3,24 +3,26 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::idle_load::IdleLoad;
-use crate::{Bench, BenchError, Figure, Peer, Plan, Report};
+use crate::idle_load::{IdleLoad, check_file_limit};
+use crate::{Bench, BenchError, Figure, Peer, Plan, Report, Spoken};
 
 /// Opens the plan's number of connections through each proxy, one proxy after the other, sends
-/// one request on each, and reads the proxy's memory before and after.
+/// one request on each in what the plan has them speak, and reads the proxy's memory before and
+/// after.
 ///
 /// # Errors
 /// See [`Bench::start`]; also where connections can't be opened.
 pub fn idle(plan: Plan, peers: &[Peer]) -> Result<Report, BenchError> {
+    check_file_limit(plan.idle_connections)?;
     let mut bench = Bench::start(plan, peers)?;
     let Bench { plan, contestants, .. } = &mut bench;
     let mut rows = Vec::new();
     for contestant in contestants.iter_mut() {
         // Warm: what the first requests allocate once is not for each connection.
-        drop(IdleLoad::open(contestant.address, WARM_CONNECTIONS)?);
+        drop(IdleLoad::open(contestant.address, WARM_CONNECTIONS, plan.spoken)?);
         thread::sleep(SETTLE_TIME);
         let base_bytes = contestant.process.memory_bytes();
-        let load = IdleLoad::open(contestant.address, plan.idle_connections)?;
+        let load = IdleLoad::open(contestant.address, plan.idle_connections, plan.spoken)?;
         thread::sleep(SETTLE_TIME);
         let full_bytes = contestant.process.memory_bytes();
         let cpu_before = contestant.process.cpu();
@@ -39,7 +41,14 @@ pub fn idle(plan: Plan, peers: &[Peer]) -> Result<Report, BenchError> {
         });
     }
     let connections = plan.idle_connections;
-    let mut report = Report::new("Idle keep-alive connections", METHOD, &bench);
+    let title = match plan.spoken {
+        Spoken::Tls => "Idle connections of TLS 1.3",
+        Spoken::Tls12 => "Idle connections of TLS 1.2",
+        Spoken::Tcp => "Idle relayed connections",
+        spoken if spoken.is_http2() => "Idle connections of HTTP/2",
+        _ => "Idle keep-alive connections",
+    };
+    let mut report = Report::new(title, METHOD, &bench);
     report.with_unit("bytes per connection");
     let section = report.section(format!("{connections} connections"));
     for row in rows {

@@ -10,7 +10,7 @@ pub(super) fn window(
     connections: usize,
     seconds: u64,
 ) -> Result<Figure, BenchError> {
-    let scheme = if plan.spoken == Spoken::Tls { "https" } else { "http" };
+    let scheme = if plan.spoken.is_tls() { "https" } else { "http" };
     let path = if plan.spoken == Spoken::Grpc { h2load::METHOD } else { "/" };
     let url = format!("{scheme}://{}{path}", contestant.address);
     let before = contestant.process.cpu();

@@ -24,7 +24,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_delimiter = ',')]
     peers: Vec<PeerName>,
     /// Idle connections per proxy.
-    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u16).range(1..=8000))]
+    #[arg(long, default_value_t = 5000, value_parser = clap::value_parser!(u16).range(1..=60_000))]
     idle_connections: u16,
     /// Requests per proxy in the soak.
     #[arg(long, default_value_t = 5_000_000)]
@@ -62,6 +62,9 @@ const GATE_CONFIG: &str = r#"{"token":"bench","routes":[{"prefix":"/v2/","to":"n
 enum Scenario {
     Http1,
     Idle,
+    IdleTls,
+    IdleTls12,
+    IdleH2,
     Filters,
     Soak,
     Tls,
@@ -135,23 +138,30 @@ fn peers(arguments: &Arguments, scenario: Scenario) -> Vec<Peer> {
         Scenario::Http1 => [&[Peer::Penstock, Peer::PenstockLog], &others[..]].concat(),
         Scenario::Idle => [&[Peer::Penstock], &others[..]].concat(),
         // nginx speaks no HTTP/2 to its origins.
-        Scenario::H2 | Scenario::H2Upstream | Scenario::Grpc => {
+        Scenario::H2 | Scenario::H2Upstream | Scenario::Grpc | Scenario::IdleH2 => {
             vec![Peer::Penstock, Peer::Haproxy, Peer::EnvoyDefault, Peer::EnvoyTuned]
         }
         Scenario::L4Datagrams => vec![Peer::Penstock, Peer::Nginx],
         // It names its own.
         Scenario::Filters => Vec::new(),
         Scenario::Soak => vec![Peer::Penstock],
-        Scenario::Tls | Scenario::L4 | Scenario::L4Connections | Scenario::L4Idle => {
+        Scenario::Tls | Scenario::IdleTls | Scenario::IdleTls12 => {
             vec![Peer::Penstock, Peer::Haproxy, Peer::Nginx]
+        }
+        Scenario::L4 | Scenario::L4Connections | Scenario::L4Idle => {
+            vec![Peer::Penstock, Peer::Haproxy, Peer::Nginx, Peer::EnvoyDefault]
         }
     }
 }
 
 fn measure(scenario: Scenario, plan: &Plan, peers: &[Peer]) -> Result<Report, BenchError> {
+    let speaking = |spoken| Plan { spoken, ..plan.clone() };
     match scenario {
         Scenario::Http1 => scenario::http1(plan.clone(), peers),
         Scenario::Idle => scenario::idle(plan.clone(), peers),
+        Scenario::IdleTls => scenario::idle(speaking(Spoken::Tls), peers),
+        Scenario::IdleTls12 => scenario::idle(speaking(Spoken::Tls12), peers),
+        Scenario::IdleH2 => scenario::idle(speaking(Spoken::Http2ToHttp1), peers),
         Scenario::Filters => scenario::filters(plan.clone()),
         Scenario::Soak => scenario::soak(plan.clone(), peers),
         Scenario::Tls => scenario::tls(plan.clone(), peers),
