@@ -83,6 +83,14 @@ enum Conduct {
     AtTimes,
 }
 
+/// A cluster that filters ask, and that answers.
+pub(crate) fn auth(world: &World) -> Address {
+    let env = world.node("auth", Limits::AMPLE);
+    let address = env.address(8081);
+    authorize(&env, &address, Conduct::Answer);
+    address
+}
+
 fn authorize(env: &SimEnv, address: &Address, conduct: Conduct) {
     let own = env.clone();
     env.listen(address, move |stream| own.spawn(answer_calls(own.clone(), stream, conduct)));

@@ -142,11 +142,14 @@ static MODULES: LazyLock<Modules> = LazyLock::new(|| {
         let wasm = wat::parse_str(module(body)).expect("the text is a module");
         (path, Module::compile(&engine, &wasm, None).expect("it is a filter"))
     };
+    let ask = |body| ASK.replace("BODY", body);
     let texts = [
         ("/edit.wasm", EDIT),
         ("/other.wasm", OTHER),
         ("/gate.wasm", GATE),
-        ("/ask.wasm", ASK),
+        ("/ask.wasm", &ask("(i32.const 16) (i32.const 3)")),
+        ("/hear.wasm", &(ask("(i32.const 16) (i32.const 3)") + HEAR)),
+        ("/shout.wasm", &ask("(i32.const 0) (i32.const 100000)")),
         ("/late.wasm", LATE),
         ("/look.wasm", LOOK),
         ("/root.wasm", ROOT),
@@ -269,12 +272,13 @@ const GATE: &str = r#"
         (if (call $is (i32.const 99)) (then (drop (call $close (i32.const 0)))))
         (i32.const 0))"#;
 
-/// 113 is `q`. The call's token is kept with its context: the answer comes in the root's name.
+/// 113 is `q`. The call's token is kept with its context: the answer comes in the root's name. For
+/// BODY stands where the call's body lies, and how long it is.
 const ASK: &str = r#"
     (func (export "proxy_on_request_headers") (param $id i32) (param i32 i32) (result i32)
         (if (i32.eqz (call $is (i32.const 113))) (then (return (i32.const 0))))
-        (if (call $call (i32.const 48) (i32.const 4) (i32.const 80) (i32.const 61) (i32.const 16)
-                (i32.const 3) (i32.const 0) (i32.const 0) (i32.const 1500) (i32.const 1024))
+        (if (call $call (i32.const 48) (i32.const 4) (i32.const 80) (i32.const 61) BODY
+                (i32.const 0) (i32.const 0) (i32.const 1500) (i32.const 1024))
             (then unreachable))
         (i32.store (call $slot (i32.load (i32.const 1024))) (local.get $id))
         (i32.const 1))
@@ -287,6 +291,10 @@ const ASK: &str = r#"
         (if (local.get $fields)
             (then (drop (call $continue (i32.const 0))))
             (else (call $deny))))"#;
+
+/// Looks at the body as well, whatever it is.
+const HEAR: &str = r#"
+    (func (export "proxy_on_request_body") (param i32 i32 i32) (result i32) (i32.const 0))"#;
 
 /// 98 is `b`, 104 `h`, 114 `r`.
 const LATE: &str = r#"

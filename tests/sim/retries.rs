@@ -9,8 +9,9 @@ use penstock_env::{Address, Env, Map};
 use penstock_proxy::Cause;
 use penstock_tests::sim::{Faults, Limits, SimEnv, World, check_few_seeds, check_some_seeds};
 
-use crate::http::plan::{Framing, Pace};
+use crate::http::plan::{Framing, Pace, Text};
 use crate::http::wire::{Expected, Head, Wire};
+use crate::http2::{client, origin};
 use crate::proxy::{Proxy, config};
 
 /// What endpoints saw: the id of each request, as often as it came whole.
@@ -202,6 +203,58 @@ fn retries_end_with_their_budget() {
         assert_eq!(proxy.retries_refused(), 300 - retries);
         proxy.end(world);
     });
+}
+
+/// A request's body that a filter held goes up whole, whoever else was to have it first.
+#[test]
+fn a_body_that_was_held_is_not_lost_with_an_endpoint_that_is_gone() {
+    for (protocol, bytes) in [("http1", 6), ("http1", 70_000), ("h2", 6), ("h2", 70_000)] {
+        // Nor in crumbs: `h2` ends a connection of which so many frames hold next to nothing.
+        let whole = Faults { cuts: false, ..Faults::CALM };
+        check_few_seeds("retries held", whole, |world| {
+            let gone = world.node("nobody", Limits::AMPLE).address(9);
+            let env = world.node("origin", Limits::AMPLE);
+            let there = env.address(8080);
+            match protocol {
+                "h2" => origin::listen(&env, &there, 100, &Rc::default()),
+                _ => client::listen(&env, &there, &Rc::default()),
+            }
+            let blocks = format!(
+                "[filter.hear]\nwasm = \"/hear.wasm\"\nhttp_calls = [\"auth\"]\n\
+                 pause_headers = \"headers-only\"\n[cluster.auth]\nendpoints = [\"{}\"]\n",
+                crate::filters::auth(world)
+            );
+            let cluster = format!(
+                "balance = \"round-robin\"\noutlier.consecutive_errors = 0\n\
+                 protocol = \"{protocol}\"\n"
+            );
+            let text = config(&[gone, there], "filters = [\"hear\"]\n", &blocks) + &cluster;
+            let proxy = Proxy::serve(world, &text);
+            let (env, got) = (world.node("client", Limits::AMPLE), Rc::new(RefCell::new(vec![])));
+            let (own, front, told) = (env.clone(), proxy.front.clone(), got.clone());
+            env.spawn(async move {
+                let stream = Wire::connect(&own, &front).await.expect("the proxy listens");
+                let wire = Wire::new(own, stream);
+                for id in 0..4 {
+                    let mut request = format!(
+                        "PUT / HTTP/1.1\r\nHost: sim.test\r\nX-Id: {id:x}\r\nX-Mark: query\r\n\
+                         X-Bytes: 0\r\nContent-Length: {bytes}\r\n\r\n"
+                    )
+                    .into_bytes();
+                    request.extend(Text::new(id, 0).next(bytes));
+                    wire.write(&request, &Pace::QUICK).await.expect("it is taken");
+                    let head = wire.head().await.expect("an answer").expect("an answer");
+                    told.borrow_mut().push(head.field("x-got").map(str::to_owned));
+                }
+            });
+            let done = || got.borrow().len() == 4 || world.panicked().is_some();
+            assert!(world.run_until(Duration::from_secs(600), done), "{:#?}", world.leaks());
+            assert_eq!(world.panicked(), None);
+            assert_eq!(got.take(), vec![Some(bytes.to_string()); 4]);
+            assert!(count_of(&proxy, Cause::ConnectRefused) > 0);
+            proxy.end(world);
+        });
+    }
 }
 
 #[test]

@@ -99,7 +99,7 @@ pub(super) async fn read(response: Response<RecvStream>) -> Result<Answer, h2::E
 
 /// Serves `address`: the body of a request has to be the text of its `x-id`, and the answer's is
 /// the other text of that, `x-bytes` long. Each request is counted.
-pub(super) fn listen(env: &SimEnv, address: &Address, count: &Rc<Cell<u32>>) {
+pub(crate) fn listen(env: &SimEnv, address: &Address, count: &Rc<Cell<u32>>) {
     let (own, count) = (env.clone(), count.clone());
     env.listen(address, move |stream| {
         own.spawn(serve(Wire::new(own.clone(), stream), count.clone()));

@@ -16,7 +16,7 @@ use crate::http::plan::Text;
 
 /// What an origin does and what became of it.
 #[derive(Default)]
-pub(super) struct Log {
+pub(crate) struct Log {
     /// Requests that it answered.
     pub(super) answered: Cell<u32>,
     /// Connections so far.
@@ -24,13 +24,13 @@ pub(super) struct Log {
     /// The most streams that were open at a time on one connection.
     pub(super) streams_max: Cell<u32>,
     /// Streams that it still refuses.
-    pub(super) refuses: Cell<u32>,
+    pub(crate) refuses: Cell<u32>,
     /// Requests after which a connection is told to go.
     pub(super) leaves_after: Cell<u32>,
 }
 
 /// Serves `address`; `streams` at a time on each connection.
-pub(super) fn listen(env: &SimEnv, address: &Address, streams: u32, log: &Rc<Log>) {
+pub(crate) fn listen(env: &SimEnv, address: &Address, streams: u32, log: &Rc<Log>) {
     let (own, log) = (env.clone(), log.clone());
     env.listen(address, move |stream| {
         log.connections.set(log.connections.get() + 1);

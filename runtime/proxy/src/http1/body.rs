@@ -111,6 +111,11 @@ impl Relay {
         if self.finished { Rest::End(Some(self.decoder.trailers())) } else { Rest::More }
     }
 
+    /// Whether content, or the body's end, was put into a send.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.content_bytes > 0 || self.finished
+    }
+
     /// Whether the whole body, its end included, was put into sends.
     pub(crate) fn is_finished(&self) -> bool {
         self.finished

@@ -66,7 +66,8 @@ pub(crate) fn first<E: Env>(
     out: &mut SendBuf<<E::Stream as Stream>::Chunk>,
 ) -> Result<(), Cause> {
     let Scratch { upload: relay, replay, held: bytes, .. } = scratch;
-    if exchange.record.attempts > 1 {
+    // Tries before this one need not have come as far as a send.
+    if relay.has_begun() {
         relay.replay(replay, out);
     } else if let Some(ended) = held {
         keep(replay, relay, bytes);
@@ -91,7 +92,7 @@ fn keep(replay: &mut Vec<u8>, relay: &Relay, content: &[u8]) {
     }
 }
 
-/// Whether everything that went up so far could go up again.
+/// Whether everything that was put into sends so far could go up again.
 pub(crate) fn can_replay(relay: &Relay, replay: &[u8]) -> bool {
     relay.content_bytes == replay.len() as u64
 }
