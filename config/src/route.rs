@@ -152,8 +152,8 @@ fn check_rewrite(rewrite: &Rewrite, table: &mut TableReader<'_, '_, '_>) -> Opti
 }
 
 section! {
-    /// How a request that got no answer, or one that is worth another try, is tried again: always
-    /// on another endpoint.
+    /// How a request that got no answer, or one that is worth another try, is tried again: on
+    /// another endpoint, or over another connection where one that was kept had ended.
     #[derive(Eq)]
     pub struct Retry("retry") = default {
         /// Tries after the first; 0 is none.

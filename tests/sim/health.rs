@@ -123,6 +123,35 @@ fn an_endpoint_that_refuses_connections_is_tried_three_times() {
     });
 }
 
+/// As servers do whose time for unused connections is over just when the next request comes.
+#[test]
+fn an_endpoint_that_closes_kept_connections_is_not_ejected() {
+    check_few_seeds("health stale", Faults::CALM, |world| {
+        let ends = [(); 2].map(|()| {
+            let (env, count) = (world.node("origin", Limits::AMPLE), Rc::new(Cell::new(0)));
+            let (own, counted, address) = (env.clone(), count.clone(), env.address(8080));
+            env.listen(&address, move |stream| {
+                let (wire, count) = (Wire::new(own.clone(), stream), counted.clone());
+                own.spawn(async move {
+                    if let Ok(Some(_)) = wire.head().await {
+                        count.set(count.get() + 1);
+                        let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+                        let _ = wire.write(answer, &Pace::QUICK).await;
+                        let _ = wire.head().await;
+                    }
+                });
+            });
+            (address, count)
+        });
+        let addresses = ends.each_ref().map(|(address, _)| address.clone());
+        let proxy = Proxy::serve(world, &text(&addresses, ""));
+        assert_eq!(ask(world, &proxy, "GET", 200, MS * 10), 200);
+        let counts = ends.each_ref().map(|(_, count)| count.get());
+        assert!(counts.iter().all(|count| *count > 60), "{counts:?}");
+        proxy.end(world);
+    });
+}
+
 #[test]
 fn the_last_ones_are_asked_however_they_answer() {
     for count in [1, 2, 3, 5] {

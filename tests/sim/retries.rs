@@ -205,6 +205,32 @@ fn retries_end_with_their_budget() {
     });
 }
 
+/// RFC 9113 §8.7: a refused stream may be asked again, whatever its method; not without end.
+#[test]
+fn retries_of_refused_streams_end_with_their_budget() {
+    check_few_seeds("retries refused", Faults::CALM, |world| {
+        let logs = [(); 2].map(|()| Rc::new(origin::Log::default()));
+        let origins = logs.each_ref().map(|log| {
+            log.refuses.set(u32::MAX);
+            let env = world.node("origin", Limits::AMPLE);
+            origin::listen(&env, &env.address(8080), 100, log);
+            env.address(8080)
+        });
+        let text = text(&origins.each_ref(), "retry.budget = \"10%\"\n") + "protocol = \"h2\"\n";
+        let proxy = Proxy::serve(world, &text);
+        let begun = world.now();
+        for (status, _) in ask_all(world, &proxy, ("POST", 300), Vec::new()) {
+            assert_eq!(status, "503");
+        }
+        let seconds = world.now().since(begun).as_secs_f64();
+        let asked = logs.iter().map(|log| u32::MAX - log.refuses.get()).sum::<u32>();
+        let most = 30 + 100 + (seconds / 10.0) as u32 * 100;
+        assert!((100..=most).contains(&(asked - 300)), "{asked} in {seconds} s");
+        assert!(proxy.retries_refused() > 0);
+        proxy.end(world);
+    });
+}
+
 /// A request's body that a filter held goes up whole, whoever else was to have it first.
 #[test]
 fn a_body_that_was_held_is_not_lost_with_an_endpoint_that_is_gone() {

@@ -53,14 +53,27 @@ pub(crate) enum Outcome {
 /// How one try ended.
 pub(crate) enum End {
     Answered(After),
-    /// Nothing was sent down. `again` says whether another endpoint may be asked.
-    /// `stale` when it was an unused connection that had died, which says nothing of the endpoint.
-    Failed {
-        cause: Cause,
-        again: bool,
-        stale: bool,
-    },
+    /// Nothing was sent down.
+    Failed(Cause, Verdict),
     Cut(Cause, After),
+}
+
+/// What may follow a try of which nothing was sent down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Nothing: we answer.
+    Final,
+    /// A try of another endpoint, if there is one and the budget has it.
+    Elsewhere,
+    /// A try over another connection, of whichever endpoint: the one that was kept had died,
+    /// which says nothing of who it led to, and costs nothing of the budget.
+    Afresh,
+}
+
+impl Verdict {
+    fn elsewhere_if(again: bool) -> Verdict {
+        if again { Verdict::Elsewhere } else { Verdict::Final }
+    }
 }
 
 /// How far an attempt has come, for judging a failure.
@@ -122,21 +135,10 @@ pub(crate) async fn ask_one<E: Env>(
         out.write(|buffer| write_request(request, outbound, buffer));
     });
     if let Err(cause) = upload::first(exchange, scratch, ask.held, &mut out) {
-        return End::Failed { cause, again: false, stale: false };
+        return End::Failed(cause, Verdict::Final);
     }
     Up::<E>::Http1(&up.stream).start_send(out, scratch.upload.rest());
-    let went = Went::Http1(up);
-    match receive(exchange, scratch, route, sent, went, ask).await {
-        End::Failed { cause, again, .. } => {
-            End::Failed { cause, again, stale: again && reused && is_of_connection(cause) }
-        }
-        end => end,
-    }
-}
-
-/// Whether a failure says something of a kept connection, and nothing of its endpoint.
-fn is_of_connection(cause: Cause) -> bool {
-    matches!(cause, Cause::UpstreamReset | Cause::UpstreamRefused)
+    receive(exchange, scratch, route, sent, Went::Http1 { up, reused }, ask).await
 }
 
 /// The request did not get as far as a connection.
@@ -156,7 +158,7 @@ fn unconnected<E: Env>(
     let again = cause.side() != failure::Side::Downstream
         && cause != Cause::RouteTimeout
         && route.config.retry.on.contains(&RetryOn::ConnectFailure);
-    End::Failed { cause, again, stale: false }
+    End::Failed(cause, Verdict::elsewhere_if(again))
 }
 
 /// Asks one endpoint on a stream of a connection that others use as well.
@@ -191,12 +193,13 @@ async fn ask_http2<E: Env>(
         scratch.upload.frame_as(Framing::UntilClose);
     }
     if let Err(cause) = upload::first(exchange, scratch, ask.held, &mut out) {
-        return End::Failed { cause, again: false, stale: false };
+        return End::Failed(cause, Verdict::Final);
     }
     let ends = scratch.upload.is_finished()
         && out.is_empty()
         && scratch.upload.decoder.trailers().count() == 0;
     let scheme = if ready.tls.is_some() { "https" } else { "http" };
+    let died = reused && lease.is_over();
     let (mut lease, mut asked) = (Some(lease), Err(Cause::Internal));
     write_head(exchange, scratch, route, |request, outbound| {
         if let Some(lease) = lease.take() {
@@ -205,21 +208,18 @@ async fn ask_http2<E: Env>(
     });
     let asked = match asked {
         Ok(asked) => asked,
-        // Nothing was sent: whatever it is, it can be asked for again.
-        Err(cause) => {
-            let again = cause == Cause::UpstreamRefused;
-            return End::Failed { cause, again, stale: again && reused };
+        // Nothing was sent: whatever it is, it can be asked for again, if all of it is kept.
+        Err(Cause::UpstreamRefused) if upload::can_replay(&scratch.upload, &scratch.replay) => {
+            let verdict = if died { Verdict::Afresh } else { Verdict::Elsewhere };
+            return End::Failed(Cause::UpstreamRefused, verdict);
         }
+        Err(cause) => return End::Failed(cause, Verdict::Final),
     };
     if !asked.is_tunnel() {
         asked.start_send(out, scratch.upload.rest());
     }
-    match receive(exchange, scratch, route, sent, Went::Http2(Box::new(asked)), ask).await {
-        End::Failed { cause, again, .. } => {
-            End::Failed { cause, again, stale: again && reused && is_of_connection(cause) }
-        }
-        end => end,
-    }
+    let went = Went::Http2 { asked: Box::new(asked), reused };
+    receive(exchange, scratch, route, sent, went, ask).await
 }
 
 async fn connect<E: Env>(
@@ -324,18 +324,38 @@ async fn receive<E: Env>(
     }
 }
 
-/// Where a request went, and what is to be kept or given back behind its answer.
+/// Where a request went, and what is to be kept or given back behind its answer. `reused` when
+/// the connection was there before.
 enum Went<E: Env> {
-    Http1(Upstream<E::Stream>),
+    Http1 {
+        up: Upstream<E::Stream>,
+        reused: bool,
+    },
     /// Boxed: HTTP/1 shall not carry the room for it.
-    Http2(Box<Asked<E>>),
+    Http2 {
+        asked: Box<Asked<E>>,
+        reused: bool,
+    },
 }
 
 impl<E: Env> Went<E> {
     fn up(&self) -> Up<'_, E> {
         match self {
-            Went::Http1(up) => Up::Http1(&up.stream),
-            Went::Http2(asked) => Up::Http2(asked),
+            Went::Http1 { up, .. } => Up::Http1(&up.stream),
+            Went::Http2 { asked, .. } => Up::Http2(asked),
+        }
+    }
+
+    /// Whether a request that failed so met the end of a kept connection, which says nothing of
+    /// its endpoint: that may close one whenever nothing is under way on it.
+    fn is_stale(&self, cause: Cause, progress: &Progress) -> bool {
+        match (self, cause) {
+            (Went::Http1 { reused, .. }, Cause::UpstreamReset) => *reused && !progress.heard.get(),
+            // As long as the connection goes on, it is the endpoint that refused, or gave up.
+            (Went::Http2 { asked, reused }, Cause::UpstreamReset | Cause::UpstreamRefused) => {
+                *reused && !progress.heard.get() && asked.is_over()
+            }
+            _ => false,
         }
     }
 }
@@ -367,7 +387,7 @@ impl<E: Env> Sent<'_, E> {
         let first_byte_us = first_byte.as_micros() as u64;
         counters.record(worker.schemas().cluster.first_byte, first_byte_us);
         let uploaded = self.progress.uploaded.get();
-        if let Went::Http1(up) = self.went
+        if let Went::Http1 { up, .. } = self.went
             && reusable
             && uploaded
             && is_sent(&up.stream)
@@ -386,8 +406,10 @@ impl<E: Env> Sent<'_, E> {
 
     /// The endpoint, or the downstream, did not do its part.
     fn failed(self, exchange: &Exchange<'_, E>, cause: Cause) -> End {
+        let stale = self.went.is_stale(cause, &self.progress);
         // An endpoint that leaves, or has enough, says so and did not fail.
-        if cause.side() == failure::Side::Upstream && cause != Cause::UpstreamRefused {
+        let fails = cause.side() == failure::Side::Upstream && cause != Cause::UpstreamRefused;
+        if fails && !stale {
             let asked = (self.tries.cluster, self.tries.endpoint());
             let fault = match cause {
                 Cause::UpstreamUnavailable => Fault::Answer,
@@ -407,7 +429,11 @@ impl<E: Env> Sent<'_, E> {
         }
         // A request that the endpoint may have acted on is not sent to another, unless doing it
         // twice is the same as doing it once (RFC 9110 §9.2.2).
-        End::Failed { cause, again: self.tries.is_again(cause, &self.progress), stale: false }
+        let verdict = match self.tries.is_again(cause, &self.progress) {
+            true if stale => Verdict::Afresh,
+            again => Verdict::elsewhere_if(again),
+        };
+        End::Failed(cause, verdict)
     }
 }
 

@@ -186,9 +186,9 @@ impl<E: Env> Download<'_, E> {
         let read = self.watched(|context| asked.poll_head(context, of, &mut text, &mut head)).await;
         (*self.partial, *self.response) = (text, head);
         // A malformed head was heard as well: the endpoint has seen the request.
-        self.progress
-            .heard
-            .set(!matches!(read, Err(Cause::UpstreamRefused | Cause::UpstreamReset)));
+        if !matches!(read, Err(Cause::UpstreamRefused | Cause::UpstreamReset)) {
+            self.progress.heard.set(true);
+        }
         read
     }
 

@@ -15,7 +15,7 @@ use penstock_wire::grpc::{Code, Pushback};
 use penstock_wire::http1::{EditError, Method, ResponseHead, retry_after};
 
 use super::Scratch;
-use super::attempt::{Ask, End, Outcome, Progress, ask_one, drive};
+use super::attempt::{Ask, End, Outcome, Progress, Verdict, ask_one, drive};
 use super::deadlines::Deadlines;
 use super::exchange::Exchange;
 use super::places::{Picked, enter, pick, wait_for_one};
@@ -40,7 +40,8 @@ pub(crate) struct Tries<'a, E: Env> {
     next: Cell<Option<EndpointId>>,
     /// Answers that gave way to others.
     answers: Cell<u8>,
-    /// No kept connection shall be used: one was dead.
+    /// No kept connection of HTTP/1 shall be used: one was dead. Those of HTTP/2 are asked first
+    /// whether they are over.
     fresh: Cell<bool>,
     /// Another try may follow.
     left: Cell<bool>,
@@ -89,18 +90,16 @@ pub(crate) async fn until_answered<E: Env>(
         }
         tries.endpoint.set(endpoint);
         tries.left.set(u32::from(exchange.record.attempts) <= tries.retry.attempts);
-        let (cause, stale) = match ask_one(exchange, scratch, route, &tries, &ask).await {
+        let (cause, verdict) = match ask_one(exchange, scratch, route, &tries, &ask).await {
             End::Answered(after) => return Outcome::Answered(after),
             End::Cut(cause, after) => return Outcome::Cut(cause, after),
-            End::Failed { cause, again, stale } => {
-                if !again || !tries.goes_on(cause, stale) {
-                    return Outcome::Failed(cause);
-                }
-                (cause, stale)
-            }
+            End::Failed(cause, verdict) => (cause, verdict),
         };
+        if !tries.goes_on(cause, verdict) {
+            return Outcome::Failed(cause);
+        }
         last = Some(cause);
-        if stale {
+        if verdict == Verdict::Afresh {
             continue;
         }
         let wait = tries.pause(cause, u32::from(exchange.record.attempts));
@@ -169,7 +168,7 @@ impl<'a, E: Env> Tries<'a, E> {
         self.endpoint.get()
     }
 
-    /// Whether no kept connection shall be used.
+    /// Whether no kept connection of HTTP/1 shall be used.
     pub(crate) fn is_fresh(&self) -> bool {
         self.fresh.get()
     }
@@ -184,19 +183,25 @@ impl<'a, E: Env> Tries<'a, E> {
         self.left.get() && answers_left && self.idempotent
     }
 
-    /// Whether another try follows a failure after which one may; if so, everything is ready for
-    /// it. A kept connection that was dead says nothing of its endpoint.
-    fn goes_on(&self, cause: Cause, stale: bool) -> bool {
-        if !self.left.get() || (!stale && !self.is_allowed(cause)) {
+    /// Whether another try follows a failure; if so, everything is ready for it.
+    fn goes_on(&self, cause: Cause, verdict: Verdict) -> bool {
+        if !self.left.get() || verdict == Verdict::Final {
             return false;
         }
-        if stale {
+        if verdict == Verdict::Afresh {
             self.fresh.set(true);
             return true;
         }
-        self.answers.set(self.answers.get() + u8::from(cause == Cause::UpstreamUnavailable));
         self.tried.set(self.tried_too());
-        true
+        // Where nobody is left to be asked, the budget keeps what it has.
+        let next = self.next.get().map_or_else(|| self.pick(&self.tried.get()), Picked::Endpoint);
+        match next {
+            Picked::Endpoint(endpoint) => self.next.set(Some(endpoint)),
+            Picked::Full => {}
+            Picked::None => return false,
+        }
+        self.answers.set(self.answers.get() + u8::from(cause == Cause::UpstreamUnavailable));
+        self.is_allowed(cause)
     }
 
     fn tried_too(&self) -> TriedSet {

@@ -94,6 +94,11 @@ impl<E: Env> Asked<E> {
         self.tunnel
     }
 
+    /// Whether the connection takes no more requests: it failed, or its endpoint said GOAWAY.
+    pub(crate) fn is_over(&self) -> bool {
+        self.lease.is_over()
+    }
+
     /// Begins to send content.
     ///
     /// # Panics

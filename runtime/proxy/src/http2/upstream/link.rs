@@ -90,6 +90,11 @@ impl<E: Env> Lease<E> {
         self.link.sender.borrow().clone()
     }
 
+    /// Whether the connection takes no more requests.
+    pub(crate) fn is_over(&self) -> bool {
+        self.link.is_over()
+    }
+
     /// The world that it is in.
     pub(super) fn env(&self) -> &E {
         &self.link.env

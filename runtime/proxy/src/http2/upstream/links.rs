@@ -156,13 +156,15 @@ pub(crate) async fn lease<E: Env>(
     let ready = plan.cluster(cluster);
     let (env, timer) = (worker.env(), worker.env().timer());
     let until = env.now() + ready.config.timeouts.connect;
+    let mut waited = false;
     loop {
         if let Some(lease) = links.find() {
-            return Ok((lease, true));
+            return Ok((lease, !waited));
         }
         if !links.can_wait() {
             break;
         }
+        waited = true;
         let round = links.round.get();
         timer.set(until);
         let changed = poll_fn(|context| links.poll_change(round, context));
