@@ -6,6 +6,7 @@ mod capacity;
 mod causes;
 mod datagrams;
 mod denied;
+mod early;
 mod filters;
 mod guards;
 mod heads;

@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::net::IpAddr;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use penstock_balance::{EndpointId, Fault, InFlight, Pick, TriedSet};
@@ -468,7 +469,9 @@ impl<E: Env> Worker<E> {
         self.inner.rng.borrow_mut().below(bound)
     }
 
-    /// Keeps an upstream connection for the next request, in the plan of now.
+    /// Keeps an upstream connection for the next request, in the plan of now; not one that has
+    /// not taken all of this one, as an endpoint may leave it that answers early: nothing can be
+    /// sent behind the rest.
     pub(crate) fn keep(
         &self,
         plan: &Rc<Plan<E>>,
@@ -476,6 +479,10 @@ impl<E: Env> Worker<E> {
         endpoint: EndpointId,
         up: Upstream<E::Stream>,
     ) {
+        let mut context = Context::from_waker(Waker::noop());
+        if !matches!(up.stream.poll_sent(&mut context), Poll::Ready(Ok(()))) {
+            return;
+        }
         let (now, current) = (self.inner.env.now(), self.inner.plan.borrow());
         let (queue, is_current) = (plan.queue(cluster), Rc::ptr_eq(plan, &current));
         let is_found_here = is_current && !queue.is_empty();

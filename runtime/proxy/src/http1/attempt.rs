@@ -3,12 +3,12 @@
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 use std::time::Duration;
 
 use penstock_balance::{EndpointId, Fault, InFlight};
 use penstock_config::{ClusterId, ClusterProtocol, RetryOn};
-use penstock_env::{Env, SendBuf, Stream, Timer};
+use penstock_env::{Env, SendBuf, Timer};
 use penstock_wire::http1::{
     Connection, Framing, KnownSet, RequestHead, RequestOutbound, write_request,
 };
@@ -390,7 +390,6 @@ impl<E: Env> Sent<'_, E> {
         if let Went::Http1 { up, .. } = self.went
             && reusable
             && uploaded
-            && is_sent(&up.stream)
         {
             worker.keep(plan, asked.0, asked.1, up);
         }
@@ -435,13 +434,6 @@ impl<E: Env> Sent<'_, E> {
         };
         End::Failed(cause, verdict)
     }
-}
-
-/// Whether the endpoint has taken all of the request: one that answers early may not have, and
-/// another request can't be sent behind the rest.
-fn is_sent<S: Stream>(stream: &S) -> bool {
-    let mut context = Context::from_waker(Waker::noop());
-    matches!(stream.poll_sent(&mut context), Poll::Ready(Ok(())))
 }
 
 /// Shows `write` the head as it goes up.

@@ -1,0 +1,95 @@
+//! Endpoints that answer, or leave, before they have read: what becomes of the rest of the request,
+//! and of the connection that it is on.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use penstock_env::{Address, Env};
+use penstock_tests::sim::{Faults, Limits, World, check_few_seeds};
+
+use crate::http::plan::{Framing, Pace};
+use crate::http::wire::{Expected, Wire};
+use crate::proxy::{Proxy, config};
+
+/// An endpoint: what it does on each connection.
+fn listen<F: Future<Output = ()> + 'static>(
+    world: &World,
+    serve: impl Fn(Wire) -> F + 'static,
+) -> Address {
+    let env = world.node("origin", Limits::AMPLE);
+    let (own, address) = (env.clone(), env.address(8080));
+    env.listen(&address, move |stream| own.spawn(serve(Wire::new(own.clone(), stream))));
+    address
+}
+
+/// A client; the world runs until it has ended, and finds what it gave back.
+fn play<T: 'static, F: Future<Output = T> + 'static>(
+    world: &World,
+    proxy: &Proxy,
+    client: impl FnOnce(Wire) -> F + 'static,
+) -> T {
+    let (env, heard) = (world.node("client", Limits::AMPLE), Rc::new(RefCell::new(None)));
+    let (own, front, told) = (env.clone(), proxy.front.clone(), heard.clone());
+    env.spawn(async move {
+        let stream = Wire::connect(&own, &front).await.expect("the proxy listens");
+        let said = client(Wire::new(own, stream)).await;
+        *told.borrow_mut() = Some(said);
+    });
+    let done = || heard.borrow().is_some() || world.panicked().is_some();
+    assert!(world.run_until(Duration::from_secs(600), done), "{:#?}", world.leaks());
+    assert_eq!(world.panicked(), None);
+    heard.take().expect("it ended")
+}
+
+async fn status(wire: &Wire) -> String {
+    let head = wire.head().await.expect("an answer").expect("an answer");
+    let mut body = Expected::anything("client");
+    wire.body(head.framing(Framing::None), &mut body, QUICK).await.expect("all of it");
+    head.line.split(' ').nth(1).expect("a status").to_owned()
+}
+
+const QUICK: &Pace = &Pace::QUICK;
+const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+
+/// Nothing can be sent behind the rest of a call that is still on its way.
+#[test]
+fn the_connection_of_a_call_that_was_answered_early_is_not_used_again() {
+    check_few_seeds("early call", Faults::CALM, |world| {
+        let origin = listen(world, async |wire| {
+            while let Ok(Some(_)) = wire.head().await {
+                if wire.write(OK, QUICK).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let auth = listen(world, async |wire| {
+            while let Ok(Some(head)) = wire.head().await {
+                if wire.write(OK, QUICK).await.is_err() {
+                    return;
+                }
+                Wire::sleep_on(&wire.env, Duration::from_millis(300)).await;
+                let mut body = Expected::anything("auth");
+                if wire.body(head.framing(Framing::None), &mut body, QUICK).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let blocks = format!(
+            "[filter.shout]\nwasm = \"/shout.wasm\"\nhttp_calls = [\"auth\"]\n\
+             [cluster.auth]\nendpoints = [\"{auth}\"]\n"
+        );
+        let proxy = Proxy::serve(world, &config(&[origin], "filters = [\"shout\"]\n", &blocks));
+        let statuses = play(world, &proxy, async |wire| {
+            let mut statuses = Vec::new();
+            for _ in 0..3 {
+                let request = b"GET / HTTP/1.1\r\nHost: sim.test\r\nX-Mark: query\r\n\r\n";
+                wire.write(request, QUICK).await.expect("it is taken");
+                statuses.push(status(&wire).await);
+            }
+            statuses
+        });
+        assert_eq!(statuses, ["200"; 3]);
+        proxy.end(world);
+    });
+}
