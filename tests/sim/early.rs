@@ -5,7 +5,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use penstock_env::{Address, Env};
+use penstock_env::{Address, CloseKind, Env, Stream};
+use penstock_proxy::Cause;
 use penstock_tests::sim::{Faults, Limits, World, check_few_seeds};
 
 use crate::http::plan::{Framing, Pace};
@@ -90,6 +91,52 @@ fn the_connection_of_a_call_that_was_answered_early_is_not_used_again() {
             statuses
         });
         assert_eq!(statuses, ["200"; 3]);
+        proxy.end(world);
+    });
+}
+
+/// Who took only a part of the request's body does not take from the time of who is asked next.
+#[test]
+fn the_time_of_an_upload_ends_with_it() {
+    let narrow = Faults { buffer_bytes: (1_024, 2_048), ..Faults::CALM };
+    check_few_seeds("early answer", narrow, |world| {
+        let hasty = listen(world, async |wire| {
+            let Ok(Some(_)) = wire.head().await else { return };
+            Wire::sleep_on(&wire.env, Duration::from_secs(1)).await;
+            wire.stream.close(CloseKind::Reset);
+        });
+        let slow = listen(world, async |wire| {
+            while let Ok(Some(head)) = wire.head().await {
+                let mut body = Expected::anything("slow");
+                if wire.body(head.framing(Framing::None), &mut body, QUICK).await.is_err() {
+                    return;
+                }
+                Wire::sleep_on(&wire.env, Duration::from_secs(9)).await;
+                if wire.write(OK, QUICK).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let cluster = "balance = \"round-robin\"\noutlier.consecutive_errors = 0\n\
+            timeouts = { idle = \"5s\", response_head = \"60s\", upgrade_idle = \"60s\" }\n";
+        let text = config(&[hasty, slow], "", "").replace("timeouts.upgrade_idle = \"120s\"\n", "");
+        let proxy = Proxy::serve(world, &(text + cluster));
+        let bytes = 4_000 + world.rng().below(8_000) as usize;
+        let statuses = play(world, &proxy, async move |wire| {
+            let mut statuses = Vec::new();
+            for _ in 0..4 {
+                let mut request =
+                    format!("PUT / HTTP/1.1\r\nHost: sim.test\r\nContent-Length: {bytes}\r\n\r\n")
+                        .into_bytes();
+                request.extend(vec![b'x'; bytes]);
+                wire.write(&request, QUICK).await.expect("it is taken");
+                statuses.push(status(&wire).await);
+            }
+            statuses
+        });
+        assert_eq!(statuses, ["200"; 4]);
+        let failures = proxy.failures();
+        assert!(failures.iter().all(|(cause, _)| *cause == Cause::UpstreamReset), "{failures:?}");
         proxy.end(world);
     });
 }

@@ -49,6 +49,15 @@ pub(crate) struct Deadlines {
     route: Cell<Time>,
 }
 
+/// Lifts the deadline of a request's body when it is dropped.
+pub(crate) struct UploadEnd<'a>(&'a Deadlines);
+
+impl Drop for UploadEnd<'_> {
+    fn drop(&mut self) {
+        self.0.upload(Time::NEVER);
+    }
+}
+
 impl Deadlines {
     /// None yet.
     pub(crate) fn new() -> Deadlines {
@@ -69,6 +78,11 @@ impl Deadlines {
     /// Until when the upstream has to take what it was sent of the request's body.
     pub(crate) fn upload_taken(&self, at: Time) {
         self.upload.set((at, Wait::ResponseHead));
+    }
+
+    /// Ends what was set for the request's body when it is dropped: with whoever brings that up.
+    pub(crate) fn end_upload_on_drop(&self) -> UploadEnd<'_> {
+        UploadEnd(self)
     }
 
     /// Until when the response has to go on.
@@ -111,7 +125,6 @@ impl Deadlines {
     /// Lifts the route's limit: an upgrade lasts as long as it lasts.
     pub(crate) fn lift(&self) {
         self.route.set(Time::NEVER);
-        self.upload(Time::NEVER);
     }
 
     /// Sets `timer` to the nearest.

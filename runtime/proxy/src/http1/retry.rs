@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use penstock_balance::{EndpointId, HealthState, TriedSet};
 use penstock_config::{ClusterId, Retry, RetryOn};
-use penstock_env::{Env, Time, Timer, TimerExt};
+use penstock_env::{Env, Timer, TimerExt};
 use penstock_wire::grpc::{Code, Pushback};
 use penstock_wire::http1::{EditError, Method, ResponseHead, retry_after};
 
@@ -361,9 +361,8 @@ async fn rest<E: Env>(
     if wait.is_zero() {
         return Ok(());
     }
-    // Nobody is waited for: neither an endpoint nor the body.
+    // No endpoint is waited for.
     deadlines.suspend_download();
-    deadlines.upload(Time::NEVER);
     let timer = env.timer();
     timer.set(env.now() + wait);
     // Boxed: few requests rest, and none shall carry the room for it.

@@ -136,6 +136,7 @@ async fn bring<E: Env>(
     let body = if wait.call_idle.is_none() { down.await_body() } else { None };
     let timeouts_down = &listener.config.timeouts;
     let mut pace = Pace::begin(timeouts_down, env.now(), relay.received_bytes, body);
+    let _ends = wait.deadlines.end_upload_on_drop();
     while !relay.is_finished() {
         let (last, received) = (env.now(), relay.received_bytes);
         let due = || wait.call_idle.map_or_else(|| pace.due(last, received), |idle| last + idle);
@@ -169,6 +170,7 @@ async fn bring<E: Env>(
         let full = env.now();
         wait.deadlines.upload_taken(full + timeouts.idle);
         if up.sent().await.is_err() {
+            wait.response(env.now() + wait.response_head);
             return Ok(());
         }
         pace.pause(env.now().since(full));
@@ -176,12 +178,9 @@ async fn bring<E: Env>(
     }
     drop(pace);
     wait.deadlines.upload_taken(env.now() + timeouts.idle);
-    if up.settled().await.is_err() {
-        return Ok(());
-    }
-    wait.deadlines.upload(Time::NEVER);
+    let taken = up.settled().await.is_ok();
     wait.response(env.now() + wait.response_head);
-    wait.progress.uploaded.set(true);
+    wait.progress.uploaded.set(taken);
     Ok(())
 }
 
