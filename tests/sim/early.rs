@@ -9,7 +9,8 @@ use penstock_env::{Address, CloseKind, Env, Stream};
 use penstock_proxy::Cause;
 use penstock_tests::sim::{Faults, Limits, World, check_few_seeds};
 
-use crate::http::plan::{Framing, Pace};
+use crate::http::origin::encode_chunked;
+use crate::http::plan::{Framing, Pace, Text};
 use crate::http::wire::{Expected, Wire};
 use crate::proxy::{Proxy, config};
 
@@ -139,4 +140,61 @@ fn the_time_of_an_upload_ends_with_it() {
         assert!(failures.iter().all(|(cause, _)| *cause == Cause::UpstreamReset), "{failures:?}");
         proxy.end(world);
     });
+}
+
+const BODY_BYTES: usize = 300_000;
+const MORE: &[u8] = b"and more";
+
+/// RFC 9110 §7.8: the request ends in the protocol that it began in, whenever the other side
+/// agrees to another one.
+#[test]
+fn a_body_is_brought_up_whole_before_the_protocol_is_switched() {
+    for chunked in [false, true] {
+        check_few_seeds("early switch", Faults::CALM, |world| {
+            let origin = listen(world, async |wire| {
+                let Ok(Some(head)) = wire.head().await else { return };
+                let answer = b"HTTP/1.1 101 Go\r\nConnection: upgrade\r\n\
+                    Upgrade: sim-echo\r\n\r\n";
+                wire.write(answer, QUICK).await.expect("it is taken");
+                Wire::sleep_on(&wire.env, Duration::from_secs(1)).await;
+                let mut body = Expected::text("origin", Text::new(1, 0));
+                let read = wire.body(head.framing(Framing::None), &mut body, QUICK).await;
+                read.expect("all of it");
+                assert_eq!(body.passed, BODY_BYTES as u64);
+                let mut behind = Vec::new();
+                while behind.len() < MORE.len() && matches!(wire.more().await, Ok(true)) {
+                    behind.extend(wire.take_all());
+                }
+                let _ = wire.write(&behind, QUICK).await;
+            });
+            let proxy = Proxy::serve(world, &config(&[origin], "", ""));
+            let came = play(world, &proxy, async move |wire| {
+                let framing = match chunked {
+                    true => "Transfer-Encoding: chunked".to_owned(),
+                    false => format!("Content-Length: {BODY_BYTES}"),
+                };
+                let mut request = format!(
+                    "POST /a HTTP/1.1\r\nHost: sim.test\r\nConnection: upgrade\r\n\
+                     Upgrade: sim-echo\r\n{framing}\r\n\r\n"
+                )
+                .into_bytes();
+                let body = Text::new(1, 0).next(BODY_BYTES);
+                match chunked {
+                    true => encode_chunked(&body, 1, &mut request),
+                    false => request.extend(body),
+                }
+                request.extend(MORE);
+                wire.write(&request, QUICK).await.expect("it is taken");
+                let head = wire.head().await.expect("an answer").expect("an answer");
+                assert!(head.line.starts_with("HTTP/1.1 101 "), "{head:?}");
+                let mut came = Vec::new();
+                while let Ok(true) = wire.more().await {
+                    came.extend(wire.take_all());
+                }
+                came
+            });
+            assert_eq!(came, MORE);
+            proxy.end(world);
+        });
+    }
 }

@@ -233,6 +233,13 @@ impl<E: Env> Download<'_, E> {
         if !agreed || !self.shakes_hands()? {
             return Err(Cause::UpstreamBadUpgrade);
         }
+        // RFC 9110 §7.8: the request ends in the protocol that it began in. Whoever drives this
+        // brings its body up first.
+        poll_fn(|_| match self.progress.uploaded.get() {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        })
+        .await;
         edit::response(self.response, self.route).map_err(|_| Cause::Internal)?;
         self.relay.begin_nothing();
         if let Some(filtered) = self.filtered {
