@@ -5,6 +5,7 @@ use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::Waker;
 use std::time::Duration;
 
 use io_uring::{opcode, squeue, types};
@@ -45,6 +46,8 @@ pub struct Core {
     /// Whether few enough things happen at a time that a send by system call is cheaper.
     pub(crate) direct: Cell<bool>,
     pub(crate) draining: Cell<bool>,
+    /// Tasks take no further step.
+    pub(crate) over: Cell<bool>,
     /// Room for datagrams, once there are some.
     pub(crate) batch: RefCell<Option<Batch>>,
     /// Where tasks are.
@@ -107,6 +110,7 @@ impl Core {
             polled: Cell::default(),
             direct: Cell::new(true),
             draining: Cell::new(false),
+            over: Cell::new(false),
             batch: RefCell::default(),
             blocks: Rc::default(),
             pool: RefCell::default(),
@@ -230,9 +234,42 @@ impl Core {
         unsafe { self.push(entry.user_data(Op::Close.on(key))) }
     }
 
-    /// Cuts every connection and lets go of what waits on them: the shard is over, and with it
-    /// the ring that would close them. What is still in tasks goes with those.
+    /// Wakes every task, to end where it is: what it holds is dropped. Each waits on a socket or
+    /// a timer, or for one that does.
+    pub(crate) fn end_tasks(&self) {
+        self.over.set(true);
+        let mut wakers = self.wheel.borrow_mut().take_waiting();
+        let keys = self.sockets.borrow().keys();
+        for key in keys {
+            if let Some((socket, _)) = self.sockets.borrow_mut().find(key) {
+                wakers.extend(socket.recv_waker.take());
+                wakers.extend(socket.send_waker.take());
+            }
+        }
+        wakers.into_iter().for_each(Waker::wake);
+    }
+
+    /// Ends what the kernel has under way for this shard: it lets go of the memory of it, and of
+    /// the sockets, those that listen among them.
+    pub(crate) fn end_operations(&self) {
+        // Borrowed by the pass that panicked: then it ends with the process.
+        let Ok(mut ring) = self.ring.try_borrow_mut() else { return };
+        let mut completions = Vec::new();
+        ring.end(&mut completions);
+        for completion in completions {
+            if completion.op == Op::Accept && completion.result >= 0 {
+                // SAFETY: the kernel gave us this descriptor, and nobody else has it.
+                unsafe { libc::close(completion.result) };
+            }
+        }
+    }
+
+    /// Cuts every connection and lets go of what waits on them: the shard is over. What is still
+    /// in tasks goes with those.
     pub(crate) fn abandon(&self) {
+        // Each keeps its task, which may keep this.
+        let waiting = self.wheel.borrow_mut().take_waiting();
+        drop(waiting);
         let keys = self.sockets.borrow().keys();
         for key in keys {
             let mut sockets = self.sockets.borrow_mut();

@@ -85,6 +85,8 @@ impl<S: Service> Pump<S> {
         loop {
             self.let_tasks_run().await;
             if self.service.is_finished() {
+                self.core.end_tasks();
+                self.let_tasks_run().await;
                 return Ok(());
             }
             self.core.feed_starved();
@@ -268,6 +270,14 @@ impl<S: Service> Pump<S> {
         // SAFETY: the kernel copies the time when the operation is submitted, which is before
         // this is called again.
         unsafe { self.core.push(entry) }
+    }
+}
+
+impl<S: Service> Drop for Pump<S> {
+    fn drop(&mut self) {
+        // Some operations point to what goes with the pump, and those that were only queued (the
+        // ends of listeners and connections) would never be heard of.
+        self.core.end_operations();
     }
 }
 

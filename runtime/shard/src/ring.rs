@@ -2,6 +2,7 @@
 
 use std::io;
 
+use io_uring::types::{CancelBuilder, Timespec};
 use io_uring::{IoUring, cqueue, squeue};
 
 use crate::slots::{GENERATION_BITS, SlotKey};
@@ -10,6 +11,12 @@ use crate::slots::{GENERATION_BITS, SlotKey};
 const SUBMISSIONS: u32 = 1024;
 
 const ENTER_GETEVENTS: u32 = 1;
+
+/// Tries to hand over what is queued at the end: each may find the completions overflown.
+const LAST_ENTERS_MAX: usize = 8;
+
+/// How long the end of what is under way is waited for; it is there at once.
+const CANCEL_TIMEOUT: Timespec = Timespec::new().sec(1);
 
 /// What an operation was for; the top byte of its number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,6 +155,23 @@ impl Ring {
         let submitted = u32::try_from(entered?).unwrap_or(u32::MAX);
         self.queued = self.queued.saturating_sub(submitted);
         Ok(())
+    }
+
+    /// Hands over what is queued, and ends whatever is under way: from here on the kernel keeps
+    /// no socket for us, takes no connection in and uses no memory. Completions go `into`.
+    pub fn end(&mut self, into: &mut Vec<Completion>) {
+        for _ in 0..LAST_ENTERS_MAX {
+            let entered = self.enter(0);
+            self.reap(into);
+            if entered.is_ok() && self.queued == 0 {
+                break;
+            }
+        }
+        // Not found: nothing is under way. What was ends with the next enter.
+        let any = CancelBuilder::any();
+        let _ = self.uring.submitter().register_sync_cancel(Some(CANCEL_TIMEOUT), any);
+        let _ = self.enter(0);
+        self.reap(into);
     }
 
     /// Takes all completions that are there, in order.

@@ -145,6 +145,15 @@ impl Wheel {
         }
     }
 
+    /// Takes whoever waits on a timer, for the end.
+    pub fn take_waiting(&mut self) -> Vec<Waker> {
+        let waiting = self.entries.iter_mut().filter_map(|entry| match &mut entry.used {
+            Use::Task(waker) => waker.take(),
+            Use::Free | Use::Parked(_) => None,
+        });
+        waiting.collect()
+    }
+
     /// When to look again at the latest; `None` while nothing is set.
     pub fn next(&self) -> Option<Time> {
         let start = (self.cursor % PLACES as u64) as usize;

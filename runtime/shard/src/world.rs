@@ -100,6 +100,9 @@ impl Env for ShardEnv {
         let mut task = core.blocks.place(task);
         let guarded = poll_fn(move |context| {
             core.note_poll(task.place());
+            if core.over.get() {
+                return Poll::Ready(());
+            }
             // After a panic the task is never polled again, only dropped.
             match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut task).poll(context))) {
                 Ok(poll) => poll,

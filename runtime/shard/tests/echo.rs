@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use penstock_env::{Address, Ends, Env, Replies, SendBuf, StreamExt, Timer, TimerExt, Wake};
+use penstock_env::{Address, Ends, Env, Replies, SendBuf, StreamExt, Time, Timer, TimerExt, Wake};
 use penstock_shard::{
     Control, Listener, Sender, Service, ShardEnv, ShardError, ShardHandle, ShardOptions,
     ShardReplies, ShardStream, mailbox, probe, raise_limits, start,
@@ -28,6 +28,20 @@ struct Echo {
     stopped: Cell<bool>,
     parks: bool,
     seen: Rc<RefCell<u64>>,
+    /// Held by a task that waits for ever, and by each connection's.
+    held: Arc<()>,
+}
+
+impl Echo {
+    fn new(env: ShardEnv, parks: bool, held: Arc<()>) -> Echo {
+        let (timer, waits) = (env.timer(), Arc::clone(&held));
+        env.spawn(async move {
+            timer.set(Time::from_ns(u64::MAX - 1));
+            timer.expired().await;
+            drop(waits);
+        });
+        Echo { env, stopped: Cell::new(false), parks, seen: Rc::default(), held }
+    }
 }
 
 impl Service for Echo {
@@ -41,7 +55,7 @@ impl Service for Echo {
         if self.parks {
             park(self.env.clone(), stream)
         } else {
-            spawn_echo(&self.env, stream)
+            spawn_echo(&self.env, stream, Arc::clone(&self.held))
         }
         *self.seen.borrow_mut() += 1;
     }
@@ -78,9 +92,10 @@ impl Service for Echo {
     }
 }
 
-fn spawn_echo(env: &ShardEnv, stream: ShardStream) {
+fn spawn_echo(env: &ShardEnv, stream: ShardStream, held: Arc<()>) {
     let inner = env.clone();
     env.spawn(async move {
+        let _held = held;
         while let Ok(Some(chunk)) = stream.recv().await {
             assert!(!chunk.starts_with(b"panic"), "asked for");
             let mut send = SendBuf::new(inner.buffer());
@@ -113,12 +128,13 @@ fn park(env: ShardEnv, stream: ShardStream) {
 }
 
 fn run(parks: bool) -> (SocketAddr, Sender<Mail>, ShardHandle) {
-    let (address, _, sender, handle) = run_telling(parks, Box::new(|| {}));
+    let (address, _, sender, handle) = run_telling(parks, Arc::default(), Box::new(|| {}));
     (address, sender, handle)
 }
 
 fn run_telling(
     parks: bool,
+    held: Arc<()>,
     ended: Box<dyn FnOnce() + Send>,
 ) -> (SocketAddr, Listener, Sender<Mail>, ShardHandle) {
     raise_limits(1).expect("memlock");
@@ -135,13 +151,7 @@ fn run_telling(
         counters: Arc::default(),
         ended,
     };
-    let handle = start(options, inbox, move |env| Echo {
-        env,
-        stopped: Cell::new(false),
-        parks,
-        seen: Rc::default(),
-    })
-    .expect("a shard");
+    let handle = start(options, inbox, move |env| Echo::new(env, parks, held)).expect("a shard");
     (address, listener, sender, handle)
 }
 
@@ -197,7 +207,7 @@ fn a_panic_costs_one_connection() {
 fn a_dead_shard_tells_and_closes_what_it_had_but_not_who_waits() {
     let (telling, told) = std::sync::mpsc::channel();
     let ended = Box::new(move || telling.send(()).expect("somebody listens"));
-    let (address, listener, mut sender, handle) = run_telling(false, ended);
+    let (address, listener, mut sender, handle) = run_telling(false, Arc::default(), ended);
     let mut client = TcpStream::connect(address).expect("connect");
     client.write_all(b"x").expect("write");
     client.read_exact(&mut [0]).expect("an echo");
@@ -246,4 +256,27 @@ fn a_refused_connect_says_so_and_an_accepted_one_reads() {
     greeting.join().expect("greeted");
     assert_eq!(ask(address), Err(std::io::ErrorKind::ConnectionRefused));
     stop(sender, handle);
+}
+
+#[test]
+fn a_shard_that_is_stopped_while_nothing_is_connected_refuses_at_once() {
+    let (address, sender, handle) = run(false);
+    stop(sender, handle);
+    let refused = TcpStream::connect(address).map_err(|error| error.kind());
+    assert!(matches!(refused, Err(std::io::ErrorKind::ConnectionRefused)), "{refused:?}");
+}
+
+#[test]
+fn a_shard_that_is_stopped_cuts_and_drops_what_is_under_way() {
+    let held = Arc::new(());
+    let shard = run_telling(false, Arc::clone(&held), Box::new(|| {}));
+    let (address, listener, sender, handle) = shard;
+    drop(listener);
+    let mut client = TcpStream::connect(address).expect("connect");
+    client.write_all(b"x").expect("write");
+    client.read_exact(&mut [0]).expect("an echo");
+    assert!(Arc::strong_count(&held) > 2, "tasks wait on a timer and on a socket");
+    stop(sender, handle);
+    assert!(matches!(client.read(&mut [0]), Ok(0) | Err(_)), "cut");
+    assert_eq!(Arc::strong_count(&held), 1, "no task outlives its shard");
 }
