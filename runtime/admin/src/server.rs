@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net as unix;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -144,10 +144,14 @@ fn bind_unix(path: PathBuf) -> Result<Listener, AdminError> {
         return Err(AdminError::Taken { address });
     }
     let bind = || {
-        match std::fs::remove_file(&path) {
+        match std::fs::symlink_metadata(&path) {
             // Nobody answers there: it was left behind by a process that was killed.
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
+            Ok(there) if there.file_type().is_socket() => std::fs::remove_file(&path)?,
+            Ok(_) => {
+                let kept = "something is there that is no socket; it is left alone";
+                return Err(io::Error::new(io::ErrorKind::AlreadyExists, kept));
+            }
+            Err(_) => {}
         }
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;

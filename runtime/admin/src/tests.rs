@@ -89,6 +89,11 @@ impl Api {
         let (socket, config) = (folder.join("admin.sock"), folder.join("penstock.toml"));
         std::fs::write(&config, text(&socket, 9001)).expect("a config");
         let boot = Boot::read(Source::new(&config)).expect("a right config");
+        std::fs::write(&socket, "precious").expect("a file");
+        let over = Server::bind(&boot.config().admin, &boot.files());
+        assert!(matches!(over, Err(AdminError::Bind { .. })), "a file is no socket left behind");
+        assert_eq!(std::fs::read(&socket).expect("it is still there"), b"precious");
+        std::fs::remove_file(&socket).expect("ours");
         let server = Server::bind(&boot.config().admin, &boot.files()).expect("bound");
         let again = Server::bind(&boot.config().admin, &boot.files());
         assert!(matches!(again, Err(AdminError::Taken { .. })), "one process for one socket");

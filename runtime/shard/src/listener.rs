@@ -3,6 +3,9 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use penstock_env::Address;
 
@@ -30,7 +33,8 @@ impl Listener {
     /// Binds and listens. A unix socket's path is taken over when nobody listens there any more.
     ///
     /// # Errors
-    /// The address is taken, not ours, or needs a privilege (ports below 1,024).
+    /// The address is taken, not ours, or needs a privilege (ports below 1,024); a unix socket's
+    /// path is that of something else.
     pub fn bind(address: &Address) -> io::Result<Listener> {
         Listener::bind_stream(address, false)
     }
@@ -70,12 +74,7 @@ impl Listener {
                     set_option(number, libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, &only);
                 }
             }
-            Address::Unix(path) => {
-                if std::os::unix::net::UnixStream::connect(path.as_path()).is_err() {
-                    // Nobody answers: a socket left behind by a process that died.
-                    let _ = std::fs::remove_file(path.as_path());
-                }
-            }
+            Address::Unix(path) => make_room(path.as_path())?,
         }
         // SAFETY: the address is valid for the calls.
         unsafe {
@@ -190,5 +189,54 @@ impl Listener {
             Address::Ip(_) => address::peer(accepted),
             Address::Unix(_) => self.local.clone(),
         }
+    }
+}
+
+/// Removes a socket that was left at `path` by a process that died. Nothing else: one slip in a
+/// config shall cost nobody a file.
+fn make_room(path: &Path) -> io::Result<()> {
+    let Ok(there) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    if !there.file_type().is_socket() {
+        let kept = "something is there that is no socket; it is left alone";
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, kept));
+    }
+    match UnixStream::connect(path) {
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path)
+        }
+        // Somebody answers, or may not be asked: to bind says so.
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::ErrorKind;
+    use std::os::unix::net::{UnixListener, UnixStream};
+
+    use penstock_env::Address;
+
+    use super::Listener;
+
+    #[test]
+    fn a_path_is_taken_over_from_a_dead_socket_alone() {
+        let folder = std::env::temp_dir().join(format!("penstock-paths-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let path = folder.join("x.sock");
+        let address: Address = format!("unix:{}", path.display()).parse().expect("an address");
+        let bind = || Listener::bind(&address).map(drop).map_err(|error| error.kind());
+        drop(UnixListener::bind(&path).expect("a socket that nobody listens at"));
+        assert_eq!(bind(), Ok(()));
+        // What that left behind is taken over, too; from somebody who listens nothing is.
+        std::fs::remove_file(&path).expect("ours");
+        let living = UnixListener::bind(&path).expect("a socket");
+        assert_eq!(bind(), Err(ErrorKind::AddrInUse));
+        UnixStream::connect(&path).expect("it is still there");
+        drop(living);
+        std::fs::remove_file(&path).expect("ours");
+        std::fs::write(&path, "precious").expect("a file");
+        assert_eq!(bind(), Err(ErrorKind::AlreadyExists));
+        assert_eq!(std::fs::read(&path).expect("a file"), b"precious");
+        std::fs::remove_dir_all(&folder).expect("ours");
     }
 }
