@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use penstock_env::{Address, Env};
-use penstock_tests::sim::{Faults, Limits, World, check_few_seeds};
+use penstock_tests::sim::{Faults, Limits, SimEnv, World, check_few_seeds};
 
 use crate::http::plan::{Framing, Pace};
 use crate::http::wire::{Expected, Wire};
@@ -22,10 +22,21 @@ fn listen_saying(
     well: &Rc<Cell<bool>>,
     says: &'static str,
 ) -> (Address, Rc<Cell<u32>>) {
-    let (env, count) = (world.node("origin", Limits::AMPLE), Rc::new(Cell::new(0)));
-    let (own, address) = (env.clone(), env.address(8080));
+    let env = world.node("origin", Limits::AMPLE);
+    let address = env.address(8080);
+    (address.clone(), begin(env, &address, well, says))
+}
+
+/// Listens there from now on.
+fn begin(
+    env: SimEnv,
+    address: &Address,
+    well: &Rc<Cell<bool>>,
+    says: &'static str,
+) -> Rc<Cell<u32>> {
+    let (own, count) = (env.clone(), Rc::new(Cell::new(0)));
     let (counted, well) = (count.clone(), well.clone());
-    env.listen(&address, move |stream| {
+    env.listen(address, move |stream| {
         let wire = Wire::new(own.clone(), stream);
         let (count, well) = (counted.clone(), well.clone());
         own.spawn(async move {
@@ -43,7 +54,7 @@ fn listen_saying(
             }
         });
     });
-    (address, count)
+    count
 }
 
 /// Asks `count` requests, one each `every`; those that were answered 200.
@@ -148,6 +159,27 @@ fn an_endpoint_that_closes_kept_connections_is_not_ejected() {
         assert_eq!(ask(world, &proxy, "GET", 200, MS * 10), 200);
         let counts = ends.each_ref().map(|(_, count)| count.get());
         assert!(counts.iter().all(|count| *count > 60), "{counts:?}");
+        proxy.end(world);
+    });
+}
+
+#[test]
+fn an_outage_of_all_is_forgotten_soon_after_it() {
+    check_few_seeds("health outage", Faults::CALM, |world| {
+        let well = Rc::new(Cell::new(true));
+        let nodes = [(); 2].map(|()| world.node("origin", Limits::AMPLE));
+        let addresses = nodes.each_ref().map(|env| env.address(8080));
+        let proxy = Proxy::serve(world, &text(&addresses, ""));
+        // Each falls back on the one that is ejected, when the other one has refused it.
+        assert_eq!(ask(world, &proxy, "GET", 20, MS * 50), 0);
+        let mut counts = nodes.into_iter().zip(&addresses);
+        let mut count = || counts.next().map(|(env, address)| begin(env, address, &well, ""));
+        let (first, second) = (count().expect("two"), count().expect("two"));
+        // One is ejected, for 8 to 12 s.
+        assert_eq!(ask(world, &proxy, "GET", 130, MS * 100), 130);
+        let before = (first.get(), second.get());
+        assert_eq!(ask(world, &proxy, "GET", 20, MS), 20);
+        assert_eq!((first.get(), second.get()), (before.0 + 10, before.1 + 10));
         proxy.end(world);
     });
 }

@@ -75,7 +75,8 @@ impl EndpointLoad {
             cluster.in_flight.fetch_add(1, Relaxed);
         }
         let ejection = self.health.ejection();
-        InFlight { load: Arc::clone(self), ejection }
+        let tries = ejection != 0 && self.health.begin_trial();
+        InFlight { load: Arc::clone(self), ejection, tries }
     }
 
     /// Requests begun and not ended, on all shards.
@@ -124,8 +125,10 @@ impl EndpointLoad {
 #[must_use = "dropping it ends the request"]
 pub struct InFlight {
     load: Arc<EndpointLoad>,
-    /// Which ejection its endpoint was under when it began, and is tried by it; 0 for none.
+    /// Which ejection its endpoint was under when it began; 0 for none.
     ejection: u64,
+    /// The endpoint is tried by it.
+    tries: bool,
 }
 
 impl InFlight {
@@ -142,8 +145,9 @@ impl InFlight {
         self.load.health.succeed(self.ejection, now);
     }
 
-    pub(crate) fn ejection(&self) -> u64 {
-        self.ejection
+    /// Which ejection its endpoint is tried under by it; none where it is not.
+    pub(crate) fn trial_of(&self) -> Option<u64> {
+        self.tries.then_some(self.ejection)
     }
 
     /// Ends a request that the endpoint failed, which ejects nobody. Its latency says nothing:

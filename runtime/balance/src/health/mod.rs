@@ -31,6 +31,8 @@ pub struct EndpointHealth {
     ejected_until: AtomicU64,
     /// Until when it wants no requests, in nanoseconds; 0 if it does. Then the next pick ends it.
     rests_until: AtomicU64,
+    /// The next request that begins is the one that tries it.
+    trial: AtomicBool,
     /// Ejections, each soon after the one before.
     in_a_row: AtomicU32,
     readmitted_at: AtomicU64,
@@ -103,6 +105,13 @@ impl EndpointHealth {
     #[inline]
     pub(crate) fn ejection(&self) -> u64 {
         if self.is_ejected() { self.ejections() } else { 0 }
+    }
+
+    /// A request begins while it is ejected: whether that is the one that tries it. Others come,
+    /// too: those that all who are well have failed, and everybody's where too few are well.
+    #[cold]
+    pub(crate) fn begin_trial(&self) -> bool {
+        self.trial.swap(false, Relaxed)
     }
 
     /// A request ended well that began under this ejection, which readmits the endpoint; or under

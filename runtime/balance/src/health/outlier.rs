@@ -36,7 +36,7 @@ impl Balancer {
         now: Time,
         rng: &mut Rng,
     ) -> bool {
-        let ejection = in_flight.ejection();
+        let trial = in_flight.trial_of();
         in_flight.fail();
         let load = self.endpoint(id).load();
         let health = load.health();
@@ -44,8 +44,9 @@ impl Balancer {
             return false;
         }
         let is_out = match health.is_ejected() {
-            // The one that tried it. Those that were under way say nothing new.
-            true => ejection != 0 && ejection == health.ejection(),
+            // The one that tried it. Those that were under way, or had no other endpoint left, say
+            // nothing new.
+            true => trial == Some(health.ejection()),
             false => health.is_outlier(fault, load, outlier, now) && self.may_eject(id, outlier),
         };
         if is_out {
@@ -99,6 +100,7 @@ impl EndpointHealth {
         self.connect_errors.store(0, Relaxed);
         self.bad_answers.store(0, Relaxed);
         self.rate.forget();
+        self.trial.store(false, Relaxed);
         self.ejected_until.store(until.as_ns().max(1), Relaxed);
         self.version.change();
     }

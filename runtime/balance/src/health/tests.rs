@@ -132,6 +132,25 @@ fn requests_from_before_the_ejection_change_nothing() {
 }
 
 #[test]
+fn requests_that_found_no_other_endpoint_prolong_no_ejection() {
+    let cluster = balancer(2);
+    (0..3).for_each(|_| _ = fail(&cluster, 0, Fault::Connect, at(0)));
+    assert!((1..50).all(|ms| !fail(&cluster, 0, Fault::Connect, at(ms))));
+    assert_eq!(cluster.endpoint(EndpointId::new(0)).load().health().ejections(), 1);
+    // One tries it when its time is over, which is the first one's; of those that begin behind
+    // it none does.
+    let (base, tried) = (UsableSet::all(2), TriedSet::default());
+    let now = at(12_100);
+    assert!(cluster.look(&mut View::new(&cluster), &base, &tried, now).is_some());
+    assert!(fail(&cluster, 0, Fault::Connect, now));
+    assert!((0..50).all(|_| !fail(&cluster, 0, Fault::Connect, now)));
+    assert_eq!(cluster.endpoint(EndpointId::new(0)).load().health().ejections(), 2);
+    // One that is answered readmits it, whether it was sent to try it or not.
+    succeed(&cluster, 0, at(12_200));
+    assert_eq!(state(&cluster, 0), HealthState::Up);
+}
+
+#[test]
 fn so_few_that_are_well_are_not_left_alone() {
     for (count, down, usable) in [
         (1, 1, 1),

@@ -120,6 +120,7 @@ impl super::EndpointHealth {
         let is_ours = || self.ejected_until.compare_exchange(until, next, Relaxed, Relaxed).is_ok();
         let taken = is_due && is_ours();
         if taken {
+            self.trial.store(true, Relaxed);
             self.version.change();
         }
         taken
