@@ -29,6 +29,10 @@ use crate::{Mailbox, Service};
 /// it carries several operations per enter.
 const DIRECT_BELOW: usize = 4;
 
+/// Turns of the executor's queue between two looks at the ring. A stream of HTTP/2 takes three:
+/// its connection reads, it answers, its connection writes.
+const TURNS_MAX: usize = 4;
+
 /// Batches of datagrams that are taken from a socket before others have their turn.
 const BATCHES_MAX: usize = 4;
 
@@ -83,15 +87,15 @@ impl<S: Service> Pump<S> {
         let mut completions = Vec::with_capacity(256);
         self.arm_mail();
         loop {
-            self.let_tasks_run().await;
+            let idle = self.let_tasks_run().await;
             if self.service.is_finished() {
                 self.core.end_tasks();
-                self.let_tasks_run().await;
+                while !self.let_tasks_run().await {}
                 return Ok(());
             }
             self.core.feed_starved();
             self.arm_tick();
-            if let Err(error) = self.core.ring.borrow_mut().enter(1) {
+            if let Err(error) = self.core.ring.borrow_mut().enter(u32::from(idle)) {
                 match error.raw_os_error() {
                     Some(libc::EINTR | libc::EAGAIN | libc::EBUSY) => {}
                     _ => return Err(error),
@@ -100,7 +104,7 @@ impl<S: Service> Pump<S> {
             self.core.read_clock();
             self.core.ring.borrow_mut().reap(&mut completions);
             add(&self.core.counters.passes, 1);
-            self.core.direct.set(completions.len() <= DIRECT_BELOW);
+            self.core.direct.set(idle && completions.len() <= DIRECT_BELOW);
             self.core.prefetch(&completions);
             for completion in completions.drain(..) {
                 self.dispatch(&completion);
@@ -115,16 +119,18 @@ impl<S: Service> Pump<S> {
         }
     }
 
-    /// Yields until a whole turn of the executor's queue polled none of our tasks: then nothing
-    /// is runnable, and the shard may sleep.
-    async fn let_tasks_run(&self) {
-        loop {
+    /// Lets tasks run: those that were woken, and those that they wake. Whether a whole turn of
+    /// the executor's queue polled none of ours in the end: then nothing is runnable, and the shard
+    /// may sleep. Where tasks keep each other busy, others wait for what the ring has meanwhile.
+    async fn let_tasks_run(&self) -> bool {
+        for _ in 0..TURNS_MAX {
             let before = self.core.polls.get();
             yield_once().await;
             if self.core.polls.get() == before {
-                return;
+                return true;
             }
         }
+        false
     }
 
     fn dispatch(&mut self, completion: &Completion) {

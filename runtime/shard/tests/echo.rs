@@ -19,6 +19,8 @@ enum Mail {
     Stop,
     /// Panics outside of any task: the shard itself dies.
     Die,
+    /// Has a task be busy for ever.
+    Spin,
     /// Tells how many sockets and buffers are in use.
     Connect(Address, std::sync::mpsc::Sender<Result<Vec<u8>, std::io::ErrorKind>>),
 }
@@ -68,6 +70,10 @@ impl Service for Echo {
                 self.stopped.set(true);
             }
             Mail::Die => panic!("asked for"),
+            Mail::Spin => self.env.spawn(std::future::poll_fn(|context| {
+                context.waker().wake_by_ref();
+                std::task::Poll::<()>::Pending
+            })),
             Mail::Connect(to, answer) => {
                 let env = self.env.clone();
                 self.env.spawn(async move {
@@ -279,4 +285,17 @@ fn a_shard_that_is_stopped_cuts_and_drops_what_is_under_way() {
     stop(sender, handle);
     assert!(matches!(client.read(&mut [0]), Ok(0) | Err(_)), "cut");
     assert_eq!(Arc::strong_count(&held), 1, "no task outlives its shard");
+}
+
+#[test]
+fn tasks_that_are_always_busy_keep_nobody_waiting() {
+    let (address, mut sender, handle) = run(false);
+    assert!(sender.send(Mail::Spin).is_ok());
+    let mut client = TcpStream::connect(address).expect("connect");
+    client.set_read_timeout(Some(Duration::from_secs(20))).expect("a limit");
+    for _ in 0..10 {
+        client.write_all(b"ping").expect("write");
+        client.read_exact(&mut [0; 4]).expect("an echo");
+    }
+    stop(sender, handle);
 }
