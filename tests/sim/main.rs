@@ -18,6 +18,7 @@ mod limits;
 mod modules;
 mod planted;
 mod proxy;
+mod records;
 mod relay;
 mod reload;
 mod retries;

@@ -11,13 +11,16 @@ use std::time::Duration;
 
 use penstock_balance::UsableSet;
 use penstock_config::{Config, UncheckedFiles};
-use penstock_env::Address;
+use penstock_env::{Address, Unix};
 use penstock_filter_host::Installed;
-use penstock_proxy::{Capacity, Cause, Entrance, Schemas, Secure, Snapshot, TlsParts, Worker};
+use penstock_proxy::{
+    Capacity, Cause, Entrance, LogSink, Schemas, Secure, Snapshot, TlsParts, Worker,
+};
+use penstock_telemetry::access::AccessRecord;
 use penstock_telemetry::metrics::{Registry, RegistryLimits};
 use penstock_wire::grpc::Code;
 
-use crate::sim::{Limits, SimEnv, World};
+use crate::sim::{Death, Limits, SimEnv, World};
 
 /// What a proxy makes of the parts of its config that come from files.
 pub trait Outfit {
@@ -66,6 +69,21 @@ struct Inner {
     outfit: Box<dyn Outfit>,
     capacity: Arc<Capacity>,
     snapshots: RefCell<Vec<Arc<Snapshot>>>,
+    records: Records,
+}
+
+/// What all shards wrote to the access log, in order.
+type Records = Rc<RefCell<Vec<AccessRecord>>>;
+
+/// The log of one shard.
+fn log_to(records: &Records) -> LogSink {
+    let records = records.clone();
+    Box::new(move |fill| {
+        let mut record = AccessRecord::new(Unix::default());
+        fill(&mut record);
+        records.borrow_mut().push(record);
+        true
+    })
 }
 
 impl ProxyNode {
@@ -89,8 +107,10 @@ impl ProxyNode {
         let outfit = outfit(&env);
         let capacity = Capacity::new(CONNECTIONS_AUTO, 7);
         let snapshot = build(&texts[0], &*outfit, None, &schemas, &mut registry, &capacity);
+        let records = Records::default();
         let worker = |shard: usize| {
-            Worker::new(env.clone(), shard, schemas.clone(), snapshot.clone(), None, || 0)
+            let log = Some(log_to(&records));
+            Worker::new(env.clone(), shard, schemas.clone(), snapshot.clone(), log, || 0)
         };
         let workers: Vec<_> = (0..shards).map(worker).collect();
         let nudges: Vec<Arc<AtomicBool>> = workers.iter().map(|_| Arc::default()).collect();
@@ -121,6 +141,7 @@ impl ProxyNode {
             outfit,
             capacity,
             snapshots: RefCell::new(vec![snapshot]),
+            records,
         };
         ProxyNode { env, front, inner: Rc::new(inner) }
     }
@@ -165,6 +186,18 @@ impl ProxyNode {
         }
         inner.workers.iter().for_each(|worker| worker.apply(next.clone()));
         snapshots.push(next);
+    }
+
+    /// What it wrote to the access log so far.
+    pub fn records(&self) -> Vec<AccessRecord> {
+        self.inner.records.borrow().clone()
+    }
+
+    /// Begins to drain, and ends before that has come to an end, as a process does whose time is
+    /// over: tasks are dropped where they are.
+    pub fn cut(&self, world: &World) {
+        self.inner.workers.iter().for_each(Worker::drain);
+        world.kill(&self.env, Death::Reset);
     }
 
     /// Unused connections to endpoints.

@@ -46,6 +46,10 @@ pub trait Env: Clone + 'static {
     /// Monotonic time, read once per pass over the completions: equal for all work of one pass.
     fn now(&self) -> Time;
 
+    /// Reads the clock within a pass, behind what may have taken long; [`Env::now`] is that from
+    /// here on.
+    fn read_clock(&self) -> Time;
+
     /// Time of day, for logs and for date fields; never for measuring.
     fn unix(&self) -> Unix;
 

@@ -316,25 +316,37 @@ impl<E: Env> Downstream<'_, E> {
         }
     }
 
-    /// Writes a response's head; it goes down with the next [`Downstream::start_send`].
+    /// Writes a response's head; it goes down with the next [`Downstream::start_send`]. How many
+    /// bytes it has: of HTTP/2 as HTTP/1 would say it, as the heads of requests are counted.
     pub(crate) fn write_head(
         self,
         head: &ResponseHead,
         outbound: &ResponseOutbound<'_>,
         out: &mut SendBuf<<E::Stream as Stream>::Chunk>,
-    ) {
+    ) -> usize {
         match self {
-            Downstream::Http1(_) => out.write(|buffer| write_response(head, outbound, buffer)),
+            Downstream::Http1(_) => {
+                let before = out.len();
+                out.write(|buffer| write_response(head, outbound, buffer));
+                out.len() - before
+            }
             Downstream::Http2(stream) => stream.write_head(head, outbound),
         }
     }
 
-    /// Writes `100 Continue`; it goes down with the next [`Downstream::start_send`].
-    pub(crate) fn write_continue(self, out: &mut SendBuf<<E::Stream as Stream>::Chunk>) {
+    /// Whether heads are not among the bytes of sends.
+    pub(crate) fn sends_heads_apart(self) -> bool {
+        matches!(self, Downstream::Http2(_))
+    }
+
+    /// Writes `100 Continue`; it goes down with the next [`Downstream::start_send`]. How many bytes
+    /// it has.
+    pub(crate) fn write_continue(self, out: &mut SendBuf<<E::Stream as Stream>::Chunk>) -> usize {
         match self {
-            Downstream::Http1(_) => out.push(b"HTTP/1.1 100 Continue\r\n\r\n"),
+            Downstream::Http1(_) => out.push(CONTINUE),
             Downstream::Http2(stream) => stream.write_continue(),
         }
+        CONTINUE.len()
     }
 
     /// Whether there is anything to send: content, a head, or the end (`finished`) alone.
@@ -421,6 +433,8 @@ impl<E: Env> Downstream<'_, E> {
         }
     }
 }
+
+const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
 
 /// The cause of a peer that broke or ended its connection while we waited for it.
 pub(crate) const GONE: Cause = Cause::DownstreamGone;

@@ -4,9 +4,13 @@ use penstock_env::{Time, Unix};
 
 /// Monotonic time and time of day, now.
 pub fn read() -> (Time, Unix) {
-    let monotonic = clock(libc::CLOCK_MONOTONIC);
     let real = clock(libc::CLOCK_REALTIME);
-    (Time::from_ns(monotonic), Unix { us: real / 1000 })
+    (monotonic(), Unix { us: real / 1000 })
+}
+
+/// Monotonic time, now.
+pub fn monotonic() -> Time {
+    Time::from_ns(clock(libc::CLOCK_MONOTONIC))
 }
 
 /// Nanoseconds that the calling thread has had of a processor. Costs a system call.

@@ -141,6 +141,12 @@ impl Core {
         self.unix.get()
     }
 
+    /// As [`Core::read_clock`], but for the time of day.
+    pub(crate) fn read_monotonic(&self) -> Time {
+        self.now.set(clock::monotonic());
+        self.now()
+    }
+
     pub(crate) fn read_clock(&self) {
         let (now, unix) = clock::read();
         self.now.set(now);

@@ -86,6 +86,10 @@ impl Env for ShardEnv {
         self.core.now()
     }
 
+    fn read_clock(&self) -> Time {
+        self.core.read_monotonic()
+    }
+
     fn unix(&self) -> Unix {
         self.core.unix()
     }

@@ -139,6 +139,27 @@ fn every_stream_is_answered_by_its_origin() {
     check_some_seeds("h2 streams", Faults::CALM, play);
 }
 
+#[test]
+fn an_answer_is_logged_with_the_bytes_of_its_head() {
+    check_few_seeds("h2 bytes", Faults::CALM, |world| {
+        let (proxy, _) = set(world, 1, "");
+        let (env, left) = (world.node("client", Limits::AMPLE), Rc::new(Cell::new(1)));
+        let (own, told, seen) = (env.clone(), left.clone(), proxy.clone());
+        env.spawn(async move {
+            let (sender, _) = client::connect(&own, &seen.front).await;
+            let answer = Wanted::small(7).ask(&sender).await.expect("a whole answer");
+            let fields = answer.head.headers.iter();
+            let fields: usize = fields.map(|(n, v)| n.as_str().len() + v.len() + 4).sum();
+            // As HTTP/1 would say it.
+            let head = "HTTP/1.1 200 OK\r\n".len() + fields + 2;
+            let sent = seen.records()[0].bytes_out;
+            assert_eq!(sent, (head + answer.body.len()) as u64);
+            told.set(0);
+        });
+        run(world, proxy, &left);
+    });
+}
+
 /// As `play`, on a network that may break, with streams that are given up: what is answered is
 /// answered right, and nothing is left of the rest.
 fn play_rough(world: &World) {

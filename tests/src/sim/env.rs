@@ -123,6 +123,10 @@ impl Env for SimEnv {
         self.shared.now()
     }
 
+    fn read_clock(&self) -> Time {
+        self.now()
+    }
+
     fn unix(&self) -> Unix {
         Unix { us: EPOCH_US + self.shared.now().as_ns() / 1_000 }
     }

@@ -206,6 +206,16 @@ impl<E: Env> Download<'_, E> {
         .await
     }
 
+    /// Writes the head of the answer, and counts it.
+    fn write_head(
+        &mut self,
+        outbound: &ResponseOutbound<'_>,
+        out: &mut SendBuf<<E::Stream as Stream>::Chunk>,
+    ) {
+        let bytes = self.down.write_head(self.response, outbound, out);
+        self.record.wrote_head(bytes, self.down.sends_heads_apart());
+    }
+
     /// RFC 9110 §15.2: 1xx go down to those who know them; HTTP/1.0 does not.
     async fn pass_informational(&mut self) -> Result<(), Cause> {
         if self.request.version() == Version::Http10 {
@@ -218,7 +228,7 @@ impl<E: Env> Download<'_, E> {
             extra: &[],
         };
         let mut out = self.down.send_buf(self.worker);
-        self.down.write_head(self.response, &outbound, &mut out);
+        self.write_head(&outbound, &mut out);
         // What is left in the relay is of the exchange before.
         self.relay.begin_nothing();
         self.send(out).await
@@ -252,7 +262,7 @@ impl<E: Env> Download<'_, E> {
             extra: &[],
         };
         let mut out = self.down.send_buf(self.worker);
-        self.down.write_head(self.response, &outbound, &mut out);
+        self.write_head(&outbound, &mut out);
         self.record.status = self.down.status_of_switch();
         self.progress.begun.set(true);
         self.deadlines.suspend_download();
@@ -305,7 +315,7 @@ impl<E: Env> Download<'_, E> {
             extra: if self.listener.config.via { self.up.via(self.response) } else { &[] },
         };
         let mut out = self.down.send_buf(self.worker);
-        self.down.write_head(self.response, &outbound, &mut out);
+        self.write_head(&outbound, &mut out);
         self.record.status = self.response.status();
         self.progress.begun.set(true);
         self.progress.until_close.set(framing == Framing::UntilClose);
@@ -369,9 +379,13 @@ impl<E: Env> Download<'_, E> {
         let mut held = Held { bytes: Vec::new(), ended: end, shown: true };
         let mut heads = Heads::of_response(self.request, self.response);
         if !filtered.head(Way::Response, heads.reborrow(), end)? {
-            self.deadlines.download(self.worker.env().now() + self.timeouts.idle, Wait::Filter);
+            let (env, before) = (self.worker.env(), filtered.spent());
+            let begun = env.now();
+            self.deadlines.download(begun + self.timeouts.idle, Wait::Filter);
             let (source, bytes) = (Source::Response(self.up), &mut held.bytes);
-            held.ended = filtered.next_piece(source, &mut heads, self.relay, bytes).await?;
+            let released = filtered.next_piece(source, &mut heads, self.relay, bytes).await;
+            filtered.held_since(begun, before);
+            held.ended = released?;
         }
         let passes = filtered.wants_body(Way::Response) || !held.bytes.is_empty() || held.ended;
         Ok((passes && !self.response.framing().is_empty()).then_some(held))
@@ -398,7 +412,8 @@ impl<E: Env> Download<'_, E> {
             if self.down.is_due(&out, self.relay.is_finished()) {
                 self.send(out).await?;
                 if let Some(filtered) = self.filtered {
-                    filtered.bytes_out.set(self.record.bytes_out);
+                    let request_body = filtered.sizes.get().request_body;
+                    filtered.sizes.set(self.record.sizes(request_body));
                 }
             }
             if self.relay.is_finished() {

@@ -128,9 +128,11 @@ impl<E: Env> Exchange<'_, E> {
         let (worker, down) = (self.worker, self.down);
         let filtered = Filtered::new(worker, &plan, down, links, chain, begun);
         filtered.route.set(self.record.route);
+        filtered.sizes.set(self.record.sizes(0));
         let after = self.act_filtered(scratch, routes, route, &filtered).await;
-        let Scratch { request, response, .. } = scratch;
-        scratch.chain = filtered.finish(Heads::both_sent(request, response));
+        let Scratch { request, response, upload, .. } = scratch;
+        filtered.sizes.set(self.record.sizes(upload.received_bytes));
+        (scratch.chain, self.record.filters) = filtered.finish(Heads::both_sent(request, response));
         after
     }
 
@@ -219,18 +221,21 @@ impl<E: Env> Exchange<'_, E> {
             }
             // RFC 9110 §10.1.1: who wants the body says so; the origin is not asked yet.
             let mut out = down.send_buf(self.worker);
-            down.write_continue(&mut out);
-            self.record.bytes_out += out.len() as u64;
+            self.record.wrote_head(down.write_continue(&mut out), true);
             down.start_send(out, Rest::More);
             request.fields_mut().remove(b"expect").map_err(|_| Cause::Internal)?;
         }
         let deadlines = Deadlines::new();
-        let until = *until.get_or_insert_with(|| env.now() + FILTERS_HOLD_MAX);
+        let (begun, before) = (env.now(), filtered.spent());
+        let until = *until.get_or_insert_with(|| begun + FILTERS_HOLD_MAX);
         deadlines.download(until, Wait::Filter);
         let mut heads = Heads::of_request(request);
         let source = Source::Request;
         let released = pin!(filtered.next_piece(source, &mut heads, upload, held));
-        attempt::drive(down, env, &deadlines, &Progress::default(), None, released).await
+        let progress = Progress::default();
+        let released = attempt::drive(down, env, &deadlines, &progress, None, released).await;
+        filtered.held_since(begun, before);
+        released
     }
 
     /// Does what the route says.

@@ -8,10 +8,11 @@ use std::cell::{Cell, OnceCell, RefCell};
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use penstock_balance::EndpointId;
 use penstock_config::ClusterId;
-use penstock_env::{Env, Unix};
+use penstock_env::{Env, Time, Unix};
 use penstock_filter_host::{Chain, ChainLink, Event, Flow, LocalResponse, Passed};
 use penstock_wire::http1::{Fields, RequestHead, ResponseHead};
 
@@ -102,15 +103,27 @@ pub(crate) struct Filtered<'a, E: Env> {
     /// A filter set out to change the request's head since the routes were last looked at.
     edited: Cell<bool>,
     begun: Unix,
-    begun_at: penstock_env::Time,
+    begun_at: Time,
     /// Halves that were resumed while nobody waited for them.
     resumed: [Cell<bool>; 2],
     response: RefCell<Option<Box<LocalResponse>>>,
     pub(crate) route: Cell<Option<u32>>,
     pub(crate) cluster: Cell<Option<ClusterId>>,
     pub(crate) endpoint: Cell<Option<EndpointId>>,
-    pub(crate) bytes_out: Cell<u64>,
-    bytes_in: Cell<u64>,
+    /// What went by so far.
+    pub(crate) sizes: Cell<Sizes>,
+    /// In calls so far, and held by them.
+    spent: Cell<Duration>,
+}
+
+/// Bytes of an exchange on the downstream's side.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Sizes {
+    pub(crate) request_head: u64,
+    pub(crate) request_body: u64,
+    /// Interim ones among them.
+    pub(crate) response_heads: u64,
+    pub(crate) response_body: u64,
 }
 
 /// What somebody who waits for a half is woken for.
@@ -145,8 +158,8 @@ impl<'a, E: Env> Filtered<'a, E> {
             route: Cell::new(None),
             cluster: Cell::new(None),
             endpoint: Cell::new(None),
-            bytes_out: Cell::new(0),
-            bytes_in: Cell::new(0),
+            sizes: Cell::default(),
+            spent: Cell::default(),
         };
         filtered.open_inbox();
         filtered
@@ -326,18 +339,29 @@ impl<'a, E: Env> Filtered<'a, E> {
         }
     }
 
-    /// Ends the exchange for its filters; the chain's room can be used again.
-    pub(crate) fn finish(self, heads: Heads<'_>) -> Chain {
-        if !self.chain.borrow().tells_end() {
-            let mut chain = self.chain.into_inner();
-            chain.finish_untold();
-            return chain;
+    /// Counts the time since then as the filters': it was they who held what is under way.
+    pub(crate) fn held_since(&self, begun: Time, before: Duration) {
+        self.spent.set(before + self.worker.env().now().since(begun));
+    }
+
+    /// The time that filters have taken so far.
+    pub(crate) fn spent(&self) -> Duration {
+        self.spent.get()
+    }
+
+    /// Ends the exchange for its filters; the chain's room can be used again. Also the time that
+    /// they took.
+    pub(crate) fn finish(self, heads: Heads<'_>) -> (Chain, Duration) {
+        if self.chain.borrow().tells_end() {
+            let _ = self.with(heads, None, |chain, session| {
+                chain.finish(session);
+                Flow::Continue
+            });
+            return (self.chain.into_inner(), self.spent.get());
         }
-        let _ = self.with(heads, None, |chain, session| {
-            chain.finish(session);
-            Flow::Continue
-        });
-        self.chain.into_inner()
+        let mut chain = self.chain.into_inner();
+        chain.finish_untold();
+        (chain, self.spent.get())
     }
 
     /// Takes what came from a body's sender.
@@ -351,7 +375,8 @@ impl<'a, E: Env> Filtered<'a, E> {
         match source {
             Source::Request => {
                 let received = self.down.poll_decode(context, relay, piece);
-                self.bytes_in.set(relay.received_bytes);
+                let sizes = self.sizes.get();
+                self.sizes.set(Sizes { request_body: relay.received_bytes, ..sizes });
                 received
             }
             Source::Response(up) => up.poll_decode(context, relay, piece),
@@ -403,7 +428,10 @@ impl<'a, E: Env> Filtered<'a, E> {
             facts: &facts,
         };
         let chain = &mut *self.chain.borrow_mut();
+        // A filter may take long: that is its own time, and not that of what comes behind it.
+        let (env, begun) = (self.worker.env(), self.worker.env().read_clock());
         let flow = call(chain, &mut session);
+        self.spent.set(self.spent.get() + env.read_clock().since(begun));
         if session.request.is_touched() {
             self.edited.set(true);
         }
@@ -430,8 +458,7 @@ impl<'a, E: Env> Filtered<'a, E> {
             endpoint,
             begun_us: self.begun.us,
             elapsed: self.worker.env().now().since(self.begun_at),
-            request_bytes: self.bytes_in.get(),
-            response_bytes: self.bytes_out.get(),
+            sizes: self.sizes.get(),
         }
     }
 

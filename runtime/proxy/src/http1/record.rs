@@ -11,6 +11,7 @@ use penstock_wire::http1::Known;
 
 use super::Scratch;
 use super::exchange::Exchange;
+use super::filtered::Sizes;
 use super::head::Arrival;
 use crate::failure::Cause;
 use crate::grpc;
@@ -37,6 +38,8 @@ pub(crate) struct Record {
     pub(crate) first_byte: Duration,
     pub(crate) filters: Duration,
     pub(crate) bytes_out: u64,
+    /// Those among them that are heads.
+    pub(crate) heads_out: u64,
     /// The kind of gRPC call that the request is, if it is one.
     pub(crate) call: Option<Kind>,
     /// The form that the answer takes, of a call that came as gRPC-Web and became gRPC.
@@ -66,9 +69,33 @@ impl Record {
             first_byte: Duration::ZERO,
             filters: Duration::ZERO,
             bytes_out: 0,
+            heads_out: 0,
             call: None,
             web: None,
             code: None,
+        }
+    }
+
+    /// Counts the head of an answer, of this many bytes; those `apart` are in no send.
+    pub(crate) fn wrote_head(&mut self, bytes: usize, apart: bool) {
+        self.heads_out += bytes as u64;
+        self.bytes_out += if apart { bytes as u64 } else { 0 };
+    }
+
+    /// Counts an answer of ours: its head's bytes, and those of the send that it goes with.
+    pub(crate) fn answer(&mut self, status: u16, (head, sent): (usize, usize), apart: bool) {
+        self.status = status;
+        self.wrote_head(head, apart);
+        self.bytes_out += sent as u64;
+    }
+
+    /// What went by, as filters are told.
+    pub(crate) fn sizes(&self, request_body: u64) -> Sizes {
+        Sizes {
+            request_head: self.head_bytes as u64,
+            request_body,
+            response_heads: self.heads_out,
+            response_body: self.bytes_out.saturating_sub(self.heads_out),
         }
     }
 

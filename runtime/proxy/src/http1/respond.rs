@@ -267,7 +267,7 @@ async fn send<E: Env>(
     let connection = connection_of(keeps_alive, scratch.request.version());
     let outbound = ResponseOutbound { framing, connection, drop: KnownSet::NONE, extra: &extra };
     let mut out = SendBuf::new(exchange.worker.env().buffer());
-    exchange.down.write_head(&scratch.response, &outbound, &mut out);
+    let head_bytes = exchange.down.write_head(&scratch.response, &outbound, &mut out);
     // RFC 9110 §9.3.2, §15.3.5, §15.4.5: answers that have no content.
     if !to_head && framing != Framing::None {
         out.push(&body);
@@ -278,8 +278,8 @@ async fn send<E: Env>(
     if !matches!(down.timer().race(down.sent()).await, Some(Ok(()))) {
         return After::Close;
     }
-    exchange.record.status = status;
-    exchange.record.bytes_out += out.len() as u64;
+    let sent = (head_bytes, out.len());
+    exchange.record.answer(status, sent, down.sends_heads_apart());
     exchange.down.start_send(out, Rest::End(None));
     match (keeps_alive, closes || unread || scratch.request.keep_alive()) {
         (true, _) => After::KeepAlive,

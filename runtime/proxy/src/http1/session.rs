@@ -9,6 +9,7 @@ use penstock_tls::Facts as Secured;
 use penstock_wire::http1::{Fields, RequestHead};
 
 use super::fieldmap::{RequestMap, ResponseMap, TrailerMap};
+use super::filtered::Sizes;
 use crate::properties::{Properties, address, integer, text};
 
 /// What does not change while a filter runs.
@@ -25,8 +26,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) endpoint: Option<&'a Address>,
     pub(crate) begun_us: u64,
     pub(crate) elapsed: Duration,
-    pub(crate) request_bytes: u64,
-    pub(crate) response_bytes: u64,
+    pub(crate) sizes: Sizes,
 }
 
 /// One call's view of an exchange.
@@ -112,7 +112,8 @@ impl HttpSession<'_> {
             // Envoy gives times in nanoseconds.
             b"time" => integer(facts.begun_us * 1_000, out),
             b"duration" => integer(facts.elapsed.as_nanos() as u64, out),
-            b"size" | b"total_size" => integer(facts.request_bytes, out),
+            b"size" => integer(facts.sizes.request_body, out),
+            b"total_size" => integer(facts.sizes.request_head + facts.sizes.request_body, out),
             _ => false,
         }
     }
@@ -121,7 +122,8 @@ impl HttpSession<'_> {
         let Some(response) = &self.response else { return false };
         match name {
             b"code" => integer(u64::from(response.head().status()), out),
-            b"size" | b"total_size" => integer(facts.response_bytes, out),
+            b"size" => integer(facts.sizes.response_body, out),
+            b"total_size" => integer(facts.sizes.response_heads + facts.sizes.response_body, out),
             _ => false,
         }
     }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HeaderMap, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use penstock_wire::grpc::Code;
-use penstock_wire::http1::{Fields, Framing, Known, ResponseHead, ResponseOutbound};
+use penstock_wire::http1::{Fields, Framing, Known, ResponseHead, ResponseOutbound, reason};
 
 /// The head as it goes down. What speaks of the connection stays behind (RFC 9113 §8.2.2).
 pub(super) fn head_of(head: &ResponseHead, outbound: &ResponseOutbound<'_>) -> Response<()> {
@@ -42,6 +42,13 @@ pub(super) fn head_of(head: &ResponseHead, outbound: &ResponseOutbound<'_>) -> R
         .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     *response.headers_mut() = map;
     response
+}
+
+/// The bytes of a head, as HTTP/1 would say it.
+pub(super) fn bytes_of(head: &Response<()>) -> usize {
+    let line = b"HTTP/1.1 200 \r\n".len() + reason(head.status().as_u16()).len();
+    let fields = head.headers().iter();
+    line + fields.map(|(name, value)| name.as_str().len() + value.len() + 4).sum::<usize>() + 2
 }
 
 /// Trailers as they go down; `None` where there are none.

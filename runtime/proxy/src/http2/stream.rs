@@ -223,13 +223,15 @@ impl<E: Env> Http2Stream<E> {
         }
     }
 
-    /// Keeps a head for the next send. Interim ones go at once.
-    pub(crate) fn write_head(&self, head: &ResponseHead, outbound: &ResponseOutbound<'_>) {
+    /// Keeps a head for the next send. Interim ones go at once. How many bytes it has.
+    pub(crate) fn write_head(&self, head: &ResponseHead, outbound: &ResponseOutbound<'_>) -> usize {
         let response = response::head_of(head, outbound);
-        if response.status().is_informational() {
-            return self.send_informational(response);
+        let bytes = response::bytes_of(&response);
+        match response.status().is_informational() {
+            true => self.send_informational(response),
+            false => self.send.borrow_mut().head = Some(response),
         }
-        self.send.borrow_mut().head = Some(response);
+        bytes
     }
 
     pub(crate) fn write_continue(&self) {

@@ -45,6 +45,10 @@ impl<E: Env> Env for Secure<E> {
         self.0.now()
     }
 
+    fn read_clock(&self) -> Time {
+        self.0.read_clock()
+    }
+
     fn unix(&self) -> Unix {
         self.0.unix()
     }
