@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use penstock_env::{Address, CloseKind, Env, Stream};
+use penstock_proxy::Cause;
+use penstock_telemetry::access::Text;
 use penstock_tests::sim::{Faults, Limits, SimEnv, World, check_few_seeds};
 
 use crate::http::plan::Pace;
@@ -42,6 +44,25 @@ fn ask(env: &SimEnv, to: &Address, request: &'static str) {
             wire.take_all();
         }
         wire.stream.close(CloseKind::Now);
+    });
+}
+
+#[test]
+fn a_request_that_the_end_cuts_is_a_line_with_its_cause() {
+    check_few_seeds("record cut", Faults::CALM, |world| {
+        let origin = origin(world, 8080, MS * 60_000);
+        let proxy = Proxy::serve(world, &config(&[origin], "", ""));
+        let env = world.node("client", Limits::AMPLE);
+        ask(&env, &proxy.front, "GET /slow/9 HTTP/1.1\r\nHost: sim.test\r\n\r\n");
+        world.run(MS * 5_000);
+        assert!(proxy.records().is_empty(), "it is under way");
+        proxy.cut(world);
+        let records = proxy.records();
+        let [record] = &records[..] else { panic!("{records:?}") };
+        assert_eq!(record.text(Text::Path), b"/slow/9");
+        assert_eq!((record.cause, record.status), (Some(Cause::Drained.index() as u16), 0));
+        assert!(record.total_us >= 3_000_000, "{record:?}");
+        assert_eq!(proxy.failures(), [(Cause::Drained, 1)]);
     });
 }
 

@@ -153,7 +153,8 @@ impl Service for ProxyService {
         }
         let over = self.env.now() >= until;
         if over {
-            let (connections, requests) = (self.worker.connection_count(), self.worker.give_up());
+            let (connections, requests) =
+                (self.worker.connection_count(), self.worker.request_count());
             tracing::warn!(connections, requests, "the time to drain is over: cutting");
         }
         over

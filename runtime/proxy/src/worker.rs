@@ -245,13 +245,6 @@ impl<E: Env> Worker<E> {
         *self.inner.log.borrow_mut() = log;
     }
 
-    /// Counts the requests under way as cut by the end of a drain; how many they are.
-    pub fn give_up(&self) -> usize {
-        let plan = self.plan();
-        (0..self.request_count()).for_each(|_| self.count_failure(&plan, Cause::Drained));
-        self.request_count()
-    }
-
     /// Ends connections after the response under way. The shard brings back parked ones.
     pub fn drain(&self) {
         self.inner.draining.set(true);

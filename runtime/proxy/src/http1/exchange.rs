@@ -70,9 +70,28 @@ pub(crate) async fn run<E: Env>(
     // What is left in it is of the exchange before.
     scratch.download.messages = None;
     exchange.note_head(scratch);
-    let after = exchange.answer(scratch).await;
-    exchange.finish(scratch);
+    let mut entry = Entry { exchange, scratch, over: false };
+    let after = entry.exchange.answer(entry.scratch).await;
+    entry.over = true;
     after
+}
+
+/// What is told of an exchange when it ends, whichever way it does.
+struct Entry<'a, 's, E: Env> {
+    exchange: Exchange<'a, E>,
+    scratch: &'s mut Scratch,
+    over: bool,
+}
+
+impl<E: Env> Drop for Entry<'_, '_, E> {
+    fn drop(&mut self) {
+        if !self.over {
+            // Its task was dropped under it: by the end of a drain, or by a panic.
+            let drained = self.exchange.worker.is_draining() && !std::thread::panicking();
+            self.exchange.fail(if drained { Cause::Drained } else { Cause::Internal });
+        }
+        self.exchange.finish(self.scratch);
+    }
 }
 
 impl<E: Env> Exchange<'_, E> {
