@@ -87,6 +87,22 @@ fn a_request_that_a_filter_held_says_so_and_blames_no_endpoint() {
 }
 
 #[test]
+fn a_connection_that_says_nothing_is_cut_by_name() {
+    check_few_seeds("record silent", Faults::CALM, |world| {
+        let proxy = Proxy::serve(world, &config(&[origin(world, 8080, MS)], "", ""));
+        let env = world.node("client", Limits::AMPLE);
+        ask(&env, &proxy.front, "");
+        world.run(MS * 120_000);
+        assert_eq!(proxy.failures(), [(Cause::DownstreamSilent, 1)]);
+        // One that has asked something, and is kept for as long as it may be, is closed in peace.
+        ask(&env, &proxy.front, "GET / HTTP/1.1\r\nHost: sim.test\r\n\r\n");
+        world.run(MS * 600_000);
+        assert_eq!(proxy.failures(), [(Cause::DownstreamSilent, 1)]);
+        proxy.end(world);
+    });
+}
+
+#[test]
 fn bytes_of_an_answer_are_head_and_body_whoever_gives_it() {
     check_few_seeds("record bytes", Faults::CALM, |world| {
         let proxy = Proxy::serve(world, &config(&[origin(world, 8080, MS)], "", ""));

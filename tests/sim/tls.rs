@@ -83,8 +83,7 @@ fn what_is_no_handshake_is_cut_under_its_name() {
     const HTTP: &[u8] = b"GET / HTTP/1.1\r\nHost: sim.test\r\n\r\n";
     cut("", &[HTTP], &[(Cause::NotTls, 1)]);
     cut("", &[HALF], &[(Cause::TlsTimeout, 1)]);
-    // One that says nothing costs nothing, and is nobody's fault.
-    cut("", &[b""], &[]);
+    cut("", &[b""], &[(Cause::DownstreamSilent, 1)]);
     let causes = [(Cause::TlsTimeout, 1), (Cause::HandshakesMax, 2)];
     cut("limits = { handshakes = 1 }\n", &[HALF, HALF, HALF], &causes);
 }

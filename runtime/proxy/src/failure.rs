@@ -142,6 +142,9 @@ causes! {
     DownstreamGone = "downstream_gone", Downstream, Close;
     /// The downstream stopped reading its answer.
     DownstreamStalled = "downstream_stalled", Downstream, Close;
+    /// The downstream said nothing at all until its time was over: a browser's connection in stock,
+    /// mostly, or one of very many.
+    DownstreamSilent = "downstream_silent", Downstream, Close;
     /// The listener, or the appliance, has as many connections as it may.
     ConnectionsMax = "connections_max", Ours, Close;
     /// The source address has as many connections as it may.

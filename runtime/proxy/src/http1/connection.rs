@@ -12,6 +12,7 @@ use super::exchange::{self, After};
 use super::head::{self, Head};
 use super::respond;
 use crate::downstream::Downstream;
+use crate::failure::Cause;
 use crate::http2;
 use crate::worker::{ConnectionGuard, Plan, Worker};
 
@@ -78,6 +79,10 @@ fn park<E: Env>(worker: &Worker<E>, stream: E::Stream, life: Life<E>, until: Tim
             });
         }
         Wake::Review => park(&again, stream, life, until),
+        Wake::Timeout if life.requests == 0 => {
+            again.count_failure(&again.plan(), Cause::DownstreamSilent);
+            stream.close(CloseKind::Now);
+        }
         // Nothing is owed to a connection that asked nothing.
         Wake::Timeout | Wake::Drain => stream.close(CloseKind::Now),
     });

@@ -40,8 +40,12 @@ fn park<E: Env>(
         Wake::Review if !again.is_removed(listener) => {
             park(&again, listener, stream, guard, until);
         }
+        Wake::Timeout => {
+            again.count_failure(&again.plan(), Cause::DownstreamSilent);
+            stream.close(CloseKind::Now);
+        }
         // Nothing is owed to a connection that said nothing.
-        Wake::Timeout | Wake::Drain | Wake::Review => stream.close(CloseKind::Now),
+        Wake::Drain | Wake::Review => stream.close(CloseKind::Now),
     });
 }
 
