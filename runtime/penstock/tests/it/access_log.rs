@@ -72,3 +72,30 @@ fn what_was_served_is_written_before_the_end() {
     let text = std::fs::read_to_string(&path).expect("the log");
     assert_eq!(text.lines().count(), 500);
 }
+
+#[test]
+fn the_shipped_filter_counts_the_bytes_that_the_log_has() {
+    let (origin, folder) = (Origin::named("one"), Folder::new());
+    let path = folder.join("access.log");
+    let module = concat!(env!("CARGO_MANIFEST_DIR"), "/../../filters/compiled/access-metrics.wasm");
+    let config =
+        origin.config().replace("[listener.web]\n", "[listener.web]\nfilters = [\"count\"]\n");
+    let config = format!(
+        "[observe]\naccess_log = \"json:{}\"\n[filter.count]\nwasm = \"{module}\"\n\
+         config = {{ by = \"none\" }}\n{config}",
+        path.display()
+    );
+    let penstock = Penstock::start_in(folder, &config);
+    let mut client = Client::connect(penstock.address("web"));
+    for _ in 0..3 {
+        client.send("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello").expect("sent");
+        assert_eq!(client.reply().expect("an answer").status, 200);
+    }
+    let lines = wait_for(&path, 3);
+    for (field, metric) in [("bytes_in", "request_bytes"), ("bytes_out", "response_bytes")] {
+        let logged = lines.iter().map(|line| line[field].as_f64().expect("a number")).sum::<f64>();
+        assert!(logged > 3.0 * 30.0, "{field} {logged}");
+        let name = format!("penstock_wasm_{metric}_all_sum{{filter=\"count\"}}");
+        assert_eq!(penstock.metric(&name), logged, "{name}");
+    }
+}

@@ -1,11 +1,13 @@
 //! The end: what runs may finish, what is idle goes, and a deadline holds.
 
+use std::io::ErrorKind;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use serde_json::Value;
 
-use crate::harness::{Client, Origin, Penstock, until};
+use crate::harness::{Client, Folder, Origin, Penstock, until};
 
 #[test]
 fn a_drain_answers_what_was_asked_and_refuses_the_rest() {
@@ -46,10 +48,14 @@ fn a_second_signal_waits_for_nobody() {
 #[test]
 fn a_drain_has_an_end() {
     let origin = Origin::slow(Duration::from_secs(15));
-    let runtime = "[runtime]\nshards = 2\npin = false\ndrain = \"300ms\"\n";
-    let mut penstock = Penstock::start(&format!("{runtime}{}", origin.config()));
+    let (runtime, folder) =
+        ("[runtime]\nshards = 2\npin = false\ndrain = \"300ms\"\n", Folder::new());
+    let log = folder.join("access.log");
+    let observe = format!("[observe]\naccess_log = \"json:{}\"\n", log.display());
+    let config = format!("{runtime}{observe}{}", origin.config());
+    let mut penstock = Penstock::start_in(folder, &config);
     let mut busy = Client::connect(penstock.address("web"));
-    busy.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
+    busy.send("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
     std::thread::sleep(Duration::from_millis(300));
     let began = Instant::now();
     penstock.signal(Signal::TERM);
@@ -57,4 +63,27 @@ fn a_drain_has_an_end() {
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
     assert!(penstock.errors().contains("cutting"), "{}", penstock.errors());
     assert!(busy.reply().is_err());
+    let text = std::fs::read_to_string(&log).expect("the log");
+    let line: Value = serde_json::from_str(&text).expect("one line");
+    assert_eq!((&line["path"], &line["cause"]), (&"/slow".into(), &"drained".into()));
+}
+
+#[test]
+fn a_drain_refuses_on_every_shard_while_one_is_busy() {
+    let origin = Origin::slow(Duration::from_secs(3));
+    let runtime = "[runtime]\nshards = 4\npin = false\n";
+    let mut penstock = Penstock::start(&format!("{runtime}{}", origin.config()));
+    let address = penstock.address("web");
+    let mut busy = Client::connect(address);
+    busy.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
+    until("it is under way", || origin.head());
+    penstock.signal(Signal::TERM);
+    until("nobody listens", || TcpStream::connect(address).err());
+    // Each shard had a socket of its own: none of them may be left without an owner.
+    for _ in 0..32 {
+        let refused = TcpStream::connect(address).map_err(|error| error.kind());
+        assert!(matches!(refused, Err(ErrorKind::ConnectionRefused)), "{refused:?}");
+    }
+    assert_eq!(busy.reply().expect("the request under way is answered").status, 200);
+    assert!(penstock.wait().success(), "{}", penstock.errors());
 }
