@@ -23,7 +23,9 @@ pub(crate) struct Arguments {
 pub(crate) enum Verb {
     /// Serve from a config. SIGHUP reloads it, SIGTERM drains, SIGUSR1 reopens the access log.
     Run(Run),
-    /// Report every mistake of a config. Exits 0 where there is none, else 1.
+    /// Report every mistake of a config, in what it names on this machine too: files, interfaces,
+    /// filters, which are started once. Exits 0 where there is none, 1 where there are some, 2
+    /// where the file can't be read. `config show` reads a config that is for another machine.
     Check(Check),
     /// Show a config, or the language.
     Config {
@@ -35,7 +37,7 @@ pub(crate) enum Verb {
     /// Show what a running Penstock does.
     Status(Status),
     /// Show the fleet, and how routers hear of this appliance. Exits 1 where they don't.
-    Fleet(Status),
+    Fleet(Fleet),
     /// Have a running Penstock read its config again.
     Reload(Ask),
     /// Look at what of this machine is in the way of a config, and say what to do. Exits 1 where
@@ -54,7 +56,11 @@ pub(crate) enum Verb {
     #[command(subcommand)]
     Filter(FilterArgs),
     /// Print the version.
-    Version,
+    Version {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Args)]
@@ -74,9 +80,9 @@ pub(crate) struct Check {
 
 #[derive(Clone, Copy, ValueEnum)]
 pub(crate) enum Format {
-    /// For people: place, line, caret, what is allowed.
+    /// For people.
     Text,
-    /// For editors.
+    /// For programs.
     Json,
 }
 
@@ -116,10 +122,25 @@ pub(crate) struct Ask {
     /// The admin socket.
     #[arg(long, default_value = "/run/penstock/admin.sock", value_name = "PATH")]
     pub(crate) socket: PathBuf,
+    /// A config whose `[admin]` says where the API listens and which file has its token.
+    #[arg(long, value_name = "FILE", conflicts_with = "socket")]
+    pub(crate) config: Option<PathBuf>,
 }
 
 #[derive(Args)]
 pub(crate) struct Status {
+    #[command(flatten)]
+    pub(crate) ask: Ask,
+    /// As JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Say whether requests are welcome, and nothing else: for probes. Exits 1 where they are not.
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) ready: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct Fleet {
     #[command(flatten)]
     pub(crate) ask: Ask,
     /// As JSON.

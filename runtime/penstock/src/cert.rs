@@ -13,11 +13,12 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose,
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::Failed;
-use crate::admin_client::ask;
+use crate::admin_client::Door;
 use crate::arguments::Ask;
+use crate::output::{show, show_line};
 
 /// The register of verbs under `cert`.
 #[derive(Subcommand)]
@@ -45,6 +46,9 @@ pub(crate) struct CheckCert {
     cert: PathBuf,
     /// Its private key, in PEM.
     key: PathBuf,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args)]
@@ -70,15 +74,14 @@ pub(crate) fn run(verb: &Cert) -> Result<(), Failed> {
 }
 
 fn list(arguments: &Ls) -> Result<(), Failed> {
-    let answer = ask(&arguments.ask.socket, "GET", "/v1/certs")?;
+    let answer = Door::named(&arguments.ask)?.ask("GET", "/v1/certs")?;
     let views: Value = serde_json::from_str(&answer.body)?;
     if answer.status != 200 {
         let detail = views["detail"].as_str().unwrap_or("refused");
         return Err(Failed::Because(detail.to_owned()));
     }
     if arguments.json {
-        println!("{views:#}");
-        return Ok(());
+        return show_line(format_args!("{views:#}"));
     }
     let mut out = String::new();
     for view in views.as_array().into_iter().flatten() {
@@ -94,8 +97,7 @@ fn list(arguments: &Ls) -> Result<(), Failed> {
         // Writing to a String cannot fail.
         let _ = writeln!(out, "{block:<24} {days:>5} days left  {names}");
     }
-    print!("{out}");
-    Ok(())
+    show(out)
 }
 
 fn look(arguments: &CheckCert) -> Result<(), Failed> {
@@ -106,12 +108,20 @@ fn look(arguments: &CheckCert) -> Result<(), Failed> {
     let path = arguments.cert.display();
     let because = |error: penstock_tls::TlsError| Failed::Because(format!("{path}: {error}"));
     let certificate = Certificate::read(&cert, &key).map_err(because)?;
-    println!("subject  {}", certificate.subject);
-    println!("issuer   {}", certificate.issuer);
-    println!("names    {}", certificate.names.shown().join(" "));
-    println!("ends     {}", certificate.ends());
-    println!("sha256   {}", certificate.fingerprint);
-    println!("pin      {}", penstock_config::KeyPin(certificate.pin().0));
+    let pin = penstock_config::KeyPin(certificate.pin().0).to_string();
+    let (names, sha256) = (certificate.names.shown(), certificate.fingerprint.to_string());
+    let (subject, issuer, ends) = (&certificate.subject, &certificate.issuer, certificate.ends());
+    match arguments.json {
+        true => show_line(json!({
+            "subject": subject, "issuer": issuer, "names": names, "ends": ends, "sha256": sha256,
+            "pin": pin,
+        }))?,
+        false => show(format_args!(
+            "subject  {subject}\nissuer   {issuer}\nnames    {}\nends     {ends}\n\
+             sha256   {sha256}\npin      {pin}\n",
+            names.join(" "),
+        ))?,
+    }
     certificate.check_dates(unix_now()).map_err(because)
 }
 
@@ -153,7 +163,7 @@ fn make(arguments: &Dev) -> Result<(), Failed> {
         let path = arguments.dir.join(name);
         write_anew(&path, &text, mode)
             .map_err(|error| Failed::Because(format!("{}: {error}", path.display())))?;
-        println!("{}", path.display());
+        show_line(path.display())?;
     }
     Ok(())
 }

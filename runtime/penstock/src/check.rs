@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::Failed;
 use crate::arguments::{Check, Format};
 use crate::datapath::obstacles;
+use crate::output::{show, show_line};
 
 /// Checks the file, and the files that it names.
 pub(crate) fn run(arguments: &Check) -> Result<(), Failed> {
@@ -15,24 +16,23 @@ pub(crate) fn run(arguments: &Check) -> Result<(), Failed> {
     let result = Config::parse(&file, &text, &source.files().judging_dates());
     match (result, arguments.format) {
         (Ok(config), Format::Text) => {
-            println!("{file}: no mistakes");
+            let mut text = format!("{file}: no mistakes\n");
             // Another machine may be meant: these are no mistakes of the config.
             for obstacle in obstacles(&config) {
-                println!("on this machine: {obstacle}");
+                text += &format!("on this machine: {obstacle}\n");
             }
+            show(text)
         }
         (Ok(config), Format::Json) => {
             let here = obstacles(&config);
-            let found = json!({ "file": file, "findings": [], "left_out": 0, "here": here });
-            println!("{found}");
+            show_line(json!({ "file": file, "findings": [], "left_out": 0, "here": here }))
         }
         (Err(findings), format) => {
             match format {
-                Format::Text => print!("{findings}"),
-                Format::Json => println!("{}", findings.to_json()),
+                Format::Text => show(findings)?,
+                Format::Json => show_line(findings.to_json())?,
             }
-            return Err(Failed::Findings);
+            Err(Failed::Findings)
         }
     }
-    Ok(())
 }

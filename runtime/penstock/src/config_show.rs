@@ -5,6 +5,7 @@ use penstock_control::Source;
 
 use crate::Failed;
 use crate::arguments::Show;
+use crate::output::{show, show_line};
 
 /// Shows the config; secrets in it are shown, too: whoever can read the file knows them.
 pub(crate) fn run(arguments: &Show) -> Result<(), Failed> {
@@ -21,16 +22,14 @@ pub(crate) fn run(arguments: &Show) -> Result<(), Failed> {
         false => without_defaults(&config)?,
     };
     match arguments.json {
-        true => println!("{:#}", tree.to_json()),
-        false => print!("{}", tree.to_toml()),
+        true => show_line(format_args!("{:#}", tree.to_json())),
+        false => show(tree.to_toml()),
     }
-    Ok(())
 }
 
 /// Prints the JSON schema.
 pub(crate) fn schema() -> Result<(), Failed> {
-    println!("{:#}", language());
-    Ok(())
+    show_line(format_args!("{:#}", language()))
 }
 
 /// Keys that have no default.

@@ -18,6 +18,7 @@ mod filter;
 mod l4;
 mod log;
 mod notify;
+mod output;
 mod run;
 mod service;
 mod shards;
@@ -27,8 +28,10 @@ mod status;
 use std::process::ExitCode;
 
 use clap::Parser;
+use serde_json::json;
 
 use crate::arguments::{Arguments, ConfigVerb, Verb};
+use crate::output::show_line;
 
 /// The end of a verb, other than well.
 #[derive(Debug)]
@@ -63,10 +66,7 @@ fn main() -> ExitCode {
         Verb::L4(verb) => l4::run(&verb),
         Verb::Cert(verb) => cert::run(&verb),
         Verb::Filter(filter) => return filter::run(filter),
-        Verb::Version => {
-            println!("penstock {}", env!("CARGO_PKG_VERSION"));
-            Ok(())
-        }
+        Verb::Version { json } => version(json),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -79,5 +79,13 @@ fn main() -> ExitCode {
             eprintln!("penstock: {why}");
             ExitCode::from(2)
         }
+    }
+}
+
+fn version(json: bool) -> Result<(), Failed> {
+    let version = env!("CARGO_PKG_VERSION");
+    match json {
+        true => show_line(json!({ "version": version })),
+        false => show_line(format_args!("penstock {version}")),
     }
 }

@@ -4,26 +4,30 @@ use std::fmt::Write;
 
 use serde_json::Value;
 
-use crate::admin_client::{Answer, ask};
+use crate::admin_client::{Answer, Door};
+use crate::output::{show, show_line};
 use crate::{Failed, arguments};
 
 /// Shows what it does.
 pub(crate) fn run(arguments: &arguments::Status) -> Result<(), Failed> {
-    let answer = ask(&arguments.ask.socket, "GET", "/v1/status")?;
-    let status = well(&answer)?;
-    match arguments.json {
-        true => println!("{status:#}"),
-        false => print!("{}", render(&status)),
+    let door = Door::named(&arguments.ask)?;
+    if arguments.ready {
+        well(&door.ask("GET", "/ready")?)?;
+        return show_line("ready");
     }
-    Ok(())
+    let status = well(&door.ask("GET", "/v1/status")?)?;
+    match arguments.json {
+        true => show_line(format_args!("{status:#}")),
+        false => show(render(&status)),
+    }
 }
 
 /// Shows the fleet.
-pub(crate) fn fleet(arguments: &arguments::Status) -> Result<(), Failed> {
-    let fleet = well(&ask(&arguments.ask.socket, "GET", "/v1/fleet")?)?;
+pub(crate) fn fleet(arguments: &arguments::Fleet) -> Result<(), Failed> {
+    let fleet = well(&Door::named(&arguments.ask)?.ask("GET", "/v1/fleet")?)?;
     match arguments.json {
-        true => println!("{fleet:#}"),
-        false => print!("{}", render_fleet(&fleet)),
+        true => show_line(format_args!("{fleet:#}"))?,
+        false => show(render_fleet(&fleet))?,
     }
     let sessions = || fleet["bgp"]["sessions"].as_array().into_iter().flatten();
     let unheard = sessions().any(|session| session["established"] != true);
@@ -58,14 +62,17 @@ fn render_fleet(fleet: &Value) -> String {
 
 /// Has it read its config again, and shows how that went.
 pub(crate) fn reload(arguments: &arguments::Ask) -> Result<(), Failed> {
-    let applied = well(&ask(&arguments.socket, "POST", "/v1/reload")?)?;
+    let applied = well(&Door::named(arguments)?.ask("POST", "/v1/reload")?)?;
     let changes = applied["changes"].as_array().map_or(0, Vec::len);
-    println!("config {} is in force, {changes} keys changed", applied["generation"]);
-    let waiting = texts(&applied["needs_restart"]);
-    if !waiting.is_empty() {
-        println!("these need a restart: {}", waiting.join(", "));
+    let keys = if changes == 1 { "key" } else { "keys" };
+    show_line(format_args!(
+        "config {} is in force, {changes} {keys} changed",
+        applied["generation"]
+    ))?;
+    match texts(&applied["needs_restart"]) {
+        waiting if waiting.is_empty() => Ok(()),
+        waiting => show_line(format_args!("these need a restart: {}", waiting.join(", "))),
     }
-    Ok(())
 }
 
 /// The body of a good answer, or the detail of a problem document.

@@ -27,6 +27,7 @@ use crate::Failed;
 use crate::arguments::Format;
 use crate::doctor::backend::BackendVip;
 use crate::doctor::report::Report;
+use crate::output::{show, show_line};
 
 #[derive(Args)]
 pub(crate) struct Doctor {
@@ -40,6 +41,9 @@ pub(crate) struct Doctor {
     /// How it is shown.
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
+    /// The same as `--format json`.
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
 }
 
 /// Looks at everything, and shows it.
@@ -52,8 +56,8 @@ pub(crate) fn run(arguments: &Doctor) -> Result<(), Failed> {
         backend::look(*vip, &mut report);
     }
     match arguments.format {
-        Format::Text => print!("{}", report.to_text()),
-        Format::Json => println!("{}", serde_json::to_string(&report)?),
+        Format::Text if !arguments.json => show(report.to_text())?,
+        _ => show_line(serde_json::to_string(&report)?)?,
     }
     if report.has_failures() { Err(Failed::Findings) } else { Ok(()) }
 }
@@ -74,7 +78,7 @@ fn look(file: Option<&Path>, report: &mut Report) -> Result<(), Failed> {
 }
 
 fn look_at(config: &Config, boot: &Boot, report: &mut Report) {
-    let runs = running::look(&config.admin, report);
+    let runs = running::look(&config.admin, &boot.files(), report);
     entrances::look(config, runs, report);
     certificates::look(config, &boot.files(), report);
     bgp::look(config, report);

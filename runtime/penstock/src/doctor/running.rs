@@ -2,56 +2,67 @@
 
 use std::path::Path;
 
-use penstock_config::{Admin, ListenAddress};
+use penstock_config::Admin;
+use penstock_control::DiskFiles;
 use serde_json::Value;
 
 use super::report::{Level, Report};
-use crate::admin_client::{AskError, ask};
+use crate::admin_client::{AskError, Door};
 
-/// Asks the one of this admin socket; whether it runs.
-pub(crate) fn look(admin: &Admin, report: &mut Report) -> bool {
-    let ListenAddress::Unix(socket) = &admin.listen else {
-        let advice = "`GET /v1/status` with the token says how it stands";
-        report.put("admin", Level::Unknown, "the admin API listens on TCP", advice);
-        return false;
+/// Asks the one of this admin API; whether it runs.
+pub(crate) fn look(admin: &Admin, files: &DiskFiles, report: &mut Report) -> bool {
+    let door = match Door::of(admin, files) {
+        Ok(door) => door,
+        Err(error) => {
+            let what = format!("admin.token_file: {error}");
+            report.put("admin", Level::Unknown, what, "look as a user who may read it");
+            return false;
+        }
     };
-    let status = match asked(socket, "/v1/status") {
+    let status = match asked(&door, "/v1/status") {
         Ok(status) => status,
         Err(error) => {
-            let (level, what, advice) = judge_absence(&error, socket);
+            let (level, what, advice) = judge_absence(&error, &door);
             report.put("admin", level, what, advice);
             return false;
         }
     };
     judge_status(&status, report);
-    if let Ok(services) = asked(socket, "/v1/services") {
+    if let Ok(services) = asked(&door, "/v1/services") {
         judge_backends(&services, report);
     }
-    if let Ok(fleet) = asked(socket, "/v1/fleet") {
+    if let Ok(fleet) = asked(&door, "/v1/fleet") {
         judge_sessions(&fleet, report);
     }
     true
 }
 
-fn asked(socket: &Path, path: &str) -> Result<Value, AskError> {
-    let answer = ask(socket, "GET", path)?;
+fn asked(door: &Door, path: &str) -> Result<Value, AskError> {
+    let answer = door.ask("GET", path)?;
+    if answer.status != 200 {
+        return Err(AskError::Status(answer.status));
+    }
     serde_json::from_str(&answer.body).map_err(|_| AskError::NotHttp)
 }
 
-fn judge_absence(error: &AskError, socket: &Path) -> (Level, String, &'static str) {
-    let shown = socket.display();
+fn judge_absence(error: &AskError, door: &Door) -> (Level, String, &'static str) {
+    let has_folder = match door {
+        Door::Unix(socket) => socket.parent().is_some_and(Path::is_dir),
+        Door::Tcp(..) => true,
+    };
     match error {
         AskError::Connect { error, .. } => match error.kind() {
             std::io::ErrorKind::PermissionDenied => {
-                let what = format!("{shown}: this user may not ask");
+                let what = format!("{door}: this user may not ask");
                 (Level::Unknown, what, "look as root, or be in the socket's group")
             }
-            _ if !socket.parent().is_some_and(Path::is_dir) => {
-                let what = format!("there is no folder for {shown}");
+            _ if !has_folder => {
+                let what = format!("there is no folder for {door}");
                 (Level::Fail, what, "make it: RuntimeDirectory=penstock in the unit")
             }
-            _ => (Level::Ok, format!("nobody answers at {shown}: Penstock does not run"), ""),
+            _ => (Level::Ok, format!("nobody answers at {door}: Penstock does not run"), ""),
         },
+        AskError::Status(_) => (Level::Fail, error.to_string(), "see `token_file`, and its log"),
         error => (Level::Fail, error.to_string(), "another program has the socket"),
     }
 }

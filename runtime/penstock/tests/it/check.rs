@@ -1,5 +1,7 @@
 //! `penstock check`, `config` and the exit codes.
 
+use std::process::{Command, Stdio};
+
 use crate::harness::{Folder, run};
 
 const GOOD: &str = "\
@@ -38,6 +40,7 @@ fn exit_codes_tell_mistakes_from_a_wrong_command_line() {
     check(&GOOD.replace("to =", "too ="), &["run", "FILE"], 1, "did you mean `to`?");
     check("", &["run", "/nowhere/penstock.toml"], 1, "/nowhere/penstock.toml");
     check("", &["version"], 0, env!("CARGO_PKG_VERSION"));
+    check("", &["version", "--json"], 0, concat!("{\"version\":\"", env!("CARGO_PKG_VERSION")));
 }
 
 #[test]
@@ -52,4 +55,19 @@ fn a_config_is_shown_with_and_without_its_defaults() {
     check(GOOD, &["config", "show", "--defaults", "FILE"], 0, "receive_buffers = 1024");
     check(GOOD, &["config", "show", "FILE"], 0, "to = \"app\"");
     check(GOOD, &["config", "schema"], 0, "json-schema.org");
+}
+
+#[test]
+fn a_reader_that_leaves_early_is_no_failure() {
+    for (arguments, code) in
+        [(&["config", "schema"][..], 0), (&["version"], 0), (&["check", "Cargo.toml"], 1)]
+    {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_penstock"));
+        let command = command.args(arguments).stdin(Stdio::null()).stdout(writer);
+        let output = command.output().expect("it runs");
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{arguments:?}");
+    }
 }
