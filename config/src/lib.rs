@@ -70,7 +70,7 @@ pub use files::{Content, Files, UncheckedFiles};
 pub use filter::{
     Capability, Deadlines, Filter, Isolation, ModuleDigest, OnError, PauseHeaders, Storm,
 };
-pub use findings::{FINDINGS_MAX, Finding, FindingKind, Findings, Position};
+pub use findings::{FINDINGS_MAX, Finding, FindingKind, Findings, Flaw, Position};
 pub use fleet::{Bgp, Fleet};
 pub use grammar::block::BlockName;
 pub use grammar::names::{ClusterId, FilterId};

@@ -5,8 +5,11 @@
 pub(crate) mod place;
 mod render;
 pub(crate) mod suggest;
+mod tried;
 
 use std::fmt;
+
+pub use tried::Flaw;
 
 /// The most findings that one run keeps; a hostile file must not fill memory with complaints.
 pub const FINDINGS_MAX: usize = 1_000;

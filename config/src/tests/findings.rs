@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::property::reading_is_sound;
 use crate::tests::round_trip::FULL;
 use crate::tests::{FakeFiles, MINIMAL, parse};
-use crate::{Config, FINDINGS_MAX};
+use crate::{Config, FINDINGS_MAX, FindingKind, Findings, Flaw};
 
 #[track_caller]
 fn check(text: &str, expected: &str) {
@@ -268,4 +268,22 @@ fn no_bytes_make_reading_panic() {
             reading_is_sound(&text);
         }
     }
+}
+
+#[test]
+fn what_shows_when_a_config_is_tried_has_its_place() {
+    let text = format!("{MINIMAL}[filter.a]\nwasm = \"a.wasm\"\nconfig = {{ brst = 5 }}\n");
+    let flaw = |keys: &[&str]| Flaw {
+        kind: FindingKind::Value,
+        keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+        problem: "refused: unknown field".to_owned(),
+    };
+    let flaws = vec![flaw(&["filter", "a", "canary", "config"]), flaw(&["filter", "a", "config"])];
+    let findings = Findings::of("x", text.as_bytes(), flaws).expect("there are some");
+    let places = findings.list.iter().map(|one| (one.position.line, one.path.as_str()));
+    // What is not written is shown at the table that it belongs to.
+    let expected = [(7, "filter.a.canary.config"), (9, "filter.a.config")];
+    assert_eq!(places.collect::<Vec<_>>(), expected);
+    assert!(findings.to_string().contains("9 | config = { brst = 5 }"), "{findings}");
+    assert_eq!(Findings::of("x", text.as_bytes(), Vec::new()), None);
 }

@@ -217,6 +217,11 @@ impl Control {
         &self.snapshot
     }
 
+    /// The files that configs name.
+    pub fn files(&self) -> DiskFiles {
+        self.files.clone()
+    }
+
     /// Whether requests are welcome: every shard runs, packets are passed on where they are to be,
     /// and no drain has begun.
     pub fn is_ready(&self) -> bool {

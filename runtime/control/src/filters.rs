@@ -1,14 +1,16 @@
 //! The filters that a config names, loaded: compiled, checked, and started once.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
-use penstock_config::{Config, Files};
+use penstock_config as config;
+use penstock_config::{Config, Files, FindingKind, Flaw};
 use penstock_env::{Rng, Time, Unix};
 use penstock_filter_host::abi::LogLevel;
 use penstock_filter_host::{
-    Code, Engine, EngineSettings, FilterHost, Installed, LoadError, World, check_uses, wanted,
+    Code, Engine, EngineSettings, FilterHost, Installed, LoadError, TrapCause, Wanted, World,
+    check_uses, wanted,
 };
 use penstock_proxy::Snapshot;
 use thiserror::Error;
@@ -17,12 +19,24 @@ use crate::clock::Clock;
 
 /// Why a config's filter can't be used.
 #[derive(Debug, Error)]
-#[error("filter.{name}: {problem}")]
+#[error("filter.{name}.{key}: {problem}")]
 pub struct BadFilter {
     /// The filter's name.
     pub name: String,
-    /// What is wrong with it.
+    /// The key that is to blame, as in `wasm` or `canary.config`.
+    pub key: &'static str,
+    /// What is wrong with it, with what the filter said of that.
     pub problem: String,
+}
+
+impl BadFilter {
+    /// The same as a finding that waits for its place.
+    pub(crate) fn flaw(self) -> Flaw {
+        let kind =
+            if self.key.ends_with("config") { FindingKind::Value } else { FindingKind::File };
+        let keys = ["filter", &self.name].into_iter().chain(self.key.split('.'));
+        Flaw { kind, keys: keys.map(str::to_owned).collect(), problem: self.problem }
+    }
 }
 
 /// Loads filters; the machinery for it is made with the first one.
@@ -49,35 +63,75 @@ impl Loader {
         files: &dyn Files,
         previous: Option<&Snapshot>,
     ) -> Result<Vec<Installed>, BadFilter> {
-        let before = previous.map_or(&[][..], |previous| &previous.filters);
-        let mut filters = Vec::with_capacity(config.filters.len());
-        for (written, wanted) in config.filters.iter().zip(wanted(config)) {
-            let name = written.name.to_string();
-            let bad = |problem: String| BadFilter { name: name.clone(), problem };
-            let read = |path: &Path| {
-                let cannot = |error| bad(format!("{} cannot be read: {error}", path.display()));
-                files.read(path).map_err(cannot)
-            };
-            let wasm = read(&written.wasm)?;
-            let canary = written.canary.as_ref().and_then(|canary| canary.wasm.as_deref());
-            let canary = canary.map(read).transpose()?;
-            let previous = before.iter().find(|old| *old.filter().settings().name == name);
-            let world: Rc<dyn World> = Rc::new(TrialWorld::new(self.clock));
-            let (code, canary) = (Code::Wasm(&wasm), canary.as_deref().map(Code::Wasm));
-            let installed = self.host(&bad)?.install(wanted, code, canary, previous, &world);
-            let installed = installed.map_err(|error: LoadError| bad(error.to_string()))?;
-            check_uses(config, written, &installed).map_err(|error| bad(error.to_string()))?;
-            filters.push(installed);
-        }
-        Ok(filters)
+        self.load_each(config, files, previous).collect()
     }
 
-    fn host(&mut self, bad: &impl Fn(String) -> BadFilter) -> Result<&FilterHost, BadFilter> {
+    /// The same one by one, past those that can't be used.
+    pub(crate) fn load_each<'l>(
+        &'l mut self,
+        config: &'l Config,
+        files: &'l dyn Files,
+        previous: Option<&'l Snapshot>,
+    ) -> impl Iterator<Item = Result<Installed, BadFilter>> + 'l {
+        let before = previous.map_or(&[][..], |previous| &previous.filters);
+        let all = config.filters.iter().zip(wanted(config));
+        all.map(move |(written, wanted)| {
+            let previous = before.iter().find(|old| *old.filter().settings().name == *written.name);
+            let bad = |(key, problem)| BadFilter { name: written.name.to_string(), key, problem };
+            let installed = self.load_one(written, wanted, files, previous).map_err(bad)?;
+            let used = check_uses(config, written, &installed);
+            used.map_err(|error| bad(("wasm", error.to_string())))?;
+            Ok(installed)
+        })
+    }
+
+    fn load_one(
+        &mut self,
+        written: &config::Filter,
+        wanted: Wanted,
+        files: &dyn Files,
+        previous: Option<&Installed>,
+    ) -> Result<Installed, (&'static str, String)> {
+        let read = |path: &Path, key| {
+            let cannot = |error| (key, format!("{} cannot be read: {error}", path.display()));
+            files.read(path).map_err(cannot)
+        };
+        let wasm = read(&written.wasm, "wasm")?;
+        let canary = written.canary.as_ref().and_then(|canary| canary.wasm.as_deref());
+        let canary = canary.map(|path| read(path, "canary.wasm")).transpose()?;
+        let clock = self.clock;
+        let trial = Rc::new(TrialWorld::new(clock));
+        let world: Rc<dyn World> = Rc::clone(&trial) as Rc<dyn World>;
+        let (code, canary) = (Code::Wasm(&wasm), canary.as_deref().map(Code::Wasm));
+        let host = self.host().map_err(|problem| ("wasm", problem))?;
+        let alone = wanted.canary.is_some().then(|| Wanted { canary: None, ..wanted.clone() });
+        let error = match host.install(wanted, code, canary, previous, &world) {
+            Ok(installed) => return Ok(installed),
+            Err(error) => error,
+        };
+        let problem = trial.told(&error);
+        // Where the filter's own version is well, the canary is to blame.
+        let of_canary = alone.is_some_and(|alone| {
+            let silent: Rc<dyn World> = Rc::new(TrialWorld::new(clock));
+            host.install(alone, code, None, previous, &silent).is_ok()
+        });
+        let key = match (&error, of_canary) {
+            (LoadError::Start(trapped), false) if trapped.cause == TrapCause::Refused => "config",
+            (LoadError::Start(trapped), true) if trapped.cause == TrapCause::Refused => {
+                "canary.config"
+            }
+            (_, false) => "wasm",
+            (_, true) => "canary.wasm",
+        };
+        Err((key, problem))
+    }
+
+    fn host(&mut self) -> Result<&FilterHost, String> {
         let host = match self.host.take() {
             Some(host) => host,
             None => {
                 let engine = Engine::new(EngineSettings::default());
-                let engine = engine.map_err(|error| bad(error.to_string()))?;
+                let engine = engine.map_err(|error| error.to_string())?;
                 let seed = self.clock.started().us;
                 FilterHost::new(engine, cache_folder(), self.shards, seed)
             }
@@ -95,11 +149,21 @@ fn cache_folder() -> Option<PathBuf> {
 struct TrialWorld {
     clock: Clock,
     rng: Cell<u64>,
+    /// What the filter logged first.
+    said: RefCell<Vec<String>>,
 }
 
 impl TrialWorld {
     fn new(clock: Clock) -> TrialWorld {
-        TrialWorld { clock, rng: Cell::new(clock.started().us ^ clock.now().as_ns()) }
+        let rng = Cell::new(clock.started().us ^ clock.now().as_ns());
+        TrialWorld { clock, rng, said: RefCell::default() }
+    }
+
+    /// The error, and what the filter itself said of it.
+    fn told(&self, error: &LoadError) -> String {
+        let said = self.said.borrow();
+        let lines = std::iter::once(error.to_string()).chain(said.iter().cloned());
+        lines.collect::<Vec<_>>().join(": ")
     }
 }
 
@@ -128,5 +192,14 @@ impl World for TrialWorld {
 
     fn log(&self, filter: &str, level: LogLevel, message: &str) {
         tracing::warn!(target: "penstock::filter", filter, ?level, "at its first start: {message}");
+        let mut said = self.said.borrow_mut();
+        if said.len() < SAID_MAX {
+            let line: String = message.chars().take(SAID_CHARS_MAX).collect();
+            said.push(line.replace(char::is_control, " "));
+        }
     }
 }
+
+/// Lines of a filter that an error repeats, and letters of each.
+const SAID_MAX: usize = 3;
+const SAID_CHARS_MAX: usize = 400;

@@ -22,6 +22,7 @@ mod health;
 mod layer4;
 mod process;
 mod pulse;
+mod rehearsal;
 mod reload;
 mod scrape;
 mod shards;
@@ -46,6 +47,7 @@ pub use layer4::{
     VipView, Way, entries_max, is_checked, reach,
 };
 pub use pulse::Traffic;
+pub use rehearsal::check;
 pub use reload::{Applied, Origin, Refused};
 pub use shards::{Alarm, Ended, Listening, LogCounts, Prepared, ShardCounts, Shards, ShardsError};
 pub use thread::{Companion, ControlThread};

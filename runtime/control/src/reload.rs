@@ -151,14 +151,6 @@ impl Control {
         self.note(result)
     }
 
-    /// Checks `text` as a reload would, as far as that goes without applying it.
-    ///
-    /// # Errors
-    /// Its mistakes.
-    pub fn check_config(&self, text: &[u8]) -> Result<(), Findings> {
-        Config::parse("config", text, &self.files.clone().judging_dates()).map(drop)
-    }
-
     fn apply(&mut self, file: &str, text: &[u8], origin: Origin) -> Result<Applied, Refused> {
         if !self.ending.is_serving() {
             return Err(Refused::Draining);

@@ -1,23 +1,27 @@
 //! `penstock check`: every mistake of a config, for people or for editors.
 
-use penstock_config::Config;
+use penstock_config::Findings;
 use penstock_control::Source;
 use serde_json::json;
 
 use crate::Failed;
 use crate::arguments::{Check, Format};
-use crate::datapath::obstacles;
+use crate::datapath::{absent_interfaces, obstacles};
 use crate::output::{show, show_line};
 
-/// Checks the file, and the files that it names.
+/// Checks the file, and what it names: files, and interfaces of this machine.
 pub(crate) fn run(arguments: &Check) -> Result<(), Failed> {
     let (source, file) = (Source::new(&arguments.file), arguments.file.display().to_string());
     let text = source.read().map_err(|error| Failed::Usage(format!("{file}: {error}")))?;
-    let result = Config::parse(&file, &text, &source.files().judging_dates());
+    let result = penstock_control::check(&file, &text, &source.files());
+    let result = result.and_then(|config| {
+        let flaws = absent_interfaces(&config);
+        Findings::of(&file, &text, flaws).map_or(Ok(config), Err)
+    });
     match (result, arguments.format) {
         (Ok(config), Format::Text) => {
             let mut text = format!("{file}: no mistakes\n");
-            // Another machine may be meant: these are no mistakes of the config.
+            // Whoever checks need not be who serves: these are no mistakes of the config.
             for obstacle in obstacles(&config) {
                 text += &format!("on this machine: {obstacle}\n");
             }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 
-use penstock_config::DatapathChoice;
+use penstock_config::{BlockName, DatapathChoice, FindingKind, Flaw, InterfaceName};
 use penstock_control::{
     Change, Datapath, DatapathError, DatapathOptions, Datapaths, Guide, InterfaceFacts, Kept,
     Passage, Tables, Way, entries_max,
@@ -199,13 +199,6 @@ pub(crate) fn obstacles(config: &penstock_config::Config) -> Vec<String> {
     if services.is_empty() {
         return found;
     }
-    for service in &services {
-        for interface in &service.interfaces {
-            if let Err(error) = xdp::Interface::named(interface.as_str()) {
-                found.push(format!("service.{}.interface: {error}", service.name));
-            }
-        }
-    }
     let (choice, pins) = (config.runtime.datapath, &config.runtime.layer4.pins);
     let obstacle = xdp::obstacle(pins).map(|error| error.to_string());
     found.extend(match choice {
@@ -217,6 +210,22 @@ pub(crate) fn obstacles(config: &penstock_config::Config) -> Vec<String> {
         found.extend(xdp::Passage::obstacle().map(|error| error.to_string()));
     }
     found
+}
+
+/// Interfaces that services name and this machine has not.
+pub(crate) fn absent_interfaces(config: &penstock_config::Config) -> Vec<Flaw> {
+    let all = config.services.iter().flat_map(|service| {
+        service.interfaces.iter().map(move |interface| (&service.name, interface))
+    });
+    let flaw = |(service, interface): (&BlockName, &InterfaceName)| {
+        let error = xdp::Interface::named(interface.as_str()).err()?;
+        Some(Flaw {
+            kind: FindingKind::Reference,
+            keys: vec!["service".to_owned(), service.to_string(), "interface".to_owned()],
+            problem: error.to_string(),
+        })
+    };
+    all.filter_map(flaw).collect()
 }
 
 /// The same of services that take other addresses than ours.

@@ -7,7 +7,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use penstock_control::Applied;
+use penstock_control::{Applied, Gone};
 use serde_json::{Value, json};
 
 use crate::Desk;
@@ -43,7 +43,12 @@ pub(crate) async fn put(
 }
 
 pub(crate) async fn check(State(desk): State<Desk>, text: Bytes) -> Result<Json<Value>, Problem> {
-    match desk.control.ask(move |control| control.check_config(&text)).await? {
+    let files = desk.control.ask(|control| control.files()).await?;
+    // Filters are compiled and started: nothing else may wait for that.
+    let checked = tokio::task::spawn_blocking(move || {
+        penstock_control::check("config", &text, &files).map(drop)
+    });
+    match checked.await.map_err(|_| Gone)? {
         Ok(()) => Ok(Json(json!({ "file": "config", "findings": [], "left_out": 0 }))),
         Err(findings) => {
             let problem = Problem::new(StatusCode::UNPROCESSABLE_ENTITY, findings.to_string());

@@ -51,6 +51,46 @@ fn a_file_that_the_config_names_is_looked_at() {
 }
 
 #[test]
+fn what_a_start_refuses_check_finds_at_its_place() {
+    let compiled = concat!(env!("CARGO_MANIFEST_DIR"), "/../../filters/compiled");
+    let wasm = |module: &str| format!("{GOOD}[filter.x]\nwasm = \"{compiled}/{module}.wasm\"\n");
+    let config = format!("{}config = {{ nonsense = 1 }}\n", wasm("header-edit"));
+    for (text, place, start) in [
+        // What the filter itself says of it is there, too.
+        (
+            config.clone(),
+            ":8:10: filter.x.config",
+            "refused: configuration: nonsense: unknown field `nonsense`",
+        ),
+        (
+            format!(
+                "{}canary = {{ share = \"5%\", config = {{ no = 1 }} }}\n",
+                wasm("header-edit")
+            ),
+            ":8:35: filter.x.canary.config",
+            "unknown field `no`",
+        ),
+        (wasm("jwt-auth"), ":6:1: filter.x.config", "missing field"),
+        (
+            format!("[observe]\naccess_log = \"json:/nowhere/x.log\"\n{GOOD}"),
+            ":2:14: observe.access_log",
+            "/nowhere",
+        ),
+    ] {
+        check(&text, &["check", "FILE"], 1, place);
+        check(&text, &["check", "FILE"], 1, start);
+        let run = format!("[admin]\nlisten = \"unix:/tmp/penstock-never.sock\"\n{text}");
+        check(&run, &["run", "FILE"], 1, start);
+    }
+    let (folder, module) = (Folder::new(), b"\0asm\x01\0\0\0");
+    std::fs::write(folder.join("x.wasm"), module).expect("written");
+    let path = folder.join("x.wasm").display().to_string();
+    let text = format!("{GOOD}[filter.x]\nwasm = \"{path}\"\n");
+    check(&text, &["check", "FILE"], 1, "filter.x.wasm: no proxy-wasm module");
+    check(&config.replace("{ nonsense = 1 }", "{}"), &["check", "FILE"], 0, "no mistakes");
+}
+
+#[test]
 fn a_config_is_shown_with_and_without_its_defaults() {
     check(GOOD, &["config", "show", "--defaults", "FILE"], 0, "receive_buffers = 1024");
     check(GOOD, &["config", "show", "FILE"], 0, "to = \"app\"");

@@ -76,7 +76,13 @@ fn a_refused_reload_changes_nothing() {
     refuse(&second, "listener.x: cannot listen on");
     let log = format!("[observe]\naccess_log = \"json:/nowhere/x.log\"\n{}", other.config());
     refuse(&log, "observe.access_log");
-    assert_eq!(penstock.metric("penstock_config_reloads_total{result=\"refused\"}"), 3.0);
+    let wasm = concat!(env!("CARGO_MANIFEST_DIR"), "/../../filters/compiled/header-edit.wasm");
+    let filter = format!("[filter.x]\nwasm = \"{wasm}\"\nconfig = {{ nonsense = 1 }}\n");
+    refuse(
+        &format!("{}{filter}", other.config()),
+        "filter.x.config: does not start: refused: conf",
+    );
+    assert_eq!(penstock.metric("penstock_config_reloads_total{result=\"refused\"}"), 4.0);
     assert_eq!(penstock.metric("penstock_config_generation"), 1.0);
 }
 
