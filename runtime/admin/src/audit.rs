@@ -1,6 +1,7 @@
 //! Who asked, and a line in the log for each call that may change something.
 
 use std::fmt;
+use std::net::SocketAddr;
 
 use axum::extract::Request;
 use axum::http::Method;
@@ -12,8 +13,8 @@ use axum::response::Response;
 pub(crate) enum Caller {
     /// A process of this user, as the kernel says (SO_PEERCRED).
     User { uid: u32, pid: Option<i32> },
-    /// Somebody over TCP, who has to know the token.
-    Token,
+    /// Somebody over TCP, who has to show the token.
+    Peer(SocketAddr),
 }
 
 impl fmt::Display for Caller {
@@ -21,10 +22,14 @@ impl fmt::Display for Caller {
         match self {
             Caller::User { uid, pid: Some(pid) } => write!(f, "uid {uid} (pid {pid})"),
             Caller::User { uid, pid: None } => write!(f, "uid {uid}"),
-            Caller::Token => f.write_str("the token's bearer"),
+            Caller::Peer(address) => address.fmt(f),
         }
     }
 }
+
+/// Marks the answer to a request that came with the token.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bearer;
 
 /// Logs what was asked and how it ended, unless it only reads.
 pub(crate) async fn note(caller: Caller, request: Request, next: Next) -> Response {
@@ -32,7 +37,14 @@ pub(crate) async fn note(caller: Caller, request: Request, next: Next) -> Respon
     let response = next.run(request).await;
     if !matches!(method, Method::GET | Method::HEAD) {
         let status = response.status().as_u16();
-        tracing::info!(target: "penstock::audit", %caller, %method, path, status, "admin call");
+        match (caller, response.extensions().get::<Bearer>()) {
+            (Caller::Peer(_), None) => tracing::warn!(
+                target: "penstock::audit", %caller, %method, path, status, "admin call refused"
+            ),
+            _ => tracing::info!(
+                target: "penstock::audit", %caller, %method, path, status, "admin call"
+            ),
+        }
     }
     response
 }

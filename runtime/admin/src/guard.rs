@@ -8,20 +8,40 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
+use crate::audit::Bearer;
+use crate::guests::Known;
 use crate::problem::Problem;
 
 /// Paths that need no token: probes have none, and the page holds no data.
 const OPEN: &[&str] = &["/", "/live", "/ready"];
 
-/// Lets through what is allowed.
-pub(crate) async fn check(token: Arc<[u8]>, request: Request, next: Next) -> Response {
+/// Lets through what is allowed; `known` is told of a connection on which the token was shown.
+pub(crate) async fn check(
+    token: Arc<[u8]>,
+    known: Known,
+    request: Request,
+    next: Next,
+) -> Response {
     match judge(request.headers(), request.uri().path(), &token) {
-        Ok(()) => next.run(request).await,
+        Ok(Shown::Nothing) => next.run(request).await,
+        Ok(Shown::Token) => {
+            known.set();
+            let mut response = next.run(request).await;
+            response.extensions_mut().insert(Bearer);
+            response
+        }
         Err(problem) => problem.into_response(),
     }
 }
 
-fn judge(headers: &HeaderMap, path: &str, token: &[u8]) -> Result<(), Problem> {
+/// What an allowed request came with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shown {
+    Nothing,
+    Token,
+}
+
+fn judge(headers: &HeaderMap, path: &str, token: &[u8]) -> Result<Shown, Problem> {
     let text = |name| headers.get(name).and_then(|value: &header::HeaderValue| value.to_str().ok());
     let host = text(header::HOST).unwrap_or_default();
     // A page that rebinds its own name to our address comes with that name.
@@ -37,8 +57,9 @@ fn judge(headers: &HeaderMap, path: &str, token: &[u8]) -> Result<(), Problem> {
     let given = text(header::AUTHORIZATION).and_then(|value| value.split_once(' '));
     let given = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     let knows = given.is_some_and(|(_, given)| is_equal(given.trim().as_bytes(), token));
-    match knows || OPEN.contains(&path) {
-        true => Ok(()),
+    match knows {
+        true => Ok(Shown::Token),
+        false if OPEN.contains(&path) => Ok(Shown::Nothing),
         false => Err(Problem::new(StatusCode::UNAUTHORIZED, "send Authorization: Bearer TOKEN")),
     }
 }

@@ -10,8 +10,10 @@
 mod audit;
 mod endpoints;
 mod guard;
+mod guests;
 mod problem;
 mod server;
+mod socket_file;
 #[cfg(test)]
 mod tests;
 

@@ -2,9 +2,8 @@
 
 use std::io;
 use std::net;
-use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::os::unix::net as unix;
-use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,24 +19,28 @@ use penstock_config::{Admin, Files, ListenAddress};
 use penstock_control::{DiskFiles, Handle};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Semaphore;
+use tokio::net::UnixListener;
+use tokio::time::timeout;
 
 use crate::audit::{self, Caller};
+use crate::guests::{Guests, Known};
 use crate::problem::Problem;
+use crate::socket_file::{SocketFile, Standing};
 use crate::{Desk, LogLevel, endpoints, guard};
 
-/// Admin connections at a time; the next one waits to be accepted.
-const CONNECTIONS_MAX: usize = 64;
 /// For a request's head, also between requests.
 const HEAD_MAX: Duration = Duration::from_secs(30);
-/// For a request's body and our answer together. Compiling filters is in it.
+/// For a request's body and the making of our answer. Compiling filters is in it.
 const REQUEST_MAX: Duration = Duration::from_secs(60);
+/// After so long a connection ends with the answer under way, which has [`REQUEST_MAX`] to be
+/// taken: who reads nothing is not waited for longer.
+const CONNECTION_MAX: Duration = Duration::from_secs(600);
 /// Bytes of a request's head.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
-/// Who may connect to the unix socket: its user and its group.
-const SOCKET_MODE: u32 = 0o660;
 /// Before the next try where accept fails, mostly for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Between two looks whether the unix socket's file is still there.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Why there is no admin API.
 #[derive(Debug, Error)]
@@ -75,7 +78,7 @@ pub struct Server {
 }
 
 enum Listener {
-    Unix(unix::UnixListener, PathBuf),
+    Unix(unix::UnixListener, SocketFile),
     Tcp(net::TcpListener, Arc<[u8]>),
 }
 
@@ -86,7 +89,10 @@ impl Server {
     /// Another process listens there, the folder is missing, or the token can't be read.
     pub fn bind(admin: &Admin, files: &DiskFiles) -> Result<Server, AdminError> {
         let listener = match &admin.listen {
-            ListenAddress::Unix(path) => bind_unix(path.clone())?,
+            ListenAddress::Unix(path) => {
+                let (listener, file) = SocketFile::bind(path)?;
+                Listener::Unix(listener, file)
+            }
             address => {
                 let bound = address.socket_address().ok_or(io::ErrorKind::InvalidInput.into());
                 let bound = bound.and_then(net::TcpListener::bind).and_then(|listener| {
@@ -99,7 +105,7 @@ impl Server {
             }
         };
         let address = match &listener {
-            Listener::Unix(_, path) => format!("unix:{}", path.display()),
+            Listener::Unix(_, file) => format!("unix:{}", file.path().display()),
             Listener::Tcp(listener, _) => {
                 listener.local_addr().map_or_else(|_| String::new(), |ip| format!("http://{ip}"))
             }
@@ -116,54 +122,12 @@ impl Server {
     pub async fn serve(self, control: Handle, log_level: Arc<dyn LogLevel>) {
         let router = endpoints::router().with_state(Desk { control, log_level });
         let result = match self.listener {
-            Listener::Unix(listener, path) => {
-                let _file = SocketFile(path);
-                serve_unix(listener, router).await
-            }
+            Listener::Unix(listener, file) => serve_unix(listener, file, router).await,
             Listener::Tcp(listener, token) => serve_tcp(listener, router, token).await,
         };
         if let Err(error) = result {
             tracing::error!(%error, "the admin API has ended");
         }
-    }
-}
-
-/// Removes the socket's file at the end.
-struct SocketFile(PathBuf);
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        // A file that somebody removed already is gone as well.
-        let _ = std::fs::remove_file(&self.0);
-    }
-}
-
-fn bind_unix(path: PathBuf) -> Result<Listener, AdminError> {
-    let address = format!("unix:{}", path.display());
-    if unix::UnixStream::connect(&path).is_ok() {
-        return Err(AdminError::Taken { address });
-    }
-    let bind = || {
-        match std::fs::symlink_metadata(&path) {
-            // Nobody answers there: it was left behind by a process that was killed.
-            Ok(there) if there.file_type().is_socket() => std::fs::remove_file(&path)?,
-            Ok(_) => {
-                let kept = "something is there that is no socket; it is left alone";
-                return Err(io::Error::new(io::ErrorKind::AlreadyExists, kept));
-            }
-            Err(_) => {}
-        }
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)?;
-        }
-        let listener = unix::UnixListener::bind(&path)?;
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(SOCKET_MODE))?;
-        listener.set_nonblocking(true)?;
-        Ok(listener)
-    };
-    match bind() {
-        Ok(listener) => Ok(Listener::Unix(listener, path)),
-        Err(error) => Err(AdminError::Bind { address, error }),
     }
 }
 
@@ -176,12 +140,20 @@ fn read_token(admin: &Admin, files: &DiskFiles) -> Result<Arc<[u8]>, AdminError>
     token.map_err(|error| AdminError::Token { path: path.display().to_string(), error })
 }
 
-async fn serve_unix(listener: unix::UnixListener, router: Router) -> io::Result<()> {
-    let listener = tokio::net::UnixListener::from_std(listener)?;
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+async fn serve_unix(
+    listener: unix::UnixListener,
+    mut file: SocketFile,
+    router: Router,
+) -> io::Result<()> {
+    let mut listener = UnixListener::from_std(listener)?;
+    let (mut guests, mut told) = (Guests::default(), false);
     loop {
-        let place = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
-        let Some((stream, _)) = accepted(listener.accept().await).await else { continue };
+        guests.make_room().await;
+        let Ok(accepted_one) = timeout(LOOK_EVERY, listener.accept()).await else {
+            look_after(&mut listener, &mut file, &mut told);
+            continue;
+        };
+        let Some((stream, _)) = accepted(accepted_one).await else { continue };
         let caller = match stream.peer_cred() {
             Ok(peer) => Caller::User { uid: peer.uid(), pid: peer.pid() },
             Err(error) => {
@@ -189,28 +161,51 @@ async fn serve_unix(listener: unix::UnixListener, router: Router) -> io::Result<
                 continue;
             }
         };
-        let router = router.clone();
-        tokio::spawn(async move {
-            serve_one(stream, router, caller).await;
-            drop(place);
-        });
+        // The file's mode let them in.
+        let known = Known::default();
+        known.set();
+        guests.add(known, serve_one(stream, router.clone(), caller));
+    }
+}
+
+/// A socket whose file was removed is made anew: nobody could ask us anything any more.
+fn look_after(listener: &mut UnixListener, file: &mut SocketFile, told: &mut bool) {
+    let path = file.path().display().to_string();
+    let standing = file.standing();
+    let problem = match standing {
+        Standing::Ours => {
+            *told = false;
+            return;
+        }
+        Standing::Another => "another process has taken the admin socket's path".to_owned(),
+        Standing::Gone => match file.renew().map(UnixListener::from_std) {
+            Ok(Ok(renewed)) => {
+                *listener = renewed;
+                tracing::warn!(path, "the admin socket's file was removed; it is there again");
+                return;
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        },
+    };
+    if !std::mem::replace(told, true) {
+        tracing::error!(path, "{problem}");
     }
 }
 
 async fn serve_tcp(listener: net::TcpListener, router: Router, token: Arc<[u8]>) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let router = router.layer(middleware::from_fn(move |request: Request, next: Next| {
-        guard::check(Arc::clone(&token), request, next)
-    }));
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut guests = Guests::default();
     loop {
-        let place = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
-        let Some((stream, _)) = accepted(listener.accept().await).await else { continue };
-        let router = router.clone();
-        tokio::spawn(async move {
-            serve_one(stream, router, Caller::Token).await;
-            drop(place);
-        });
+        guests.make_room().await;
+        let Some((stream, peer)) = accepted(listener.accept().await).await else { continue };
+        let (known, token) = (Known::default(), Arc::clone(&token));
+        let shown = known.clone();
+        let router =
+            router.clone().layer(middleware::from_fn(move |request: Request, next: Next| {
+                guard::check(Arc::clone(&token), shown.clone(), request, next)
+            }));
+        guests.add(known, serve_one(stream, router, Caller::Peer(peer)));
     }
 }
 
@@ -236,19 +231,27 @@ async fn serve_one(
             audit::note(caller, request, next)
         }))
         .layer(Extension(caller));
-    let served = http1::Builder::new()
+    let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_MAX)
         .max_buf_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    if let Err(error) = served.await {
+    let mut connection = pin!(connection);
+    let served = match timeout(CONNECTION_MAX, connection.as_mut()).await {
+        Ok(served) => served,
+        Err(_) => {
+            connection.as_mut().graceful_shutdown();
+            timeout(REQUEST_MAX, connection).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = served {
         // A caller that went away, or spoke something else.
         tracing::debug!(%error, "an admin connection ended");
     }
 }
 
 async fn limit_time(request: Request, next: Next) -> Response {
-    match tokio::time::timeout(REQUEST_MAX, next.run(request)).await {
+    match timeout(REQUEST_MAX, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Problem::new(StatusCode::REQUEST_TIMEOUT, "took too long").into_response(),
     }

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use penstock_control::{
 };
 use penstock_proxy::{Capacity, Snapshot};
 
+use crate::guests::CONNECTIONS_MAX;
 use crate::{AdminError, LogLevel, Server};
 
 struct NoShards(bool);
@@ -79,6 +80,8 @@ struct Api {
     folder: PathBuf,
     socket: PathBuf,
     config: PathBuf,
+    /// As the server says it.
+    address: String,
     thread: Option<ControlThread>,
 }
 
@@ -87,7 +90,19 @@ impl Api {
         let folder = std::env::temp_dir().join(format!("penstock-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("a folder");
         let (socket, config) = (folder.join("admin.sock"), folder.join("penstock.toml"));
-        std::fs::write(&config, text(&socket, 9001)).expect("a config");
+        let listen = format!("listen = \"unix:{}\"", socket.display());
+        std::fs::write(&config, text(&listen, 9001)).expect("a config");
+        let api = Api::serve(folder, socket, config);
+        let again = Server::bind(&api.boot().config().admin, &api.boot().files());
+        assert!(matches!(again, Err(AdminError::Taken { .. })), "one process for one socket");
+        api
+    }
+
+    fn boot(&self) -> Boot {
+        Boot::read(Source::new(&self.config)).expect("a right config")
+    }
+
+    fn serve(folder: PathBuf, socket: PathBuf, config: PathBuf) -> Api {
         let boot = Boot::read(Source::new(&config)).expect("a right config");
         std::fs::write(&socket, "precious").expect("a file");
         let over = Server::bind(&boot.config().admin, &boot.files());
@@ -95,15 +110,14 @@ impl Api {
         assert_eq!(std::fs::read(&socket).expect("it is still there"), b"precious");
         std::fs::remove_file(&socket).expect("ours");
         let server = Server::bind(&boot.config().admin, &boot.files()).expect("bound");
-        let again = Server::bind(&boot.config().admin, &boot.files());
-        assert!(matches!(again, Err(AdminError::Taken { .. })), "one process for one socket");
+        let address = server.address().to_owned();
         let control = boot
             .start(Capacity::new(1_000, 7), Box::new(NoDatapaths), |_, _, _| Ok(NoShards(false)));
         let control = control.expect("started");
         let companion: penstock_control::Companion =
             Box::new(|handle| Box::pin(server.serve(handle, Arc::new(FixedLevel))));
         let thread = ControlThread::start(control, vec![companion]).expect("a thread");
-        Api { folder, socket, config, thread: Some(thread) }
+        Api { folder, socket, config, address, thread: Some(thread) }
     }
 
     fn ask(&self, method: &str, path: &str, fields: &str, body: &str) -> String {
@@ -140,13 +154,12 @@ impl Drop for Api {
     }
 }
 
-fn text(socket: &Path, port: u16) -> String {
+fn text(admin: &str, port: u16) -> String {
     format!(
         "[runtime]\nshards = 1\n\
-         [admin]\nlisten = \"unix:{}\"\n\
+         [admin]\n{admin}\n\
          [listener.web]\naddress = \":8080\"\nto = \"app\"\n\
-         [cluster.app]\nendpoints = [\"127.0.0.1:{port}\"]\n",
-        socket.display()
+         [cluster.app]\nendpoints = [\"127.0.0.1:{port}\"]\n"
     )
 }
 
@@ -175,6 +188,8 @@ fn every_path_answers_and_errors_are_problem_documents() {
     let json = "Content-Type: application/json\r\n";
     api.check(("PUT", "/v1/log-level", json, "{\"filter\":\"x=\"}"), 422, problem);
     api.check(("PUT", "/v1/log-level", json, "{\"filter\":\"info\"}"), 200, "info");
+    api.check(("PUT", "/v1/log-level", json, "{\"filter\":5}"), 422, problem);
+    api.check(("PUT", "/v1/log-level", "", "{}"), 415, problem);
 }
 
 #[test]
@@ -182,7 +197,8 @@ fn a_config_is_put_only_over_the_one_that_was_seen() {
     let api = Api::start("config");
     let shown = api.ask("GET", "/v1/config", "", "");
     let tag = shown.split("etag: ").nth(1).and_then(|rest| rest.lines().next()).expect("a tag");
-    let (next, condition) = (text(&api.socket, 9002), format!("If-Match: {tag}\r\n"));
+    let listen = format!("listen = \"unix:{}\"", api.socket.display());
+    let (next, condition) = (text(&listen, 9002), format!("If-Match: {tag}\r\n"));
     api.check(("PUT", "/v1/config", "", &next), 428, "If-Match");
     api.check(("PUT", "/v1/config", "If-Match: \"x\"\r\n", &next), 412, "in force");
     api.check(("PUT", "/v1/config", &condition, "[listener.x]\n"), 422, "\"findings\":");
@@ -197,4 +213,53 @@ fn a_config_is_put_only_over_the_one_that_was_seen() {
     std::fs::write(&api.config, "[").expect("write");
     api.check(("POST", "/v1/reload", "", ""), 422, "\"findings\":");
     api.check(("GET", "/v1/status", "", ""), 200, "\"refused\":4");
+}
+
+#[test]
+fn a_socket_whose_file_was_removed_comes_back() {
+    let api = Api::start("removed");
+    std::fs::remove_file(&api.socket).expect("it is there");
+    let deadline = std::time::Instant::now() + Duration::from_secs(30);
+    while UnixStream::connect(&api.socket).is_err() {
+        assert!(std::time::Instant::now() < deadline, "nobody listens again");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    api.check(("GET", "/live", "", ""), 200, "true");
+}
+
+#[test]
+fn who_shows_no_token_keeps_nobody_out() {
+    let folder = std::env::temp_dir().join(format!("penstock-token-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let (token, config) = (folder.join("token"), folder.join("penstock.toml"));
+    std::fs::write(&token, "secret\n").expect("a token");
+    let admin = format!("listen = \"127.0.0.1:0\"\ntoken_file = \"{}\"", token.display());
+    std::fs::write(&config, text(&admin, 9001)).expect("a config");
+    let api = Api::serve(folder.clone(), folder.join("none"), config);
+    let address = api.address.strip_prefix("http://").expect("TCP").to_owned();
+    let connect = || {
+        let stream = std::net::TcpStream::connect(&address).expect("connect");
+        stream.set_read_timeout(Some(Duration::from_secs(10))).expect("a limit");
+        stream
+    };
+    // As many as there are places: each asks for the page, again and again, and reads nothing.
+    let strangers: Vec<_> = (0..CONNECTIONS_MAX)
+        .map(|_| {
+            let mut stream = connect();
+            stream.set_nonblocking(true).expect("an option");
+            let ask = "GET / HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(64);
+            while stream.write_all(ask.as_bytes()).is_ok() {}
+            stream
+        })
+        .collect();
+    let mut stream = connect();
+    write!(
+        stream,
+        "GET /v1/status HTTP/1.0\r\nHost: localhost\r\nAuthorization: Bearer secret\r\n\r\n"
+    )
+    .expect("asked");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("an answer");
+    assert!(answer.starts_with("HTTP/1.0 200 "), "{answer}");
+    drop(strangers);
 }

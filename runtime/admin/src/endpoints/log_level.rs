@@ -2,6 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
 use serde::{Deserialize, Serialize};
 
@@ -21,8 +22,9 @@ pub(crate) async fn show(State(desk): State<Desk>) -> Json<Level> {
 
 pub(crate) async fn set(
     State(desk): State<Desk>,
-    Json(level): Json<Level>,
+    level: Result<Json<Level>, JsonRejection>,
 ) -> Result<Json<Level>, Problem> {
+    let Json(level) = level.map_err(|why| Problem::new(why.status(), why.body_text()))?;
     let refused = |why: String| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, why);
     desk.log_level.set(&level.filter).map_err(refused)?;
     Ok(Json(Level { filter: desk.log_level.show() }))
