@@ -8,6 +8,7 @@ use crate::grammar::names::ClusterId;
 use crate::grammar::reader::TableReader;
 use crate::grammar::section::{Group, TableSchema, TableWriter, section};
 use crate::grammar::setting::{ListOf, Setting};
+use crate::values::foreign::has_variable;
 use crate::values::text::{BadText, text_settings};
 use crate::values::units::Weight;
 
@@ -153,6 +154,12 @@ impl FromStr for Template {
         }
         if !text.bytes().all(is_graphic) || text.len() > TEMPLATE_BYTES_MAX {
             return Err(BadText("a target is at most 2048 bytes of ASCII without spaces"));
+        }
+        if has_variable(text) {
+            return Err(BadText(
+                "a variable of another proxy would go out as it stands: \
+                 the places are {host}, {path} and {query}",
+            ));
         }
         let mut parts = Vec::new();
         let mut rest = text;

@@ -66,7 +66,7 @@ section! {
 
 choice! {
     /// What is spoken with a cluster's endpoints.
-    pub enum ClusterProtocol("protocol") {
+    pub enum ClusterProtocol("cluster-protocol") {
         /// HTTP/1.1.
         Http1 = "http1",
         /// HTTP/2: agreed on by ALPN in TLS, by prior knowledge without.

@@ -8,9 +8,25 @@ pub(crate) fn key(kind: &str, key: &str) -> Option<&'static str> {
     KEYS.iter().find(|(table, later, _)| *table == kind && *later == key).map(|(_, _, what)| *what)
 }
 
-/// True if `word` is one that a later version takes for the choice called `kind`.
-pub(crate) fn is_word(kind: &str, word: &str) -> bool {
-    WORDS.iter().any(|(choice, words)| *choice == kind && words.contains(&word))
+/// Where `word` of the choice called `kind` leads: what to say in its place, or that a later
+/// version takes it.
+pub(crate) fn word(kind: &str, word: &str) -> Option<Elsewhere> {
+    let told =
+        SAID_OTHERWISE.iter().find(|(choice, words, _)| *choice == kind && words.contains(&word));
+    if let Some((_, _, instead)) = told {
+        return Some(Elsewhere::SaidOtherwise(instead));
+    }
+    let is_later = WORDS.iter().any(|(choice, words)| *choice == kind && words.contains(&word));
+    is_later.then_some(Elsewhere::Later)
+}
+
+/// What a word that a choice does not have means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Elsewhere {
+    /// It is there under another name.
+    SaidOtherwise(&'static str),
+    /// Not in this version.
+    Later,
 }
 
 /// Table, key, what it will be.
@@ -34,8 +50,22 @@ pub(crate) const KEYS: &[(&str, &str, &str)] = &[
 
 /// Choice, words.
 const WORDS: &[(&str, &[&str])] = &[
-    ("protocol", &["http2", "redis", "tcp", "udp", "mongodb", "mysql", "kafka"]),
+    ("protocol", &["redis", "mongodb", "mysql", "kafka"]),
     ("balance", &["peak-ewma", "hrw", "ring-hash"]),
-    ("capability", &["grpc-call"]),
-    ("retry-on", &["gateway-error", "refused-stream"]),
+];
+
+/// Choice, words of it that are there under another name, and how.
+const SAID_OTHERWISE: &[(&str, &[&str], &str)] = &[
+    (
+        "protocol",
+        &["http1", "http2", "h2", "h2c"],
+        "\"http\" speaks both versions: see `http2.mode`",
+    ),
+    ("protocol", &["https", "tls"], "\"http\", with `tls = { cert = ..., key = ... }` beside it"),
+    ("protocol", &["tcp", "udp"], "layer 4 is [service.NAME], with `ports = [\"tcp/80\"]`"),
+    ("cluster-protocol", &["http2", "h2c", "grpc"], "HTTP/2 is \"h2\""),
+    ("cluster-protocol", &["http", "http/1.1"], "HTTP/1.1 is \"http1\""),
+    ("cluster-protocol", &["https", "tls"], "set `tls = {}` of the cluster"),
+    ("retry-on", &["gateway-error"], "say \"502\", \"503\" and \"504\""),
+    ("retry-on", &["refused-stream"], "a refused stream is always asked again: leave it out"),
 ];

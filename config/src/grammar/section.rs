@@ -6,6 +6,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::findings::FindingKind;
+use crate::grammar::later::{self, Elsewhere};
 use crate::grammar::names::Names;
 use crate::grammar::reader::{Node, RawFinding, Reader, TableReader};
 use crate::grammar::setting::Setting;
@@ -328,14 +329,14 @@ pub(crate) fn read_word<'a>(
     if words.contains(&word) {
         return Some(word);
     }
-    if crate::grammar::later::is_word(kind, word) {
-        return reader.report(
-            RawFinding::new(FindingKind::NotInThisVersion, node.span(), "not in this version")
-                .with_value()
-                .with_allowed(words.iter().map(|word| format!("\"{word}\""))),
-        );
-    }
-    reader.refuse_word(node, word, words)
+    let (kind, problem) = match later::word(kind, word) {
+        Some(Elsewhere::SaidOtherwise(instead)) => (FindingKind::Value, instead),
+        Some(Elsewhere::Later) => (FindingKind::NotInThisVersion, "not in this version"),
+        None => return reader.refuse_word(node, word, words),
+    };
+    let allowed = words.iter().map(|word| format!("\"{word}\""));
+    let finding = RawFinding::new(kind, node.span(), problem);
+    reader.report(finding.with_value().with_allowed(allowed))
 }
 
 pub(crate) use {allowed, choice, describe_key, key, read_key, section};

@@ -124,9 +124,52 @@ fn keys_and_words_of_later_versions_are_known() {
     check_route(
         "to = \"a\"\nretry = { on = [\"gateway-error\"] }\nmirror = \"a\"",
         &[
-            "5:17 not-in-this-version listener.l.route[0].retry.on[0]: not in this version",
             "6:1 not-in-this-version listener.l.route[0].mirror: mirroring: not in this version",
+            "5:17 value listener.l.route[0].retry.on[0]: say \"502\", \"503\" and \"504\"",
         ],
+    );
+}
+
+#[test]
+fn words_that_are_there_under_another_name_lead_to_it() {
+    for (word, instead) in [
+        ("http2", "\"http\" speaks both versions: see `http2.mode`"),
+        ("https", "\"http\", with `tls = { cert = ..., key = ... }` beside it"),
+        ("udp", "layer 4 is [service.NAME], with `ports = [\"tcp/80\"]`"),
+    ] {
+        let row = format!("2:12 value listener.l.protocol: {instead}");
+        check_listener(&format!("protocol = \"{word}\""), &[&row]);
+    }
+    check_cluster("protocol = \"http2\"", &["2:12 value cluster.a.protocol: HTTP/2 is \"h2\""]);
+    check(
+        "[cluster.a]\nendpoints = [\"10.0.0.1:80\"]\n[listener.l]\naddress = \"localhost:80\"\n\
+         to = \"a\"",
+        &["4:11 value listener.l.address: listened on are addresses, no names: \
+           \":80\" (all), \"127.0.0.1:80\" or \"[::1]:80\""],
+    );
+}
+
+#[test]
+fn variables_of_other_proxies_are_found() {
+    let at = "listener.l.route[0]";
+    let places = "a variable of another proxy would go out as it stands: \
+                  the places are {host}, {path} and {query}";
+    check_route(
+        "redirect = { to = \"https://$host$request_uri\" }",
+        &[&format!("4:19 value {at}.redirect.to: {places}")],
+    );
+    check_route("redirect = { to = \"https://x/$metadata\" }", &[]);
+    let values = "a variable of another proxy would go out as it stands: values have none here, \
+                  and a filter can make some";
+    check_route(
+        "to = \"a\"\nrequest_headers = { set = { x = \"%[src]\" } }",
+        &[&format!("5:33 value {at}.request_headers.set.x: {values}")],
+    );
+    check_route(
+        "to = \"a\"\npath = \"/id/:id\"",
+        &[&format!(
+            "5:8 value {at}.path: any one segment is `*`, as in \"/id/*/x\"; it has no name"
+        )],
     );
 }
 

@@ -84,6 +84,12 @@ impl FromStr for ListenAddress {
         if let Some(port) = text.strip_prefix(':') {
             return port_number(port).map(ListenAddress::AllInterfaces);
         }
+        if text.parse::<SocketAddr>().is_err() && is_host_name(text) {
+            return Err(BadText(
+                "listened on are addresses, no names: \":80\" (all), \"127.0.0.1:80\" or \
+                 \"[::1]:80\"",
+            ));
+        }
         ip_and_port(text).map(ListenAddress::Ip)
     }
 }
@@ -262,6 +268,12 @@ fn port_number(text: &str) -> Result<u16, BadText> {
     text.parse().ok().filter(|_| is_number).ok_or(BadText("the port is a number up to 65535"))
 }
 
+/// Whether `text` is a name with a port, or without.
+fn is_host_name(text: &str) -> bool {
+    let host = text.rsplit_once(':').map_or("", |(host, _)| host);
+    host.bytes().any(|byte| byte.is_ascii_alphabetic()) && !host.contains([':', '/', '['])
+}
+
 fn ip_and_port(text: &str) -> Result<SocketAddr, BadText> {
     if let Ok(address) = text.parse::<SocketAddr>() {
         return Ok(address);
@@ -273,7 +285,7 @@ fn ip_and_port(text: &str) -> Result<SocketAddr, BadText> {
     if host.parse::<IpAddr>().is_ok_and(|ip| ip.is_ipv4()) || host.starts_with('[') {
         return port_number(port).and(Err(EXPECTED));
     }
-    if host.bytes().any(|byte| byte.is_ascii_alphabetic()) && !host.contains([':', '/']) {
+    if is_host_name(text) {
         return Err(BadText("host names need discovery, which is not in this version"));
     }
     Err(EXPECTED)

@@ -5,6 +5,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::values::foreign::has_variable;
 use crate::values::text::{BadText, text_settings};
 
 /// A field name, kept as it was written; compare with `matches`.
@@ -78,6 +79,12 @@ impl FromStr for HeaderValue {
         }
         if text.len() > VALUE_BYTES_MAX {
             return Err(BadText("a field value has at most 8192 bytes"));
+        }
+        if has_variable(text) {
+            return Err(BadText(
+                "a variable of another proxy would go out as it stands: values have none here, \
+                 and a filter can make some",
+            ));
         }
         Ok(HeaderValue(text.into()))
     }

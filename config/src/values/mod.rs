@@ -4,6 +4,7 @@
 
 pub(crate) mod address;
 pub(crate) mod bgp;
+pub(crate) mod foreign;
 pub(crate) mod grpc;
 pub(crate) mod header;
 pub(crate) mod link;

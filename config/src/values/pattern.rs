@@ -124,6 +124,9 @@ impl FromStr for PathPattern {
 
     fn from_str(text: &str) -> Result<PathPattern, BadText> {
         check_path(text)?;
+        if text.contains("/:") {
+            return Err(BadText("any one segment is `*`, as in \"/id/*/x\"; it has no name"));
+        }
         let Some(prefix) = text.strip_suffix("/*") else {
             return path_without_prefix(text);
         };
