@@ -16,7 +16,7 @@ fn main() {
     let names = Names {
         services: Vec::new(),
         listeners: vec!["web".into()],
-        routes: vec!["0".into()],
+        routes: vec![vec!["0".into()]],
         clusters: vec!["app".into()],
         causes: &[],
         codes: &[],

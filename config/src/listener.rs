@@ -263,7 +263,7 @@ impl Group for Routes {
                 let forward = Forward::all_to(cluster);
                 Some(Routes(vec![Route::everything(Action::Forward(forward))]))
             }
-            (None, Some(routes)) => check_reachable(routes, table),
+            (None, Some(routes)) => check_routes(routes, table),
             (Some(_), Some(_)) => {
                 table.contradict("to", "stands beside [[route]]; make it the last route's")
             }
@@ -271,13 +271,8 @@ impl Group for Routes {
         }
     }
 
+    /// Always as routes, which have defaults to show.
     fn write(&self, out: &mut TableWriter<'_>) {
-        if let [Route { action: Action::Forward(forward), .. }] = &*self.0
-            && let Some(cluster) = forward.only()
-            && self.0[0] == Route::everything(self.0[0].action.clone())
-        {
-            return out.put("to", &cluster);
-        }
         out.put("route", &self.0);
     }
 
@@ -289,8 +284,14 @@ impl Group for Routes {
     }
 }
 
-/// A route behind one that matches everything can only be a mistake: the first match wins.
-fn check_reachable(routes: Vec<Route>, table: &mut TableReader<'_, '_, '_>) -> Option<Routes> {
+/// A name that two routes have would count both as one. A route behind one that matches everything
+/// can only be a mistake: the first match wins.
+fn check_routes(routes: Vec<Route>, table: &mut TableReader<'_, '_, '_>) -> Option<Routes> {
+    let mut names: Vec<_> = routes.iter().filter_map(|route| route.name.as_ref()).collect();
+    names.sort();
+    if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        return table.contradict("route", &format!("two are named {}", pair[0]));
+    }
     let everything = routes.iter().position(Route::matches_everything);
     match everything {
         Some(index) if index + 1 < routes.len() => {

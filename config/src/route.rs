@@ -15,6 +15,7 @@ use crate::grammar::setting::{ListOf, Setting};
 use crate::grammar::tree::Tree;
 use crate::values::grpc::GrpcService;
 use crate::values::header::{HeaderName, Method, UpgradeToken};
+use crate::values::name::RouteName;
 use crate::values::pattern::{HostPattern, PathPattern, PathText, TextMatch};
 use crate::values::units::Ratio;
 
@@ -26,6 +27,9 @@ section! {
             /// What is done.
             action: Action;
         }
+        /// What metrics, the access log and filters call it, whatever stands in front of it; its
+        /// place in the listener, from 0, if not set.
+        name: Option<RouteName> = None;
         /// The hosts that are meant; every host if none is named.
         hosts as "host": Vec<HostPattern> = Vec::new(), in SOME;
         /// The paths that are meant; every path if none is named.
@@ -100,6 +104,7 @@ impl Route {
     pub fn everything(action: Action) -> Route {
         Route {
             action,
+            name: None,
             hosts: Vec::new(),
             paths: Vec::new(),
             services: Vec::new(),

@@ -206,3 +206,18 @@ fn patterns_that_could_never_match() {
         ],
     );
 }
+
+#[test]
+fn names_of_routes_are_fit_for_labels_and_differ() {
+    let at = "4:8 value listener.l.route[0].name";
+    let letters = "a name has letters, digits, - and _, at most 64 of them";
+    check_route("name = \"a/b\"\nto = \"a\"", &[&format!("{at}: {letters}")]);
+    let taken = "numbers and \"unmatched\" are for what has no name";
+    for name in ["7", "unmatched"] {
+        check_route(&format!("name = \"{name}\"\nto = \"a\""), &[&format!("{at}: {taken}")]);
+    }
+    check_route(
+        "name = \"x\"\npath = \"/y\"\nto = \"a\"\n[[listener.l.route]]\nname = \"x\"\nto = \"a\"",
+        &["3:1 reference listener.l.route: two are named x"],
+    );
+}

@@ -229,3 +229,48 @@ fn a_diff_names_what_was_added_changed_and_removed() {
     let changes = diff(&before, &without);
     assert!(!changes.is_empty() && changes.iter().all(|change| change.after.is_none()));
 }
+
+#[test]
+fn what_follows_from_other_keys_is_shown_and_means_the_same() {
+    let text = r#"
+[service.dns]
+vip = "10.9.0.1"
+ports = ["udp/53"]
+to = "a"
+[service.mixed]
+vip = "10.9.0.2"
+ports = ["udp/53", "udp/54", "tcp/80"]
+timeouts = { idle = "7s" }
+to = "a"
+[service.web]
+vip = "10.9.0.3"
+ports = ["tcp/80"]
+mode = "dsr"
+interface = "eth0"
+to = "b"
+[cluster.a]
+endpoints = ["10.0.0.1:53"]
+[cluster.b]
+endpoints = ["10.0.0.1"]
+[filter.f]
+wasm = "f.wasm"
+"#;
+    let shown = parse(text).expect("a config").to_effective_tree();
+    let json = shown.to_json();
+    for (path, expected) in [
+        ("/service/dns/timeouts/datagram", json!("5s")),
+        ("/service/dns/timeouts/write_stall", json!("10m")),
+        ("/service/mixed/timeouts/write_stall", json!("7s")),
+        ("/service/mixed/timeouts/datagram", json!(null)),
+        ("/service/web/encap", json!("gre")),
+        ("/service/web/move_when_down", json!("udp")),
+        ("/filter/f/vm_id", json!("f")),
+    ] {
+        assert_eq!(json.pointer(path).unwrap_or(&json!(null)), &expected, "{path}");
+    }
+    for text in [text, FULL, MINIMAL] {
+        let shown = parse(text).expect("a config").to_effective_tree();
+        let again = parse(&shown.to_toml()).expect("it is one, too").to_effective_tree();
+        assert_eq!(again, shown);
+    }
+}

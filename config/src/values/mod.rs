@@ -8,6 +8,7 @@ pub(crate) mod foreign;
 pub(crate) mod grpc;
 pub(crate) mod header;
 pub(crate) mod link;
+pub(crate) mod name;
 pub(crate) mod pattern;
 pub(crate) mod pin;
 pub(crate) mod server_name;

@@ -133,10 +133,12 @@ pub struct ServiceView {
 }
 
 /// One route.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct RouteView {
     /// Its place in its listener.
     pub index: u32,
+    /// Its name, or its place.
+    pub name: String,
     /// Requests that ended.
     pub requests: u64,
     /// Those that were answered 5xx, or cut before an answer.
@@ -382,6 +384,7 @@ impl Control {
             let duration = route.metrics.histogram(ids.duration);
             RouteView {
                 index: route.index,
+                name: route.name.to_string(),
                 requests: CLASSES.map(of_class).sum(),
                 errors: ERROR_CLASSES.map(of_class).iter().sum(),
                 p50_ms: duration.quantile(0.5) as f64 / 1e3,

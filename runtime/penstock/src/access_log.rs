@@ -10,6 +10,7 @@ use std::time::Duration;
 use penstock_config::{AccessLog as Setting, LogTarget};
 use penstock_control::{LogCounts, ShardsError};
 use penstock_env::Unix;
+use penstock_proxy::snapshot::Listener;
 use penstock_proxy::{Cause, GrpcCode, Snapshot};
 use penstock_shard::{Bell, RecordReader, RecordSender, records};
 use penstock_telemetry::access::{AccessRecord, Format, Names, Target, WriteCounts, Writer};
@@ -229,12 +230,13 @@ impl Drop for Desk {
 impl Generation {
     fn of(snapshot: &Arc<Snapshot>) -> Generation {
         let listeners = snapshot.listeners.iter();
-        let routes = listeners.clone().map(|one| one.routes.routes().len()).max().unwrap_or(0);
+        let routes = |listener: &Listener| -> Vec<String> {
+            listener.routes.routes().iter().map(|route| route.name.to_string()).collect()
+        };
         let names = Names {
+            routes: listeners.clone().map(routes).collect(),
             listeners: listeners.map(|one| one.config.name.to_string()).collect(),
             services: snapshot.services.iter().map(|one| one.config.name.to_string()).collect(),
-            // Routes have no names: their place in the listener says which.
-            routes: (0..routes).map(|index| index.to_string()).collect(),
             clusters: snapshot.clusters.iter().map(|one| one.config.name.to_string()).collect(),
             causes: Cause::NAMES,
             codes: &GrpcCode::NAMES,

@@ -18,7 +18,7 @@ pub(crate) fn run(arguments: &Show) -> Result<(), Failed> {
         Failed::Findings
     })?;
     let tree = match arguments.defaults {
-        true => config.to_tree(),
+        true => config.to_effective_tree(),
         false => without_defaults(&config)?,
     };
     match arguments.json {
@@ -68,15 +68,33 @@ fn strip(tree: Tree, default: &Tree) -> Tree {
     let (Tree::Table(entries), Tree::Table(defaults)) = (&tree, default) else { return tree };
     let kept = entries.iter().filter_map(|(key, value)| {
         let usual = defaults.iter().find(|(other, _)| other == key).map(|(_, value)| value);
-        let value = match usual {
-            Some(usual) if usual == value && !REQUIRED.contains(&&**key) => return None,
-            Some(usual) => strip(value.clone(), usual),
-            None => value.clone(),
+        let value = match (usual, value) {
+            (Some(Tree::List(usual)), Tree::List(routes)) if key == ROUTE => {
+                return Some(strip_routes(routes, usual));
+            }
+            (Some(usual), _) if usual == value && !REQUIRED.contains(&&**key) => return None,
+            (Some(usual), _) => strip(value.clone(), usual),
+            (None, _) => value.clone(),
         };
         (value != Tree::Table(Vec::new())).then(|| (key.clone(), value))
     });
     Tree::Table(kept.collect())
 }
+
+/// Each route without what any has anyway; where all that is left is one `to`, that alone.
+fn strip_routes(routes: &[Tree], usual: &[Tree]) -> (String, Tree) {
+    let usual = usual.first().unwrap_or(&Tree::Null);
+    let mut routes: Vec<Tree> = routes.iter().map(|route| strip(route.clone(), usual)).collect();
+    if let [Tree::Table(entries)] = &mut *routes
+        && let [(key, _)] = &**entries
+        && key == "to"
+    {
+        return entries.remove(0);
+    }
+    (ROUTE.to_owned(), Tree::List(routes))
+}
+
+const ROUTE: &str = "route";
 
 #[cfg(test)]
 mod tests {
@@ -106,5 +124,27 @@ endpoints = [\"127.0.0.1:9001\"]
         assert!(text.lines().filter(|line| line.contains('=')).count() == 7, "{text}");
         let again = Config::parse("x", text.as_bytes(), &UncheckedFiles).expect("a config");
         assert_eq!(again, config);
+    }
+
+    #[test]
+    fn of_routes_too_only_what_was_written_is_left() {
+        let written = "\
+[listener.web]
+address = [\":8080\"]
+
+[[listener.web.route]]
+to = \"app\"
+path = [\"/v2/*\"]
+retry = { attempts = 0 }
+
+[[listener.web.route]]
+to = \"app\"
+
+[cluster.app]
+endpoints = [\"127.0.0.1:9001\"]
+";
+        let config = Config::parse("x", written.as_bytes(), &UncheckedFiles).expect("a config");
+        let tree = without_defaults(&config).expect("the defaults are right");
+        assert_eq!(tree.to_toml(), written);
     }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 
 use rustix::process::Signal;
 
-use crate::harness::{Client, Origin, Penstock, config_of, until};
+use crate::harness::{Client, Folder, Origin, Penstock, config_of, until};
 use crate::resilience::origin;
 
 #[test]
@@ -120,4 +120,36 @@ fn what_only_a_start_reads_is_named() {
     let (status, body) = penstock.reload();
     assert_eq!(status, 200, "{body}");
     assert!(body.contains("runtime.shards"), "{body}");
+}
+
+#[test]
+fn a_named_route_keeps_its_counts_wherever_it_stands() {
+    let (origin, folder) = (Origin::named("one"), Folder::new());
+    let log = folder.join("access.log");
+    let config = |before: &str| {
+        let routes = format!(
+            "{before}[[listener.web.route]]\nname = \"pay\"\npath = \"/pay\"\nto = \"app\"\n"
+        );
+        let observe = format!("[observe]\naccess_log = \"json:{}\"\n", log.display());
+        // The routes stand behind the listener's other keys.
+        let plain = origin.config().replacen("to = \"app\"\n", &routes, 1);
+        observe + &plain
+    };
+    let penstock = Penstock::start_in(folder, &config(""));
+    let mut client = Client::connect(penstock.address("web"));
+    let name = "penstock_route_responses_total{listener=\"web\",route=\"pay\",class=\"2xx\"}";
+    assert_eq!(client.get("/pay").expect("an answer").status, 200);
+    until("it is counted", || (penstock.metric(name) == 1.0).then_some(()));
+    penstock.write(&config("[[listener.web.route]]\npath = \"/new\"\nto = \"app\"\n"));
+    assert_eq!(penstock.reload().0, 200);
+    assert_eq!(client.get("/pay").expect("an answer").status, 200);
+    until("it is counted", || (penstock.metric(name) == 2.0).then_some(()));
+    let routes = &penstock.json("/v1/listeners")[0]["routes"];
+    assert_eq!((&routes[0]["name"], &routes[0]["requests"]), (&"0".into(), &0.into()));
+    assert_eq!((&routes[1]["name"], &routes[1]["requests"]), (&"pay".into(), &2.into()));
+    let lines = until("both are logged", || {
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        (text.lines().count() == 2).then_some(text)
+    });
+    assert!(lines.lines().all(|line| line.contains("\"route\":\"pay\"")), "{lines}");
 }

@@ -447,13 +447,15 @@ impl<'a, E: Env> Filtered<'a, E> {
         let cluster = self.cluster.get().map(|id| &snapshot.clusters[id.index()]);
         let endpoint = cluster.zip(self.endpoint.get());
         let endpoint = endpoint.map(|(cluster, id)| cluster.balancer.endpoint(id).address());
+        let listener = &snapshot.listeners[self.down.listener()];
+        let route = self.route.get().and_then(|at| listener.routes.routes().get(at as usize));
         Facts {
             peer: self.down.peer(),
             local: self.down.local(),
             secure: self.down.secure(),
-            listener: &snapshot.listeners[self.down.listener()].config.name,
+            listener: &listener.config.name,
             protocol: self.down.protocol(request).as_str(),
-            route: self.route.get(),
+            route: route.map(|route| &*route.name),
             cluster: cluster.map(|cluster| &*cluster.config.name),
             endpoint,
             begun_us: self.begun.us,

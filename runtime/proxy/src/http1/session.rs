@@ -21,7 +21,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) listener: &'a str,
     /// What the downstream speaks.
     pub(crate) protocol: &'a str,
-    pub(crate) route: Option<u32>,
+    pub(crate) route: Option<&'a str>,
     pub(crate) cluster: Option<&'a str>,
     pub(crate) endpoint: Option<&'a Address>,
     pub(crate) begun_us: u64,
@@ -85,7 +85,7 @@ impl HttpSession<'_> {
                 text(facts.cluster.map(str::as_bytes), out)
             }
             [b"route_name"] | [b"xds", b"route_name"] => {
-                let name = facts.route.map(|index| format!("{}/{index}", facts.listener));
+                let name = facts.route.map(|route| format!("{}/{route}", facts.listener));
                 text(name.as_ref().map(String::as_bytes), out)
             }
             _ => false,

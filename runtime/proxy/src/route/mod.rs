@@ -38,8 +38,10 @@ pub struct RouteTable {
 
 /// One route.
 pub struct Route {
-    /// Its index in the listener, which the log names it by.
+    /// Its index in the listener.
     pub index: u32,
+    /// What the log and metrics call it: its name, or its index.
+    pub name: Box<str>,
     /// What the config says of it.
     pub config: config::Route,
     /// The filters that its requests pass: the listener's, then its own.
@@ -67,11 +69,15 @@ impl RouteTable {
         let mut instance =
             |name: &str| registry.instance(schemas.route.id, &[&listener.name, name]);
         let unmatched = instance("unmatched");
-        let routes = listener.routes.iter().enumerate().map(|(index, route)| Route {
-            index: index as u32,
-            filters: chain_links(settings, &chain(&listener.filters, &route.filters)).into(),
-            config: route.clone(),
-            metrics: instance(&index.to_string()),
+        let routes = listener.routes.iter().enumerate().map(|(index, route)| {
+            let name = route.name.as_ref().map_or_else(|| index.to_string(), |own| own.to_string());
+            Route {
+                index: index as u32,
+                filters: chain_links(settings, &chain(&listener.filters, &route.filters)).into(),
+                config: route.clone(),
+                metrics: instance(&name),
+                name: name.into(),
+            }
         });
         let routes: Vec<Route> = routes.collect();
         let mut by_host: Map<Box<str>, Vec<u32>> = Map::with_hasher(MapSeed::default());

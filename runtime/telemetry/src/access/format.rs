@@ -29,8 +29,8 @@ pub struct Names {
     pub listeners: Vec<String>,
     /// Services.
     pub services: Vec<String>,
-    /// Routes.
-    pub routes: Vec<String>,
+    /// Routes, by the listener that they are of.
+    pub routes: Vec<Vec<String>>,
     /// Clusters.
     pub clusters: Vec<String>,
     /// Causes.
@@ -62,7 +62,8 @@ impl Names {
     }
 
     pub(super) fn route(&self, record: &AccessRecord) -> Option<&str> {
-        record.route.map(|index| name(&self.routes, index as usize))
+        let routes = self.routes.get(usize::from(record.listener));
+        record.route.map(|index| name(routes.map_or(&[][..], |routes| routes), index as usize))
     }
 
     pub(super) fn cluster(&self, record: &AccessRecord) -> Option<&str> {

@@ -17,7 +17,7 @@ fn names() -> Names {
     Names {
         listeners: vec!["web".into()],
         services: vec!["mail".into()],
-        routes: vec!["api".into()],
+        routes: vec![vec!["api".into()]],
         clusters: vec!["app".into()],
         causes: &["no-route", "connect-timeout"],
         codes: &["OK", "CANCELLED"],
