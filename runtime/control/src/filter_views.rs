@@ -109,10 +109,13 @@ fn version_views(trial: &Trial) -> Vec<VersionView> {
 }
 
 fn state_name(state: FilterState) -> &'static str {
-    match state {
-        FilterState::Idle => "idle",
-        FilterState::Ready => "ready",
-        FilterState::Failed => "failed",
-        FilterState::Disabled => "disabled",
-    }
+    STATES[match state {
+        FilterState::Idle => 0,
+        FilterState::Ready => 1,
+        FilterState::Failed => 2,
+        FilterState::Disabled => 3,
+    }]
 }
+
+/// How a filter may stand on a shard.
+pub(crate) const STATES: [&str; 4] = ["idle", "ready", "failed", "disabled"];

@@ -25,6 +25,7 @@ mod pulse;
 mod rehearsal;
 mod reload;
 mod scrape;
+mod scrape_filters;
 mod shards;
 #[cfg(test)]
 mod tests;

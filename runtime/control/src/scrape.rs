@@ -1,9 +1,6 @@
 //! All metrics of one moment: what shards counted, and what only this side knows.
 
 use penstock_balance::HealthState;
-use penstock_filter_host::Filter;
-use penstock_filter_host::abi::MetricType;
-use penstock_filter_host::metrics::Histogram;
 use penstock_telemetry::metrics::Scrape;
 
 use crate::{AcmeViewState, Control, health, process};
@@ -192,46 +189,6 @@ impl Control {
         scrape.counter("penstock_bgp_failures_total", help, &[], self.bgp_failures());
     }
 
-    fn scrape_filters(&self, scrape: &mut Scrape) {
-        for (installed, view) in self.snapshot.filters.iter().zip(self.filter_views()) {
-            let labels = [("filter", view.name.as_str())];
-            for (name, help, count) in [
-                ("penstock_filter_calls_total", "Callbacks called.", view.calls),
-                ("penstock_filter_denied_total", "Exchanges answered 503.", view.denied),
-                ("penstock_filter_skipped_total", "Exchanges without it.", view.skipped),
-                ("penstock_filter_limited_total", "What a limit refused it.", view.limited),
-                ("penstock_filter_grpc_calls_total", "gRPC calls begun.", view.grpc_calls),
-                ("penstock_filter_rollbacks_total", "New versions taken back.", view.rollbacks),
-            ] {
-                scrape.counter(name, help, &labels, count);
-            }
-            for (cause, count) in &view.failures {
-                let labels = [labels[0], ("cause", cause.as_str())];
-                scrape.counter("penstock_filter_failures_total", "Failures.", &labels, *count);
-            }
-            for version in &view.versions {
-                let labels = [labels[0], ("version", version.version)];
-                let help = "Requests that a version got beside another.";
-                let name = "penstock_filter_version_requests_total";
-                scrape.counter(name, help, &labels, version.requests);
-                let name = "penstock_filter_version_failures_total";
-                scrape.counter(
-                    name,
-                    "Failures of a version beside another.",
-                    &labels,
-                    version.failures,
-                );
-                let help = "The part of requests that a version gets.";
-                scrape.gauge("penstock_filter_version_share", help, &labels, version.share);
-            }
-            let memory = view.memory_bytes as f64;
-            scrape.gauge("penstock_filter_memory_bytes", "Of its instances.", &labels, memory);
-            let contexts = view.contexts as f64;
-            scrape.gauge("penstock_filter_contexts", "Contexts open.", &labels, contexts);
-            scrape_defined(installed.filter(), &labels, scrape);
-        }
-    }
-
     fn scrape_log(&self, scrape: &mut Scrape) {
         let Some(log) = self.shards.log_counts() else { return };
         for (name, help, count) in [
@@ -240,34 +197,6 @@ impl Control {
             ("penstock_access_log_errors_total", "Failed writes and reopenings.", log.errors),
         ] {
             scrape.counter(name, help, &[], count);
-        }
-    }
-}
-
-/// The metrics that a filter defined itself, under a prefix that no family of ours has.
-fn scrape_defined(filter: &Filter, labels: &[(&'static str, &str)], scrape: &mut Scrape) {
-    const HELP: &str = "Defined by the filter.";
-    for defined in filter.stats().defined() {
-        let name = format!("penstock_wasm_{}", String::from_utf8_lossy(&defined.name));
-        let value = defined.value().unwrap_or_default();
-        match defined.kind {
-            MetricType::Counter => scrape.counter(name, HELP, labels, value),
-            // Written as two's complement where it is below zero.
-            MetricType::Gauge => scrape.gauge(name, HELP, labels, value as i64 as f64),
-            MetricType::Histogram => {
-                let mut counts = [0; Histogram::BUCKETS];
-                let sum = defined.collect(&mut counts).unwrap_or_default();
-                // Every power of two: a bound is the lowest value of the bucket behind it.
-                let mut total = 0;
-                let bounds = counts.iter().enumerate().filter_map(|(index, count)| {
-                    total += count;
-                    let last = index % 4 == 3 && index + 1 < Histogram::BUCKETS;
-                    last.then(|| (Histogram::lower_bound(index + 1) as f64 - 1.0, total))
-                });
-                let bounds: Vec<(f64, u64)> = bounds.collect();
-                let count = counts.iter().sum();
-                scrape.buckets(name, HELP, labels, bounds, count, sum as f64);
-            }
         }
     }
 }

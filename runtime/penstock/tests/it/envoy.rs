@@ -268,7 +268,7 @@ fn access_metrics_counts_as_in_envoy() {
         (both.envoy.counter("wasmcustom.requests.app.2xx") == Some(3)).then_some(())
     });
     until("we counted", || {
-        let counter = "penstock_wasm_requests_app_2xx{filter=\"one\"}";
+        let counter = "penstock_wasm_requests_app_2xx_total{filter=\"one\"}";
         (both.penstock.metric(counter) == 3.0).then_some(())
     });
 }

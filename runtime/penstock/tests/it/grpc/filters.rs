@@ -63,7 +63,7 @@ fn check(serving: Command, module: Module, tls: &str) {
     if module == SDK {
         // Each request was put into a queue, on either shard, and one of them takes all out.
         until("every request is noted", || {
-            (penstock.metric("penstock_wasm_noted{filter=\"one\"}") == 10.0).then_some(())
+            (penstock.metric("penstock_wasm_noted_total{filter=\"one\"}") == 10.0).then_some(())
         });
     }
 }
