@@ -136,6 +136,28 @@ fn shards_that_cannot_serve_a_config_keep_the_old_one() {
 }
 
 #[test]
+fn a_shard_that_died_is_started_again_and_counted() {
+    let path = std::env::temp_dir().join(format!("penstock-died-{}.toml", std::process::id()));
+    let ended = vec![Ended { index: 0, error: Some("it died".to_owned()) }];
+    let shards = Pretended { ended, ..Pretended::default() };
+    let mut control = started(&path, CONFIG, shards, Box::new(NoDatapaths));
+    control.tend_shards();
+    let metrics = control.metrics();
+    assert!(!control.is_ready() && metrics.contains("penstock_shard_running{shard=\"0\"} 0"));
+    // Not at once: it had only just begun.
+    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    while !control.is_ready() {
+        assert!(std::time::Instant::now() < deadline, "nobody starts it");
+        std::thread::sleep(Duration::from_millis(20));
+        control.on_time();
+    }
+    let metrics = control.metrics();
+    assert!(metrics.contains("penstock_shard_restarts_total{shard=\"0\"} 1"), "{metrics}");
+    assert_eq!(control.status().shards[0].restarts, 1);
+    std::fs::remove_file(path).expect("removed");
+}
+
+#[test]
 fn a_config_made_for_another_is_refused() {
     let (path, mut control) = control("stale", false);
     assert!(matches!(control.put_config(CONFIG.as_bytes(), "7"), Err(Refused::Stale { .. })));
