@@ -31,12 +31,21 @@ const FILES: &[(&str, &str)] = &[
     ("CHANGELOG.md", "usr/share/doc/penstock/CHANGELOG.md"),
     ("SECURITY.md", "usr/share/doc/penstock/SECURITY.md"),
     ("packaging/debian/copyright", "usr/share/doc/penstock/copyright"),
-    ("packaging/bird/README.md", "usr/share/doc/penstock/bird/README.md"),
-    ("packaging/bird/bird.conf", "usr/share/doc/penstock/bird/bird.conf"),
-    ("packaging/decap/README.md", "usr/share/doc/penstock/decap.md"),
-    ("packaging/tproxy/README.md", "usr/share/doc/penstock/tproxy/README.md"),
-    ("packaging/tproxy/tproxy.nft", "usr/share/doc/penstock/tproxy/tproxy.nft"),
-    ("packaging/keepalived/keepalived.conf", "usr/share/doc/penstock/keepalived.conf"),
+    // Beside each other as they are in the tree: they name each other.
+    ("packaging/README.md", "usr/share/doc/penstock/packaging/README.md"),
+    ("packaging/bird/README.md", "usr/share/doc/penstock/packaging/bird/README.md"),
+    ("packaging/bird/bird.conf", "usr/share/doc/penstock/packaging/bird/bird.conf"),
+    ("packaging/decap/README.md", "usr/share/doc/penstock/packaging/decap/README.md"),
+    (
+        "packaging/decap/penstock-decap.service",
+        "usr/share/doc/penstock/packaging/decap/penstock-decap.service",
+    ),
+    ("packaging/tproxy/README.md", "usr/share/doc/penstock/packaging/tproxy/README.md"),
+    ("packaging/tproxy/tproxy.nft", "usr/share/doc/penstock/packaging/tproxy/tproxy.nft"),
+    (
+        "packaging/keepalived/keepalived.conf",
+        "usr/share/doc/penstock/packaging/keepalived/keepalived.conf",
+    ),
 ];
 /// The hooks of dpkg, in `packaging/debian`.
 const HOOKS: [&str; 3] = ["postinst", "prerm", "postrm"];
@@ -138,7 +147,42 @@ fn size_kb(folder: &Path) -> Result<u64, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::newest_glibc;
+    use std::fs;
+    use std::path::{Component, Path, PathBuf};
+
+    use super::{FILES, newest_glibc};
+    use crate::workspace::root;
+
+    /// Where a link of a document leads.
+    fn target_of(document: &str, link: &str) -> PathBuf {
+        let folder = Path::new(document).parent().expect("it is in a folder");
+        let mut target = PathBuf::new();
+        for part in folder.join(link).components() {
+            match part {
+                Component::ParentDir => assert!(target.pop(), "{document}: {link}"),
+                part => target.push(part),
+            }
+        }
+        target
+    }
+
+    #[test]
+    fn what_a_recipe_of_the_package_links_to_is_in_the_package() {
+        let mut seen = 0;
+        let recipes = FILES
+            .iter()
+            .filter(|(from, _)| from.starts_with("packaging/") && from.ends_with(".md"));
+        for (from, to) in recipes {
+            let text = fs::read_to_string(root().join(from)).expect("it is in the tree");
+            let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+            for link in links.filter(|link| !link.contains("://")) {
+                let target = target_of(to, link);
+                assert!(FILES.iter().any(|(_, to)| Path::new(to) == target), "{from}: {link}");
+                seen += 1;
+            }
+        }
+        assert!(seen > 2, "{seen} links were found");
+    }
 
     #[test]
     fn the_newest_glibc_is_the_one_with_the_largest_number() {
