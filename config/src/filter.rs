@@ -155,7 +155,7 @@ section! {
 section! {
     /// When a filter is switched off, and how it comes back.
     pub struct Storm("storm") = default {
-        /// So many traps...
+        /// So many traps on one shard...
         traps: u32 = 50, in 1..=1_000_000;
         /// ... in this time switch it off under its `on_error`.
         window: Duration = Duration::from_secs(10);
