@@ -37,6 +37,13 @@ pub enum Content<'a> {
         /// The key, in PEM.
         key: &'a [u8],
     },
+    /// The key of a certificate, looked into before that.
+    Key {
+        /// The chain, in PEM.
+        cert: &'a [u8],
+        /// The key, in PEM.
+        key: &'a [u8],
+    },
     /// What is stapled to a certificate that is right in itself.
     Staple {
         /// The chain, in PEM.

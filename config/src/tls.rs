@@ -323,6 +323,7 @@ fn check_certificate(files: &CertificateFiles, table: &mut TableReader<'_, '_, '
             table.reader.below(name, |reader| reader.refuse_file(span, problem))
         }
     };
+    examine("key", &Content::Key { cert, key })?;
     examine("cert", &Content::Certificate { cert, key })?;
     match &ocsp {
         Some(response) => examine("ocsp", &Content::Staple { cert, key, response }),

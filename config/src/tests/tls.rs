@@ -159,6 +159,8 @@ impl Files for Picky {
 
     fn examine(&self, content: &Content<'_>) -> Result<(), String> {
         match content {
+            Content::Key { key: b"bad", .. } => Err("is no key".to_owned()),
+            Content::Key { .. } => Ok(()),
             Content::Certificate { cert: b"good", .. } => Ok(()),
             Content::Certificate { .. } => Err("is not good".to_owned()),
             Content::Staple { response: b"good", .. } => Ok(()),
@@ -175,7 +177,7 @@ fn files_are_looked_into_and_each_is_found_at_its_place() {
     let text = "[listener.l]\naddress = \":80\"\nto = \"a\"\n[listener.l.tls]\n\
         certificates = [{ cert = \"good\", key = \"k\" }, { cert = \"bad\", key = \"gone\" },\n\
         { cert = \"bad\", key = \"k\" }, { cert = \"good\", key = \"k\", ocsp = \"good\" },\n\
-        { cert = \"good\", key = \"k\", ocsp = \"k\" }]\n\
+        { cert = \"good\", key = \"k\", ocsp = \"k\" }, { cert = \"bad\", key = \"bad\" }]\n\
         client_ca = \"k\"\n[cluster.a]\nendpoints = [\"10.0.0.1:80\"]\ntls = { ca = \"k\" }\n\
         [cluster.b]\nendpoints = [\"10.0.0.1:80\"]\ntls = { crl = [\"good\", \"k\"] }";
     let files = Picky(FakeFiles(&[("good", b"good"), ("bad", b"bad"), ("k", b"k")]));
@@ -188,6 +190,7 @@ fn files_are_looked_into_and_each_is_found_at_its_place() {
             "listener.l.tls.certificates[1].key: cannot be read: entity not found",
             "listener.l.tls.certificates[2].cert: is not good",
             "listener.l.tls.certificates[4].ocsp: is no staple",
+            "listener.l.tls.certificates[5].key: is no key",
             "cluster.a.tls.ca: is no authority",
             "cluster.b.tls.crl: is no list",
         ]

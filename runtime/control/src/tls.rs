@@ -371,7 +371,10 @@ impl<'f> Reading<'f> {
     fn certificate(&mut self, files: &CertificateFiles) -> Result<Certificate, BadTls> {
         let (cert, key) = (self.bytes(&files.cert)?, self.bytes(&files.key)?);
         let read = Certificate::read(&cert, &key);
-        let read = read.map_err(|error| self.bad(&format!("{} ", files.cert.display()), &error))?;
+        let read = read.map_err(|error| {
+            let file = if error.is_of_key() { &files.key } else { &files.cert };
+            self.bad(&format!("{} ", file.display()), &error)
+        })?;
         match &files.ocsp {
             Some(path) => self.parse(path, |response| read.with_staple(response)),
             None => Ok(read),
@@ -452,6 +455,10 @@ impl<'f> Reading<'f> {
 /// Looks into the files that a config names, for findings with a place.
 pub(crate) fn examine(content: &Content<'_>, now: Option<i64>) -> Result<(), String> {
     match *content {
+        Content::Key { cert, key } => match Certificate::read(cert, key) {
+            Err(error) if error.is_of_key() => Err(error.to_string()),
+            _ => Ok(()),
+        },
         Content::Certificate { cert, key } => {
             let certificate = Certificate::read(cert, key).map_err(|error| error.to_string())?;
             match now {

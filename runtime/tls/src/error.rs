@@ -148,3 +148,17 @@ pub enum TlsError {
     #[error("no certificate is configured")]
     NothingToPresent,
 }
+
+impl TlsError {
+    /// Whether the private key is to blame, not the certificate that it comes with.
+    pub fn is_of_key(&self) -> bool {
+        matches!(
+            self,
+            TlsError::NoKey
+                | TlsError::SeveralKeys { .. }
+                | TlsError::EncryptedKey
+                | TlsError::UnusableKey { .. }
+                | TlsError::KeyMismatch { .. }
+        )
+    }
+}

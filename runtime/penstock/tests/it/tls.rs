@@ -319,5 +319,5 @@ fn check_finds_files_that_are_wrong_at_their_place() {
     let output = run(&["check", &path.display().to_string()]);
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8_lossy(&output.stdout);
-    has(&said, &["listener.web.tls.certificates[1].cert", "is not the one of the certificate"]);
+    has(&said, &["listener.web.tls.certificates[1].key", "is not the one of the certificate"]);
 }
