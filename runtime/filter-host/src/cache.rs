@@ -4,12 +4,13 @@
 //! settings, and carries the digest of its own payload. That finds damage, not malice: compiled
 //! code is run as it is, so the folder must be writable for nobody but the proxy's own user.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, Metadata, OpenOptions};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use crate::module::{digest, hex};
 
@@ -41,7 +42,8 @@ pub(crate) fn compile(
     let module = wasmtime::Module::new(engine, wasm)?;
     match module.serialize() {
         Ok(code) => {
-            if let Err(error) = write(folder, &path, &code) {
+            let written = write(folder, &path, &code).and_then(|()| prune(folder, &path));
+            if let Err(error) = written {
                 warn(&path, &error.to_string());
             }
         }
@@ -66,7 +68,9 @@ fn read(path: &Path) -> io::Result<Option<Vec<u8>>> {
         Err(error) => return Err(error),
     };
     let metadata = fs::metadata(path)?;
-    if metadata.mode() & 0o022 != 0 {
+    // proc(5): the folder of a process is its effective user's.
+    let owned = metadata.uid() == 0 || metadata.uid() == fs::metadata("/proc/self")?.uid();
+    if metadata.mode() & 0o022 != 0 || !owned {
         return Err(io::Error::other("others may write it: not used"));
     }
     let payload_at = MAGIC.len() + 32;
@@ -105,9 +109,67 @@ fn write(folder: &Path, path: &Path, code: &[u8]) -> io::Result<()> {
     written
 }
 
+/// Removes what nobody has read for long, and of the rest what goes beyond [`FILES_MAX`]: each
+/// version of a module and of wasmtime leaves a file behind. `newest` was written just now.
+fn prune(folder: &Path, newest: &Path) -> io::Result<()> {
+    let used = |facts: &Metadata| facts.accessed().or_else(|_| facts.modified());
+    let now = used(&fs::metadata(newest)?)?;
+    let mut kept = Vec::new();
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        let ours = path.extension().is_some_and(|end| end == "cwasm" || end == "tmp");
+        if !ours || path == newest {
+            continue;
+        }
+        // Another process may have been quicker.
+        let Ok(last) = fs::metadata(&path).and_then(|facts| used(&facts)) else { continue };
+        kept.push((now.duration_since(last).unwrap_or_default(), path));
+    }
+    kept.sort();
+    let fresh = kept.iter().take_while(|(age, _)| *age < UNUSED_MAX).count();
+    for (_, path) in kept.drain(fresh.min(FILES_MAX - 1)..) {
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 fn warn(path: &Path, error: &str) {
     tracing::warn!(path = %path.display(), error, "compiled filter not cached");
 }
 
 /// What a file begins with.
 const MAGIC: &[u8] = b"penstock cwasm 1\n";
+/// Files that are kept: more than any config has filters.
+const FILES_MAX: usize = 1_024;
+/// How long a file may lie unread.
+const UNUSED_MAX: Duration = Duration::from_secs(30 * 24 * 3_600);
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File, FileTimes};
+
+    use super::{UNUSED_MAX, prune};
+
+    #[test]
+    fn what_nobody_reads_goes_and_the_rest_stays() {
+        let folder = std::env::temp_dir().join(format!("penstock-prune-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder");
+        let newest = folder.join("new.cwasm");
+        fs::write(&newest, "x").expect("written");
+        let now = fs::metadata(&newest).and_then(|facts| facts.modified()).expect("a time");
+        for (name, days) in [("old.cwasm", 31), ("young.cwasm", 29), ("old.tmp", 40), ("old", 99)] {
+            let file = File::create(folder.join(name)).expect("written");
+            let then = now - UNUSED_MAX / 30 * days;
+            file.set_times(FileTimes::new().set_accessed(then).set_modified(then)).expect("set");
+        }
+        prune(&folder, &newest).expect("pruned");
+        let left = fs::read_dir(&folder).expect("a folder").flatten();
+        let mut left: Vec<_> = left.map(|entry| entry.file_name()).collect();
+        left.sort();
+        assert_eq!(left, ["new.cwasm", "old", "young.cwasm"]);
+        fs::remove_dir_all(&folder).expect("removed");
+    }
+}
