@@ -433,7 +433,7 @@ fn an_interface_that_takes_no_program_changes_nothing() {
     let text = "[service.n]\nvip = \"10.9.0.1\"\nports = \"tcp/80\"\nmode = \"nat\"\nto = \"c\"\n\
                 interface = \"eth9\"\n[cluster.c]\nendpoints = [\"10.1.0.1\"]\n";
     let before = meaning(&layer4);
-    let error = layer4.apply(&parse(text), &[], &seed()).err().expect("not on eth9");
+    let error = layer4.apply(&parse(text), &[], &seed()).expect_err("not on eth9");
     assert_eq!(error.to_string(), "eth9 has no native XDP");
     assert_eq!(meaning(&layer4), before);
     // Nor one that is not there.
