@@ -6,7 +6,7 @@ use crate::sys;
 
 /// The calls of one callback.
 #[derive(Debug, Default)]
-pub(crate) struct Calls {
+pub struct Calls {
     /// Those that were begun, and whether each is a stream.
     pub(crate) begun: Vec<(CallId, bool)>,
     /// Those that were given up.

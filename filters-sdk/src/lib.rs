@@ -42,6 +42,8 @@
 //! assert!(friend.went_on());
 //! ```
 //!
+//! Raw TCP connections are [`StreamFilter`]'s: see [`stream`].
+//!
 //! A filter is a `cdylib` for `wasm32-unknown-unknown`, in the proxy-wasm ABI 0.2.1: the standard
 //! one, so that the module runs unmodified in other proxies. `README.md` beside this crate leads
 //! through a filter in five minutes; `filters/` of the repository has real ones to copy from.
@@ -68,6 +70,7 @@ mod queue;
 pub mod random;
 mod runtime;
 mod shared;
+pub mod stream;
 mod sys;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
@@ -81,17 +84,22 @@ pub use flow::{Answer, CallId, CallRefused, Flow, HttpCall};
 pub use grpc::{GrpcCall, GrpcEvent, GrpcStatus, GrpcStream};
 pub use metrics::{Counter, Gauge, Histogram};
 pub use pairs::Headers;
-/// Turns an impl of [`Filter`] into a module: exports its callbacks, fills in omitted types.
+/// Turns an impl of [`Filter`] or [`StreamFilter`] into a module: exports its callbacks, fills in
+/// omitted types.
 pub use penstock_filters_sdk_macros::filter;
 pub use queue::{Queue, QueueId};
 pub use shared::{NotShared, Shared, SharedValue};
-pub use view::{Body, Fields, Log, Plugin, Refused, Reply, Request, Response, Trailers};
+pub use stream::{ClosedBy, StreamFilter, StreamFlow};
+pub use view::{
+    Body, Connection, Content, Data, Fields, Log, Plugin, Refused, Reply, Request, Response,
+    Trailers,
+};
 
 /// What the code of `#[penstock::filter]` calls. Not for authors; it may change at any time.
 #[doc(hidden)]
 pub mod export {
     pub use crate::arena::scope;
-    pub use crate::runtime::Runtime;
+    pub use crate::runtime::{Http, Kind, Raw, Runtime};
 
     /// Runs once per instance, before anything else.
     pub fn initialize() {
@@ -103,8 +111,8 @@ pub mod export {
         crate::arena::allocate(bytes)
     }
 
-    /// Whether the filter keeps nothing of an exchange between its callbacks.
-    pub const fn is_stateless<F: crate::Filter>() -> bool {
+    /// Whether the filter keeps nothing of an exchange or connection between its callbacks.
+    pub const fn is_stateless<F: Kind>() -> bool {
         size_of::<F::State>() == 0
     }
 

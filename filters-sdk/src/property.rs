@@ -18,9 +18,13 @@ pub(crate) fn write(path: &[&str], value: &[u8]) {
 
 /// The address in the property at `path`, which is text with or without a port.
 pub(crate) fn ip(path: &[&str]) -> Option<IpAddr> {
-    let text = core::str::from_utf8(read(path)?).ok()?;
-    match text.parse::<SocketAddr>() {
-        Ok(address) => Some(address.ip()),
-        Err(_) => text.parse().ok(),
+    match address(path) {
+        Some(address) => Some(address.ip()),
+        None => core::str::from_utf8(read(path)?).ok()?.parse().ok(),
     }
+}
+
+/// The address and port in the property at `path`.
+pub(crate) fn address(path: &[&str]) -> Option<SocketAddr> {
+    core::str::from_utf8(read(path)?).ok()?.parse().ok()
 }

@@ -21,6 +21,7 @@
 //! assert_eq!(exchange.request_header("x-greeting").as_deref(), Some("hello"));
 //! ```
 
+mod connection;
 mod exchange;
 
 use std::time::Duration;
@@ -29,19 +30,27 @@ use penstock_filters_sdk_abi::LogLevel;
 
 use crate::config::ConfigError;
 use crate::filter::Filter;
-use crate::runtime::Runtime;
+use crate::runtime::{Http, Kind, Raw, Runtime};
+use crate::stream::StreamFilter;
 use crate::sys::native::{self, Double};
 
+pub use connection::Connected;
 pub use exchange::{Answered, Exchange};
+
+/// A configured [`Filter`].
+pub type Instance<F> = Bench<Http<F>>;
+
+/// A configured [`StreamFilter`].
+pub type StreamInstance<F> = Bench<Raw<F>>;
 
 /// A configured filter. Two of them on one thread are two shards: they see the same shared data,
 /// metrics and clock, which begin anew when the thread's last instance is gone.
-pub struct Instance<F: Filter> {
+pub struct Bench<F: Kind> {
     runtime: Runtime<F>,
     root: u32,
 }
 
-impl<F: Filter> Instance<F> {
+impl<F: Kind> Bench<F> {
     /// Configures the filter with `config`, which is JSON as the proxy hands it over.
     pub fn new(config: &str) -> Result<Self, ConfigError> {
         let root = native::with(|double| {
@@ -57,16 +66,6 @@ impl<F: Filter> Instance<F> {
         native::with(|double| double.context = root);
         instance.runtime.configure(root, config.as_bytes())?;
         Ok(instance)
-    }
-
-    /// A request without a body whose head has these fields, `:method` and `:path` among them.
-    pub fn request(&self, fields: &[(&str, &str)]) -> Exchange<'_, F> {
-        Exchange::open(self, fields, true)
-    }
-
-    /// A request whose body is still to come.
-    pub fn request_with_body(&self, fields: &[(&str, &str)]) -> Exchange<'_, F> {
-        Exchange::open(self, fields, false)
     }
 
     /// Sets a property, for instance `["source", "address"]` to `192.0.2.7:4711`.
@@ -241,7 +240,26 @@ impl<F: Filter> Instance<F> {
     }
 }
 
-impl<F: Filter> Drop for Instance<F> {
+impl<F: Filter> Instance<F> {
+    /// A request without a body whose head has these fields, `:method` and `:path` among them.
+    pub fn request(&self, fields: &[(&str, &str)]) -> Exchange<'_, F> {
+        Exchange::open(self, fields, true)
+    }
+
+    /// A request whose body is still to come.
+    pub fn request_with_body(&self, fields: &[(&str, &str)]) -> Exchange<'_, F> {
+        Exchange::open(self, fields, false)
+    }
+}
+
+impl<F: StreamFilter> StreamInstance<F> {
+    /// A client connects.
+    pub fn connect(&self) -> Connected<'_, F> {
+        Connected::open(self)
+    }
+}
+
+impl<F: Kind> Drop for Bench<F> {
     fn drop(&mut self) {
         native::with(|double| double.instances -= 1);
     }

@@ -2,12 +2,14 @@
 
 mod grpc;
 mod queue;
+mod stream;
 
 use core::cell::Cell;
 use core::time::Duration;
 
 use serde::Deserialize;
 
+use crate::runtime::{Http, Runtime};
 use crate::testing::Instance;
 use crate::{
     Answer, Body, ConfigError, Counter, Filter, Flow, Gauge, Histogram, HttpCall, Log, NoConfig,
@@ -18,10 +20,17 @@ use crate::{
 #[path = "../template/src/lib.rs"]
 mod template;
 
+/// And with `--stream`.
+#[path = "../template/stream/src/lib.rs"]
+mod template_stream;
+
 #[test]
-fn the_guide_shows_the_template() {
+fn the_guide_shows_the_templates() {
     let guide = include_str!("../README.md");
     assert!(guide.contains(include_str!("../template/src/lib.rs")));
+    let stream = include_str!("../template/stream/src/lib.rs");
+    let shown = stream.split_once("#[penstock::filter]").expect("it has one").1;
+    assert!(guide.contains(shown));
 }
 
 const GET: &[(&str, &str)] =
@@ -276,7 +285,7 @@ fn a_wrong_configuration_says_where() {
 
 #[test]
 fn two_plugins_of_one_module_keep_apart() {
-    let runtime = crate::runtime::Runtime::<Configured>::new();
+    let runtime = Runtime::<Http<Configured>>::new();
     for (root, percent) in [(1, 10), (2, 20)] {
         // The first stream of root 1 opens while it is alone, and is not written down.
         runtime.on_context_create(root, 0);

@@ -3,13 +3,21 @@
 //! Names and signatures are those of the proxy-wasm ABI 0.2.1. The bodies are one line each: what
 //! is to be done stands in the SDK's `runtime`, where it is compiled and tested natively.
 
+use crate::Kind;
+
 /// The exports of the filter `self_type`, whose impl has the functions called `functions`.
-pub(crate) fn code(self_type: &str, functions: &[String]) -> String {
-    let mut code = ALWAYS.replace("SELF_TYPE", self_type);
+pub(crate) fn code(kind: Kind, self_type: &str, functions: &[String]) -> String {
+    let (wrapper, own) = match kind {
+        Kind::Exchanges => ("Http", EXCHANGES),
+        Kind::Connections => ("Raw", CONNECTIONS),
+    };
+    let filter = format!("::penstock::export::{wrapper}<{self_type}>");
+    let mut code = ALWAYS.replace("FILTER", &filter);
     let has = |function: &str| functions.iter().any(|name| name == function);
-    for (place, (function, export)) in EXPORTS.iter().enumerate() {
+    let exports: Vec<&(&str, &str)> = own.iter().chain(BOTH).collect();
+    for (place, (function, export)) in exports.iter().enumerate() {
         // Some share theirs: three methods are for replies, and three for gRPC.
-        let before = &EXPORTS[..place];
+        let before = &exports[..place];
         let is_there = before.iter().any(|(other, same)| same == export && has(other));
         if has(function) && !is_there {
             code.push_str(export);
@@ -22,11 +30,11 @@ pub(crate) fn code(self_type: &str, functions: &[String]) -> String {
 
 const ALWAYS: &str = r#"
     ::std::thread_local! {
-        static RUNTIME: ::penstock::export::Runtime<SELF_TYPE> =
+        static RUNTIME: ::penstock::export::Runtime<FILTER> =
             const { ::penstock::export::Runtime::new() };
     }
     fn run<T>(
-        callback: impl FnOnce(&::penstock::export::Runtime<SELF_TYPE>) -> T,
+        callback: impl FnOnce(&::penstock::export::Runtime<FILTER>) -> T,
     ) -> T {
         ::penstock::export::scope(|| RUNTIME.with(callback))
     }
@@ -42,7 +50,7 @@ const ALWAYS: &str = r#"
     extern "C" fn penstock_arena(bytes: usize) -> *mut u8 { ::penstock::export::host_area(bytes) }
     #[unsafe(no_mangle)]
     extern "C" fn penstock_stateless() -> u32 {
-        u32::from(::penstock::export::is_stateless::<SELF_TYPE>())
+        u32::from(::penstock::export::is_stateless::<FILTER>())
     }
     #[unsafe(no_mangle)]
     extern "C" fn proxy_on_context_create(context: u32, parent: u32) {
@@ -56,8 +64,8 @@ const ALWAYS: &str = r#"
     extern "C" fn proxy_on_delete(context: u32) { run(|runtime| runtime.on_delete(context)) }
 "#;
 
-/// Which method of the trait needs which export.
-const EXPORTS: &[(&str, &str)] = &[
+/// Which method of a filter of exchanges needs which export.
+const EXCHANGES: &[(&str, &str)] = &[
     (
         "on_request",
         r#"#[unsafe(no_mangle)]
@@ -100,6 +108,49 @@ const EXPORTS: &[(&str, &str)] = &[
             run(|runtime| runtime.on_response_trailers(context))
         }"#,
     ),
+];
+
+/// The same of a filter of connections.
+const CONNECTIONS: &[(&str, &str)] = &[
+    (
+        "on_connect",
+        r#"#[unsafe(no_mangle)]
+        extern "C" fn proxy_on_new_connection(context: u32) -> u32 {
+            run(|runtime| runtime.on_new_connection(context))
+        }"#,
+    ),
+    (
+        "on_downstream",
+        r#"#[unsafe(no_mangle)]
+        extern "C" fn proxy_on_downstream_data(context: u32, bytes: usize, end: u32) -> u32 {
+            run(|runtime| runtime.on_downstream_data(context, bytes, end != 0))
+        }"#,
+    ),
+    (
+        "on_upstream",
+        r#"#[unsafe(no_mangle)]
+        extern "C" fn proxy_on_upstream_data(context: u32, bytes: usize, end: u32) -> u32 {
+            run(|runtime| runtime.on_upstream_data(context, bytes, end != 0))
+        }"#,
+    ),
+    (
+        "on_downstream_close",
+        r#"#[unsafe(no_mangle)]
+        extern "C" fn proxy_on_downstream_connection_close(context: u32, peer: u32) {
+            run(|runtime| runtime.on_downstream_close(context, peer))
+        }"#,
+    ),
+    (
+        "on_upstream_close",
+        r#"#[unsafe(no_mangle)]
+        extern "C" fn proxy_on_upstream_connection_close(context: u32, peer: u32) {
+            run(|runtime| runtime.on_upstream_close(context, peer))
+        }"#,
+    ),
+];
+
+/// The same of both.
+const BOTH: &[(&str, &str)] = &[
     (
         "on_log",
         r#"#[unsafe(no_mangle)]

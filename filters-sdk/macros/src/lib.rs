@@ -1,8 +1,8 @@
-//! The attribute that turns an impl of `Filter` into a module's exports.
+//! The attribute that turns an impl of `Filter` or `StreamFilter` into a module's exports.
 //!
-//! It reads no more of Rust than it must: the name of the type, and which functions and types the
-//! impl has. So it needs no parser crate, and whatever is wrong inside a method is reported by the
-//! compiler in the author's own words and place.
+//! It reads no more of Rust than it must: the names of trait and type, and which functions and
+//! types the impl has. So it needs no parser crate, and whatever is wrong inside a method is
+//! reported by the compiler in the author's own words and place.
 
 #![forbid(unsafe_code)]
 
@@ -10,8 +10,9 @@ mod exports;
 
 use proc_macro::{Delimiter, Group, TokenStream, TokenTree};
 
-/// Put over `impl Filter for X`. It fills in `type Config = NoConfig` and `type State = ()` where
-/// they are left out and, on wasm32, exports the callbacks that the impl has and no others.
+/// Put over `impl Filter for X` or `impl StreamFilter for X`. It fills in `type Config = NoConfig`
+/// and `type State = ()` where they are left out and, on wasm32, exports the callbacks that the
+/// impl has and no others.
 #[proc_macro_attribute]
 pub fn filter(arguments: TokenStream, item: TokenStream) -> TokenStream {
     if !arguments.is_empty() {
@@ -28,6 +29,8 @@ struct Impl {
     /// Everything up to the body, attributes and all.
     head: Vec<TokenTree>,
     body: Group,
+    /// What passes through the filter: told by the trait's name.
+    kind: Kind,
     self_type: String,
     functions: Vec<String>,
     types: Vec<String>,
@@ -46,10 +49,11 @@ impl Impl {
             return Err("a filter has no generic parameters: the module exports one type");
         }
         let separator = position(&head, "for").ok_or(NOT_AN_IMPL)?;
+        let kind = Kind::of(&head[..separator]).ok_or(NOT_AN_IMPL)?;
         let self_type: TokenStream = head[separator + 1..].iter().cloned().collect();
         let names = |keyword| names_after(&body, keyword);
         let (functions, types) = (names("fn"), names("type"));
-        Ok(Self { self_type: self_type.to_string(), functions, types, head, body })
+        Ok(Self { kind, self_type: self_type.to_string(), functions, types, head, body })
     }
 
     fn expand(self) -> TokenStream {
@@ -63,12 +67,31 @@ impl Impl {
         filled.set_span(self.body.span());
         let mut out: TokenStream = self.head.into_iter().collect();
         out.extend([TokenTree::Group(filled)]);
-        out.extend(parse(&exports::code(&self.self_type, &self.functions)));
+        out.extend(parse(&exports::code(self.kind, &self.self_type, &self.functions)));
         out
     }
 }
 
-const NOT_AN_IMPL: &str = "#[penstock::filter] goes over `impl Filter for ...`";
+/// What a filter is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Exchanges,
+    Connections,
+}
+
+impl Kind {
+    /// By the last name before `for`, whatever path leads to it.
+    fn of(before_for: &[TokenTree]) -> Option<Kind> {
+        match before_for.last()?.to_string().as_str() {
+            "Filter" => Some(Kind::Exchanges),
+            "StreamFilter" => Some(Kind::Connections),
+            _ => None,
+        }
+    }
+}
+
+const NOT_AN_IMPL: &str =
+    "#[penstock::filter] goes over `impl Filter for ...` or `impl StreamFilter for ...`";
 
 /// Where the word `word` stands among `tokens`.
 fn position(tokens: &[TokenTree], word: &str) -> Option<usize> {

@@ -4,6 +4,8 @@
 //! One runtime lives in each instance of a module and serves every context in it. A filter without
 //! state costs no table look-up per request: its streams are not written down at all.
 
+mod http;
+mod stream;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -13,19 +15,71 @@ use core::mem::size_of;
 use std::rc::Rc;
 
 use penstock_filters_sdk_abi::{Action, BufferType, MapType, StreamType};
+use serde::de::DeserializeOwned;
 
 use crate::calls::Calls;
 use crate::config::{self, ConfigError};
-use crate::filter::Filter;
-use crate::flow::{Answer, CallId, Flow};
+use crate::flow::CallId;
 use crate::grpc::{GrpcEvent, GrpcStatus};
 use crate::queue::QueueId;
 use crate::sys;
-use crate::view::{Body, Fields, Log, Plugin, Reply, Request, Response, Trailers};
+use crate::view::{Fields, Plugin, Reply};
+pub use http::Http;
+pub use stream::Raw;
 use table::Table;
 
+/// What a runtime has to know of a filter, whatever passes through it.
+pub trait Kind: Sized + 'static {
+    /// What the operator writes under `config`.
+    type Config: DeserializeOwned;
+    /// What is kept of an exchange or a connection.
+    type State: Default + 'static;
+
+    /// Builds the filter.
+    fn new(config: Self::Config) -> Result<Self, ConfigError>;
+
+    /// Something came of a call that the half of a stream has made; what it calls now is put into
+    /// `calls`.
+    fn on_news(
+        &self,
+        state: &mut Self::State,
+        half: StreamType,
+        news: &News<'_>,
+        calls: &mut Calls,
+    ) -> Decision;
+
+    /// A stream is over.
+    fn on_log(&self, state: &mut Self::State);
+
+    /// The plugin's timer.
+    fn on_tick(&self, plugin: &mut Plugin<'_>);
+
+    /// An item in a queue of the plugin's.
+    fn on_queue(&self, plugin: &mut Plugin<'_>, queue: QueueId);
+
+    /// The reply to a call of the plugin's.
+    fn on_plugin_reply(&self, plugin: &mut Plugin<'_>, reply: &Reply<'_>);
+
+    /// Something came on a gRPC call of the plugin's.
+    fn on_plugin_grpc(&self, plugin: &mut Plugin<'_>, call: CallId, event: &GrpcEvent<'_>);
+
+    /// Ends the stream under way, for which there is no filter.
+    fn refuse();
+}
+
+/// What a callback decided over what passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It goes on.
+    Go,
+    /// It is held.
+    Wait,
+    /// It goes nowhere: it was answered, or closed.
+    Over,
+}
+
 /// All that a module keeps between callbacks.
-pub struct Runtime<F: Filter> {
+pub struct Runtime<F: Kind> {
     roots: RefCell<Vec<Root<F>>>,
     streams: RefCell<Table<Stream<F::State>>>,
     calls: RefCell<Table<Call>>,
@@ -39,7 +93,7 @@ struct Root<F> {
     filter: Option<Rc<F>>,
 }
 
-/// One exchange that has to be remembered.
+/// One exchange or connection that has to be remembered.
 struct Stream<S> {
     root: u32,
     /// `None` while a callback has it.
@@ -60,15 +114,17 @@ struct Call {
 }
 
 /// What came of a call.
-enum News<'a> {
+pub enum News<'a> {
+    /// Its reply.
     Reply(Reply<'a>),
+    /// An event, of a gRPC call.
     Grpc(CallId, GrpcEvent<'a>),
 }
 
 const CONTINUE: u32 = Action::Continue as u32;
 const PAUSE: u32 = Action::Pause as u32;
 
-impl<F: Filter> Runtime<F> {
+impl<F: Kind> Runtime<F> {
     /// A module that has seen nothing yet.
     pub const fn new() -> Self {
         Self {
@@ -117,72 +173,14 @@ impl<F: Filter> Runtime<F> {
         Ok(())
     }
 
-    /// The head of a request.
-    pub fn on_request_headers(&self, id: u32, end: bool) -> u32 {
-        self.with_stream(id, |filter, root, state| {
-            let mut request = Request::new(state, end);
-            let flow = filter.on_request(&mut request);
-            let calls = core::mem::take(&mut request.calls);
-            self.note(&calls, root, id, StreamType::HttpRequest);
-            self.settle(id, root, StreamType::HttpRequest, flow)
-        })
-    }
-
-    /// A part of a request's body.
-    pub fn on_request_body(&self, id: u32, bytes: usize, end: bool) -> u32 {
-        self.with_stream(id, |filter, root, state| {
-            let mut body = Body::new(state, BufferType::RequestBody, bytes);
-            let flow = filter.on_request_body(&mut body, end);
-            self.settle(id, root, StreamType::HttpRequest, flow)
-        })
-    }
-
-    /// The trailers of a request.
-    pub fn on_request_trailers(&self, id: u32) -> u32 {
-        self.with_stream(id, |filter, root, state| {
-            let flow =
-                filter.on_request_trailers(&mut Trailers::new(state, MapType::RequestTrailers));
-            self.settle(id, root, StreamType::HttpRequest, flow)
-        })
-    }
-
-    /// The head of a response.
-    pub fn on_response_headers(&self, id: u32, end: bool) -> u32 {
-        self.with_stream(id, |filter, root, state| {
-            let mut response = Response::new(state, end);
-            let flow = filter.on_response(&mut response);
-            let calls = core::mem::take(&mut response.calls);
-            self.note(&calls, root, id, StreamType::HttpResponse);
-            self.settle(id, root, StreamType::HttpResponse, flow)
-        })
-    }
-
-    /// A part of a response's body.
-    pub fn on_response_body(&self, id: u32, bytes: usize, end: bool) -> u32 {
-        self.with_stream(id, |filter, root, state| {
-            let mut body = Body::new(state, BufferType::ResponseBody, bytes);
-            let flow = filter.on_response_body(&mut body, end);
-            self.settle(id, root, StreamType::HttpResponse, flow)
-        })
-    }
-
-    /// The trailers of a response.
-    pub fn on_response_trailers(&self, id: u32) -> u32 {
-        self.with_stream(id, |filter, root, state| {
-            let mut trailers = Trailers::new(state, MapType::ResponseTrailers);
-            let flow = filter.on_response_trailers(&mut trailers);
-            self.settle(id, root, StreamType::HttpResponse, flow)
-        })
-    }
-
-    /// An exchange is over.
+    /// An exchange or connection is over.
     pub fn on_log(&self, id: u32) {
         // Also called for the plugin's own context, which has nothing to tell.
         if self.roots.borrow().iter().any(|root| root.id == id) {
             return;
         }
         self.with_stream(id, |filter, _, state| {
-            filter.on_log(&mut Log::new(state));
+            filter.on_log(state);
             CONTINUE
         });
     }
@@ -279,29 +277,13 @@ impl<F: Filter> Runtime<F> {
         if sys::effective_context(call.stream).is_err() {
             return;
         }
-        let stream = call.stream;
-        match call.half {
-            StreamType::HttpRequest => self.with_stream(stream, |filter, root, state| {
-                let mut request = Request::new(state, false);
-                let flow = match news {
-                    News::Reply(reply) => filter.on_reply(&mut request, reply),
-                    News::Grpc(id, event) => filter.on_grpc(&mut request, *id, event),
-                };
-                let calls = core::mem::take(&mut request.calls);
-                self.note(&calls, root, stream, StreamType::HttpRequest);
-                self.resume(stream, StreamType::HttpRequest, flow)
-            }),
-            _ => self.with_stream(stream, |filter, root, state| {
-                let mut response = Response::new(state, false);
-                let flow = match news {
-                    News::Reply(reply) => filter.on_response_reply(&mut response, reply),
-                    News::Grpc(id, event) => filter.on_response_grpc(&mut response, *id, event),
-                };
-                let calls = core::mem::take(&mut response.calls);
-                self.note(&calls, root, stream, StreamType::HttpResponse);
-                self.resume(stream, StreamType::HttpResponse, flow)
-            }),
-        };
+        let (stream, half) = (call.stream, call.half);
+        self.with_stream(stream, |filter, root, state| {
+            let mut calls = Calls::default();
+            let decision = filter.on_news(state, half, news, &mut calls);
+            self.note(&calls, root, stream, half);
+            self.resume(stream, half, decision)
+        });
     }
 
     /// Runs `callback` with the filter and the state of stream `id`.
@@ -313,7 +295,7 @@ impl<F: Filter> Runtime<F> {
         let Some(filter) = self.filter(root) else {
             // A stream without a configured filter is a host's mistake; letting it pass would be
             // ours.
-            Answer::new(500).cause("filter_not_configured").send();
+            F::refuse();
             return PAUSE;
         };
         let mut state = state.unwrap_or_default();
@@ -341,49 +323,64 @@ impl<F: Filter> Runtime<F> {
         }
     }
 
-    /// Carries out what a message's callback decided.
-    fn settle(&self, id: u32, root: u32, half: StreamType, flow: Flow) -> u32 {
-        match flow {
-            Flow::Continue => CONTINUE,
-            Flow::Respond(answer) => {
-                answer.send();
-                PAUSE
-            }
-            Flow::Wait => {
-                let mut streams = self.streams.borrow_mut();
-                let stream = match streams.find(id) {
-                    Some(stream) => stream,
-                    None => streams.insert(id, Stream::of(root)),
-                };
-                *stream.waits(half) = true;
-                PAUSE
-            }
+    /// Carries out what a callback decided over what it was shown.
+    fn settle(&self, id: u32, root: u32, half: StreamType, decision: Decision) -> u32 {
+        if decision == Decision::Go {
+            return CONTINUE;
         }
+        // Only a reply lets it go on from outside a callback: else nothing need be known of it.
+        if decision == Decision::Wait && self.is_calling(id, half) {
+            let mut streams = self.streams.borrow_mut();
+            let stream = match streams.find(id) {
+                Some(stream) => stream,
+                None => streams.insert(id, Stream::of(root)),
+            };
+            *stream.waits(half) = true;
+        }
+        PAUSE
     }
 
-    /// Carries out what a reply's callback decided over a message that may wait for it.
-    fn resume(&self, id: u32, half: StreamType, flow: Flow) -> u32 {
-        match flow {
-            Flow::Wait => PAUSE,
-            Flow::Respond(answer) => {
-                answer.send();
-                PAUSE
-            }
-            Flow::Continue => {
-                let waited = match self.streams.borrow_mut().find(id) {
-                    Some(stream) => core::mem::take(stream.waits(half)),
-                    None => false,
-                };
-                if waited {
-                    sys::continue_half(half);
-                }
-                CONTINUE
-            }
+    /// Carries out what a reply's callback decided over what may wait for it.
+    fn resume(&self, id: u32, half: StreamType, decision: Decision) -> u32 {
+        if decision == Decision::Wait {
+            return PAUSE;
         }
+        let waited = self.forget_wait(id, half);
+        if decision == Decision::Over {
+            return PAUSE;
+        }
+        if waited {
+            sys::continue_half(half);
+        }
+        CONTINUE
+    }
+
+    /// Whether something is to come of a call that this half of a stream has made.
+    fn is_calling(&self, id: u32, half: StreamType) -> bool {
+        self.calls.borrow().any(|call| call.stream == id && call.half == half)
+    }
+
+    /// Streams that are written down.
+    #[cfg(test)]
+    pub(crate) fn remembered(&self) -> usize {
+        self.streams.borrow().len()
+    }
+
+    /// Whether this half waited; it does no more.
+    fn forget_wait(&self, id: u32, half: StreamType) -> bool {
+        let mut streams = self.streams.borrow_mut();
+        let Some(stream) = streams.find(id) else { return false };
+        let waited = core::mem::take(stream.waits(half));
+        let waits = stream.request_waits || stream.response_waits;
+        // Of a filter without state no host need tell that a stream is gone.
+        if size_of::<F::State>() == 0 && !waits && stream.root == self.lone_root.get() {
+            streams.remove(id);
+        }
+        waited
     }
 }
 
-impl<F: Filter> Default for Runtime<F> {
+impl<F: Kind> Default for Runtime<F> {
     fn default() -> Self {
         Self::new()
     }
@@ -396,7 +393,7 @@ impl<S: Default> Stream<S> {
 
     fn waits(&mut self, half: StreamType) -> &mut bool {
         match half {
-            StreamType::HttpRequest => &mut self.request_waits,
+            StreamType::HttpRequest | StreamType::Downstream => &mut self.request_waits,
             _ => &mut self.response_waits,
         }
     }

@@ -61,6 +61,11 @@ impl<T> Table<T> {
         Some(entry)
     }
 
+    /// Whether `is` says so of some entry.
+    pub(crate) fn any(&self, mut is: impl FnMut(&T) -> bool) -> bool {
+        self.places.iter().flatten().any(|(_, entry)| is(entry))
+    }
+
     /// Drops every entry that `keep` refuses.
     pub(crate) fn retain(&mut self, mut keep: impl FnMut(&T) -> bool) {
         let doomed: Vec<u32> = self

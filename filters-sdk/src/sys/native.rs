@@ -42,13 +42,15 @@ pub(crate) struct Double {
     pub(crate) rivals: u32,
 }
 
-/// One exchange.
+/// One exchange or connection.
 #[derive(Default)]
 pub(crate) struct Stream {
     pub(crate) maps: BTreeMap<u32, Fields>,
     pub(crate) bodies: BTreeMap<u32, Vec<u8>>,
     pub(crate) answer: Option<LocalAnswer>,
     pub(crate) continued: Vec<StreamType>,
+    /// The filter closed it.
+    pub(crate) closed: bool,
 }
 
 /// An answer of the filter's own, as the host sees it.
@@ -313,6 +315,14 @@ pub(crate) fn continue_half(half: StreamType) {
     with(|double| {
         if let Ok(stream) = double.stream() {
             stream.continued.push(half);
+        }
+    });
+}
+
+pub(crate) fn close_half(_half: StreamType) {
+    with(|double| {
+        if let Ok(stream) = double.stream() {
+            stream.closed = true;
         }
     });
 }

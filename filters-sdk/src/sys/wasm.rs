@@ -78,6 +78,7 @@ unsafe extern "C" {
         grpc_status: i32,
     ) -> u32;
     fn proxy_continue_stream(half: u32) -> u32;
+    fn proxy_close_stream(half: u32) -> u32;
     fn proxy_http_call(
         cluster: *const u8,
         cluster_size: usize,
@@ -344,6 +345,11 @@ pub(crate) fn respond(
 pub(crate) fn continue_half(half: StreamType) {
     // SAFETY: see above.
     let _ = unsafe { proxy_continue_stream(half as u32) };
+}
+
+pub(crate) fn close_half(half: StreamType) {
+    // SAFETY: see above.
+    let _ = unsafe { proxy_close_stream(half as u32) };
 }
 
 pub(crate) fn call(call: &CallParts<'_>) -> Result<u32, Status> {

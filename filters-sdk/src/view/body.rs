@@ -1,27 +1,54 @@
-//! The body of a message, as much of it as is there.
+//! The body of a message, as much of it as is there; and bytes that pass, whatever they are of.
 
 use core::marker::PhantomData;
+use core::ops::{Deref, DerefMut};
 
 use penstock_filters_sdk_abi::BufferType;
 
 use crate::sys;
 
 /// The part of a body that a callback may see: what came since the last callback, or, after
-/// [`Flow::Wait`], all that was held back.
+/// [`Flow::Wait`], all that was held back. Its bytes are reached through [`Content`].
 ///
 /// [`Flow::Wait`]: crate::Flow::Wait
 #[derive(Debug)]
 pub struct Body<'a, S = ()> {
     /// What the filter remembers of this request.
     pub state: &'a mut S,
+    content: Content<'a>,
+}
+
+impl<'a, S> Body<'a, S> {
+    pub(crate) fn new(state: &'a mut S, buffer: BufferType, length: usize) -> Self {
+        Self { state, content: Content::new(buffer, length) }
+    }
+}
+
+impl<'a, S> Deref for Body<'a, S> {
+    type Target = Content<'a>;
+
+    fn deref(&self) -> &Content<'a> {
+        &self.content
+    }
+}
+
+impl<S> DerefMut for Body<'_, S> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.content
+    }
+}
+
+/// Bytes that a callback may see and change.
+#[derive(Debug)]
+pub struct Content<'a> {
     buffer: BufferType,
     length: usize,
     callback: PhantomData<&'a ()>,
 }
 
-impl<'a, S> Body<'a, S> {
-    pub(crate) fn new(state: &'a mut S, buffer: BufferType, length: usize) -> Self {
-        Self { state, buffer, length, callback: PhantomData }
+impl<'a> Content<'a> {
+    pub(crate) fn new(buffer: BufferType, length: usize) -> Self {
+        Self { buffer, length, callback: PhantomData }
     }
 
     /// How many bytes are there.
@@ -60,6 +87,12 @@ impl<'a, S> Body<'a, S> {
         self.splice(self.length, 0, bytes.as_ref());
     }
 
+    /// Removes at most `length` bytes from `start` on.
+    pub fn remove(&mut self, start: usize, length: usize) {
+        let start = start.min(self.length);
+        self.splice(start, length.min(self.length - start), &[]);
+    }
+
     /// Removes all that is there.
     pub fn clear(&mut self) {
         self.replace([]);
@@ -68,7 +101,7 @@ impl<'a, S> Body<'a, S> {
     fn splice(&mut self, start: usize, length: usize, bytes: &[u8]) {
         match sys::replace_buffer(self.buffer, start, length, bytes) {
             Ok(()) => self.length = self.length - length + bytes.len(),
-            Err(status) => crate::error!("the body was not changed: {}", sys::words(status)),
+            Err(status) => crate::error!("the bytes were not changed: {}", sys::words(status)),
         }
     }
 }

@@ -19,6 +19,7 @@
 
 #![forbid(unsafe_code)]
 
+mod connection;
 mod exchange;
 
 use std::cell::{OnceCell, RefCell};
@@ -35,7 +36,9 @@ use penstock_filter_host::{
     Filters, PairList, PluginSettings, RootCallout, World,
 };
 
+pub use connection::{Connection, Fate};
 pub use exchange::{Exchange, Verdict};
+pub use penstock_filter_host::abi::PeerType;
 pub use penstock_filter_host::testing::Fields;
 pub use penstock_filter_host::{Callout, GrpcEvent, LoadError, LocalResponse, OnError};
 
@@ -145,6 +148,12 @@ impl FilterTest {
     #[track_caller]
     pub fn request_with_body(&self, fields: &[(&str, &str)]) -> Exchange<'_> {
         Exchange::open(self, fields, false)
+    }
+
+    /// A client connects, at a service.
+    #[track_caller]
+    pub fn connect(&self) -> Connection<'_> {
+        Connection::open(self)
     }
 
     /// Lets time pass; timers that are due by then run, one after the other.

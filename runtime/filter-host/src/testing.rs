@@ -282,6 +282,13 @@ impl Harness {
         chain
     }
 
+    /// A chain of the filter alone, for one raw connection.
+    pub fn connection(&self) -> Chain {
+        let mut chain = Chain::new();
+        chain.begin_connection(&self.filters, &[ChainLink { filter: 0, plugin: 0 }]);
+        chain
+    }
+
     /// Moves the clock on, and calls the timers that are due by then, one after the other.
     pub fn advance(&self, by: Duration) {
         let end = self.world.now() + by;

@@ -11,12 +11,6 @@ use crate::{
     Half, OnError, PairList, PluginSettings,
 };
 
-fn connection(harness: &Harness) -> Chain {
-    let mut chain = Chain::new();
-    chain.begin_connection(&harness.filters, &[ChainLink { filter: 0, plugin: 0 }]);
-    chain
-}
-
 /// Shows `bytes`; what comes out, and what is to be done.
 fn show(
     chain: &mut Chain,
@@ -69,7 +63,7 @@ fn callbacks_come_in_the_order_of_a_connections_life() {
         (func (export "proxy_on_log") (param i32) (call $note (i32.const 9)))"#
     );
     let harness = harness(&body, |_| {});
-    let (mut session, mut chain) = (session(), connection(&harness));
+    let (mut session, mut chain) = (session(), harness.connection());
     assert_eq!(chain.new_connection(&mut session), Flow::Continue);
     assert!(chain.wants_data(Half::Downstream) && chain.wants_data(Half::Upstream));
     assert_eq!(show(&mut chain, Half::Downstream, &mut session, "a", false), on("a"));
@@ -104,7 +98,7 @@ fn what_is_held_is_shown_again_with_more() {
                 (i32.const 2) (i32.const 0) (i32.const 0) (i32.const 16) (i32.const 3)))
             i32.const 0)"#;
     let harness = harness(body, |_| {});
-    let (mut session, mut chain) = (session(), connection(&harness));
+    let (mut session, mut chain) = (session(), harness.connection());
     assert_eq!(chain.new_connection(&mut session), Flow::Continue);
     assert!(!chain.wants_data(Half::Upstream));
     assert_eq!(show(&mut chain, Half::Downstream, &mut session, "ab", false), held());
@@ -133,7 +127,7 @@ fn both_halves_go_on_when_they_are_continued() {
         (func (export "proxy_on_upstream_data") (param i32 i32 i32) (result i32) i32.const 1)"#
     );
     let harness = harness(&body, |_| {});
-    let (mut session, mut chain) = (session(), connection(&harness));
+    let (mut session, mut chain) = (session(), harness.connection());
     assert_eq!(chain.new_connection(&mut session), Flow::Continue);
     assert_eq!(show(&mut chain, Half::Downstream, &mut session, "up", true), held());
     assert_eq!(show(&mut chain, Half::Upstream, &mut session, "down", false), held());
@@ -154,7 +148,7 @@ fn both_halves_go_on_when_they_are_continued() {
 fn a_paused_connection_waits_without_its_bytes_where_the_filter_sees_none() {
     let pause = r#"(func (export "proxy_on_new_connection") (param i32) (result i32) i32.const 1)"#;
     let blind = harness(&format!("{ON_TICK}{pause}"), |_| {});
-    let (mut session, mut chain) = (session(), connection(&blind));
+    let (mut session, mut chain) = (session(), blind.connection());
     assert_eq!(chain.new_connection(&mut session), Flow::Pause);
     assert_eq!((chain.room(Half::Downstream), chain.holds_data(Half::Downstream)), (0, true));
     blind.advance(Duration::from_millis(100));
@@ -170,7 +164,7 @@ fn a_paused_connection_waits_without_its_bytes_where_the_filter_sees_none() {
             (i32.lt_u (local.get $bytes) (i32.const 3)))"#
     );
     let seeing = harness(&body, |_| {});
-    let mut chain = connection(&seeing);
+    let mut chain = seeing.connection();
     assert_eq!(chain.new_connection(&mut session), Flow::Pause);
     assert_eq!(show(&mut chain, Half::Downstream, &mut session, "a", false), held());
     assert_eq!(show(&mut chain, Half::Downstream, &mut session, "bc", false), on("abc"));
@@ -188,7 +182,7 @@ fn what_a_filter_may_hold_has_a_limit_and_so_has_what_it_adds() {
             i32.const 0)
         (func (export "proxy_on_downstream_data") (param i32 i32 i32) (result i32) i32.const 1)"#;
     let harness = harness(body, |settings| settings.body_bytes_max = 10);
-    let (mut session, mut chain) = (session(), connection(&harness));
+    let (mut session, mut chain) = (session(), harness.connection());
     let limits = || harness.filter.stats().shards[0].limits.value();
     assert_eq!(chain.new_connection(&mut session), Flow::Continue);
     assert_eq!(chain.room(Half::Downstream), usize::MAX);
@@ -262,7 +256,7 @@ fn buffers_and_streams_of_the_other_kind_are_not_there() {
         wrong(0, 2, 2),
     );
     let harness = harness(&body, |_| {});
-    let (mut session, mut chain) = (session(), connection(&harness));
+    let (mut session, mut chain) = (session(), harness.connection());
     assert_eq!(chain.new_connection(&mut session), Flow::Continue);
     assert_eq!(show(&mut chain, Half::Downstream, &mut session, "a", false), on("a"));
     assert_eq!(show(&mut chain, Half::Upstream, &mut session, "b", false), on("b"));
@@ -282,7 +276,7 @@ fn a_filter_that_fails_gets_its_policy() {
             i32.const 1)"#;
     for on_error in [OnError::Deny, OnError::Allow] {
         let harness = harness(body, |settings| settings.on_error = on_error);
-        let (mut session, mut chain) = (session(), connection(&harness));
+        let (mut session, mut chain) = (session(), harness.connection());
         assert_eq!(chain.new_connection(&mut session), Flow::Continue);
         assert_eq!(show(&mut chain, Half::Downstream, &mut session, "abc", false), held());
         match (on_error, show(&mut chain, Half::Downstream, &mut session, "d", true)) {
@@ -296,7 +290,7 @@ fn a_filter_that_fails_gets_its_policy() {
             other => panic!("{other:?}"),
         }
         chain.finish(&mut session);
-        let mut next = connection(&harness);
+        let mut next = harness.connection();
         assert_eq!(next.new_connection(&mut session), Flow::Continue, "in a fresh instance");
         next.finish(&mut session);
     }
@@ -319,7 +313,7 @@ fn a_connection_waits_for_the_answer_to_a_call_or_is_closed() {
             (i32.store (i32.const 2048) (local.get $id)))"#;
     let harness = harness(body, |_| {});
     for answered in [true, false] {
-        let (mut session, mut chain) = (session(), connection(&harness));
+        let (mut session, mut chain) = (session(), harness.connection());
         assert_eq!(chain.new_connection(&mut session), Flow::Pause);
         let callout = chain.callout().expect("the filter calls");
         let headers = PairList::new([(b":status" as &[u8], b"200" as &[u8])].into_iter());
