@@ -189,7 +189,7 @@ pub fn check_uses(
 }
 
 /// What a filter for HTTP has one of.
-const EXCHANGES: [Callback; 6] = [
+pub(crate) const EXCHANGES: [Callback; 6] = [
     Callback::RequestHeaders,
     Callback::RequestBody,
     Callback::RequestTrailers,
@@ -199,7 +199,7 @@ const EXCHANGES: [Callback; 6] = [
 ];
 
 /// What a filter for raw connections has one of.
-const CONNECTIONS: [Callback; 5] = [
+pub(crate) const CONNECTIONS: [Callback; 5] = [
     Callback::NewConnection,
     Callback::DownstreamData,
     Callback::UpstreamData,

@@ -3,6 +3,7 @@
 use wasmtime::ExternType;
 
 use crate::abi::{Callback, CallbackSet, Hostcall, Version, hostcalls};
+use crate::configured::{CONNECTIONS, EXCHANGES};
 use crate::engine::Engine;
 use crate::error::LoadError;
 use crate::module::{Checked, digest, not_wasm};
@@ -72,6 +73,18 @@ impl Inspection {
     }
 }
 
+impl Inspection {
+    /// Whether it has a callback for exchanges of HTTP.
+    pub fn is_for_exchanges(&self) -> bool {
+        self.callbacks.iter().any(|one| EXCHANGES.contains(one))
+    }
+
+    /// Whether it has a callback for raw connections.
+    pub fn is_for_connections(&self) -> bool {
+        self.callbacks.iter().any(|one| CONNECTIONS.contains(one))
+    }
+}
+
 fn other_exports(module: &wasmtime::Module, callbacks: CallbackSet) -> Vec<String> {
     let is_callback = |name: &str| {
         Callback::ALL.iter().any(|callback| callbacks.has(*callback) && callback.name() == name)
@@ -111,6 +124,7 @@ mod tests {
         );
         assert!(inspection.problems.is_empty(), "{:?}", inspection.problems);
         assert_eq!(inspection.callbacks, [Callback::Log]);
+        assert!(!inspection.is_for_exchanges() && !inspection.is_for_connections());
         assert_eq!(inspection.other_exports, ["proxy_abi_version_0_2_1", "malloc"]);
         let capability = inspection.imports[0].hostcall.map(|call| call.capability);
         assert_eq!(capability, Some(Capability::Log));

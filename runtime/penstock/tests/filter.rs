@@ -261,6 +261,43 @@ fn new_refuses_what_would_not_work() {
     assert_eq!(fs::read(&mine).expect("it is there"), b"precious");
 }
 
+#[test]
+fn a_new_filter_of_connections_builds_and_does_what_it_says() {
+    let folder = folder("new-stream");
+    let place = folder.join("knock");
+    let place = place.to_str().expect("the path is text");
+    let text = succeeds(&["new", "knock", "--stream", "--dir", place]);
+    assert!(text.contains("waits for a word"), "{text}");
+    for name in ["Cargo.toml", "README.md", "src/lib.rs", "src/tests.rs", "connections.toml"] {
+        let text = fs::read_to_string(format!("{place}/{name}")).expect("it was written");
+        assert!(!text.contains("{{"), "{name} has something left to fill in");
+    }
+    if !has_wasm_target() {
+        skipped();
+        return;
+    }
+    let lock = format!("{}/../../Cargo.lock", env!("CARGO_MANIFEST_DIR"));
+    fs::copy(lock, format!("{place}/Cargo.lock")).expect("the lock file is copied");
+    let text = succeeds(&["build", place]);
+    assert!(text.contains("proxy_on_new_connection"), "{text}");
+    assert!(text.contains("services") && !text.contains("routes"), "{text}");
+    let text = succeeds(&["test", &format!("{place}/connections.toml")]);
+    assert!(text.contains("3 passed"), "{text}");
+    let text = succeeds(&["bench", &format!("{place}/connections.toml"), "--requests", "100"]);
+    assert!(text.contains("connections"), "{text}");
+    let wrong = fs::read_to_string(format!("{place}/connections.toml")).expect("it was written");
+    let wrong = wrong.replace("to_upstream = \"hello\"", "to_upstream = \"hallo\"");
+    let file = file(Path::new(place), "wrong.toml", wrong);
+    fails(&["test", &file], "1 of 3");
+}
+
+/// Says that a test was not run to its end.
+fn skipped() {
+    // Not `println!`: what that prints is shown of tests that failed, and of no others.
+    let text = "skipped: the target wasm32-unknown-unknown is not installed";
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
 /// Whether rustc can compile for the sandbox. `PENSTOCK_TEST_ALL` makes it a must.
 fn has_wasm_target() -> bool {
     let mut rustc = Command::new("rustc");
@@ -287,9 +324,7 @@ fn a_new_filter_builds_and_does_what_it_says() {
         assert!(!text.contains("{{"), "{name} has something left to fill in");
     }
     if !has_wasm_target() {
-        // Not `println!`: what that prints is shown of tests that failed, and of no others.
-        let text = "skipped: the target wasm32-unknown-unknown is not installed";
-        let _ = writeln!(std::io::stderr(), "{text}");
+        skipped();
         return;
     }
     // The versions that this workspace was built with are at hand, without a network.

@@ -1,4 +1,5 @@
-//! `penstock filter bench`: what a module costs per request, per instance, and per failure.
+//! `penstock filter bench`: what a module costs per request or connection, per instance, and per
+//! failure.
 //!
 //! Measured on the host that the proxy uses, with its deadlines on and fuel off; what stands
 //! behind the host's seam here is the test harness, whose field list is part of the figures.
@@ -10,9 +11,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use penstock_filter_host::abi::{Callback, PeerType};
 use penstock_filter_host::testing::{FakeSession, FakeWorld, Fields, Harness};
 use penstock_filter_host::{
-    Chain, ChainLink, Engine, EngineSettings, FilterHost, FilterSettings, Filters, Flow,
+    Chain, ChainLink, Engine, EngineSettings, FilterHost, FilterSettings, Filters, Flow, Half,
     PluginSettings, World,
 };
 
@@ -33,7 +35,7 @@ pub(crate) struct Bench {
     /// A field of the request, beside those that a browser sends or in place of one of them.
     #[arg(short = 'H', long = "header", value_name = "FIELD")]
     headers: Vec<Field>,
-    /// How many requests; ends after a minute at the latest.
+    /// How many requests, or connections; ends after a minute at the latest.
     #[arg(
         long,
         default_value_t = 200_000,
@@ -55,6 +57,7 @@ pub(crate) fn run(arguments: &Bench, out: &mut dyn Write) -> Result<(), Failure>
     let wasm = module::read(&file)?;
     let (bench, compiled) = Started::new(arguments, &wasm, &config)?;
     let requests = bench.requests(arguments.requests)?;
+    let pieces = if bench.raw { Some(bench.pieces(arguments.requests)?) } else { None };
     let instances = bench.instances();
     let recovery = bench.recovery()?;
     writeln!(out, "{}", file.display())?;
@@ -63,18 +66,20 @@ pub(crate) fn run(arguments: &Bench, out: &mut dyn Write) -> Result<(), Failure>
     }
     let mut row = |name: &str, value: String| writeln!(out, "  {name:<15} {value}");
     row("compile", format!("{} ms", compiled.as_millis()))?;
-    row(
-        "per request",
-        format!(
-            "median {} ns, p99 {} ns ({} requests, {} + {} fields, {} answered by the filter)",
-            requests.times.quantile(0.5),
-            requests.times.quantile(0.99),
-            requests.times.0.len(),
-            bench.session.request.iter().count(),
-            bench.response.iter().count(),
-            requests.answered,
-        ),
-    )?;
+    let times = |times: &Times| {
+        let (median, p99) = (times.quantile(0.5), times.quantile(0.99));
+        format!("median {median} ns, p99 {p99} ns ({}", times.0.len())
+    };
+    let (measured, answered) = (times(&requests.times), requests.answered);
+    if let Some(pieces) = &pieces {
+        let rest = format!("connections, a KiB each way, {answered} held or closed)");
+        row("per connection", format!("{measured} {rest}"))?;
+        row("per KiB", format!("{} from a client, on one connection)", times(pieces)))?;
+    } else {
+        let (sent, got) = (bench.session.request.iter().count(), bench.response.iter().count());
+        let rest = format!("requests, {sent} + {got} fields, {answered} answered by the filter)");
+        row("per request", format!("{measured} {rest}"))?;
+    }
     let us = |ns: u32| format!("{:.1} us", f64::from(ns) / 1_000.0);
     let start = &instances.start;
     row(
@@ -88,7 +93,7 @@ pub(crate) fn run(arguments: &Bench, out: &mut dyn Write) -> Result<(), Failure>
     row(
         "trap recovery",
         format!(
-            "median {}, p99 {}, from the failure to the end of the next request",
+            "median {}, p99 {}, from the failure to the end of what comes next",
             us(recovery.quantile(0.5)),
             us(recovery.quantile(0.99)),
         ),
@@ -101,6 +106,8 @@ struct Started {
     harness: Harness,
     session: FakeSession,
     response: Fields,
+    /// The filter knows raw connections alone.
+    raw: bool,
     /// What reading the clock costs by itself.
     clock_ns: u32,
 }
@@ -159,10 +166,15 @@ impl Started {
         };
         let clock = (0..CLOCK_READS).map(|_| ns(now().elapsed())).collect();
         let clock_ns = Times::new(clock, 0).quantile(0.5);
-        Ok((Started { harness, session, response: Fields::new(RESPONSE), clock_ns }, compiled))
+        let callbacks = harness.filter.module().callbacks();
+        let has = |all: &[Callback]| all.iter().any(|&one| callbacks.has(one));
+        let raw = !has(&[Callback::RequestHeaders, Callback::ResponseHeaders])
+            && has(&[Callback::NewConnection, Callback::DownstreamData, Callback::UpstreamData]);
+        let response = Fields::new(RESPONSE);
+        Ok((Started { harness, session, response, raw, clock_ns }, compiled))
     }
 
-    /// The header callbacks of that many requests, one after the other.
+    /// The header callbacks of that many requests, or those of connections, one after the other.
     fn requests(&self, count: u32) -> Result<Requests, Failure> {
         let mut progress = Progress::new(count);
         let mut times = Vec::with_capacity(count as usize);
@@ -172,7 +184,7 @@ impl Started {
             let mut session = self.session.clone();
             let response = self.response.clone();
             let began = now();
-            let went = exchange(&self.harness.filters, &mut chain, &mut session, response);
+            let went = self.pass(&self.harness.filters, &mut chain, &mut session, response);
             let took = ns(began.elapsed());
             self.harness.world.advance(BETWEEN_REQUESTS);
             if warm_up > 0 {
@@ -192,6 +204,44 @@ impl Started {
         progress.end();
         self.check_failures()?;
         Ok(Requests { times: Times::new(times, self.clock_ns), answered })
+    }
+
+    /// Runs a request, or a connection, through the filter; whether it let it pass.
+    fn pass(
+        &self,
+        filters: &Filters,
+        chain: &mut Chain,
+        session: &mut FakeSession,
+        response: Fields,
+    ) -> bool {
+        match self.raw {
+            true => connection(filters, chain, session),
+            false => exchange(filters, chain, session, response),
+        }
+    }
+
+    /// Pieces from a client on one connection, each as large as those of [`connection`].
+    fn pieces(&self, count: u32) -> Result<Times, Failure> {
+        let (mut chain, mut session) = (Chain::new(), self.session.clone());
+        chain.begin_connection(&self.harness.filters, LINKS);
+        // Whatever the filter makes of it: what is measured is the call.
+        let _ = chain.new_connection(&mut session);
+        let mut times = Vec::with_capacity(count as usize);
+        let (began, mut bytes) = (now(), Vec::new());
+        while times.len() < count as usize && began.elapsed() < TIME_MAX {
+            bytes.clear();
+            bytes.extend_from_slice(&PIECE);
+            let began = now();
+            let _ = chain.data(Half::Downstream, &mut session, &mut bytes, false);
+            times.push(ns(began.elapsed()));
+            if chain.room(Half::Downstream) < PIECE.len() {
+                // It holds them, and has all that it may.
+                break;
+            }
+        }
+        chain.finish(&mut session);
+        self.check_failures()?;
+        Ok(Times::new(times, self.clock_ns))
     }
 
     /// A figure for a filter that fails would be one for its failures.
@@ -218,7 +268,7 @@ impl Started {
             let filters = Filters::new(0, self.harness.world.clone());
             filters.apply(&[Arc::clone(&self.harness.filter).into()]);
             start.push(ns(began.elapsed()));
-            exchange(&filters, &mut chain, &mut self.session.clone(), self.response.clone());
+            self.pass(&filters, &mut chain, &mut self.session.clone(), self.response.clone());
             running.push(filters);
         }
         let more = before.zip(dirty_bytes()).map(|(before, after)| after.saturating_sub(before));
@@ -235,7 +285,7 @@ impl Started {
             let response = self.response.clone();
             let began = now();
             self.harness.fail();
-            exchange(&self.harness.filters, &mut chain, &mut session, response);
+            self.pass(&self.harness.filters, &mut chain, &mut session, response);
             times.push(ns(began.elapsed()));
             // Slow enough that the host does not take it for a storm and switch the filter off.
             self.harness.world.advance(BETWEEN_FAILURES);
@@ -251,7 +301,7 @@ fn exchange(
     session: &mut FakeSession,
     response: Fields,
 ) -> bool {
-    chain.begin(filters, &[ChainLink { filter: 0, plugin: 0 }]);
+    chain.begin(filters, LINKS);
     let mut went = chain.request_headers(session, true) == Flow::Continue;
     if went {
         session.response = Some(response);
@@ -259,6 +309,22 @@ fn exchange(
     }
     // A filter that waits for a callout waits in vain: nobody replies here.
     while chain.callout().is_some() {}
+    chain.finish(session);
+    went
+}
+
+/// One connection, with a piece each way; whether the filter let them pass.
+fn connection(filters: &Filters, chain: &mut Chain, session: &mut FakeSession) -> bool {
+    chain.begin_connection(filters, LINKS);
+    let mut went = chain.new_connection(session) == Flow::Continue;
+    for half in [Half::Downstream, Half::Upstream] {
+        if went {
+            went = chain.data(half, session, &mut PIECE.to_vec(), true) == Flow::Continue;
+        }
+    }
+    while chain.callout().is_some() {}
+    chain.closed(Half::Upstream, session, PeerType::Remote);
+    chain.closed(Half::Downstream, session, PeerType::Remote);
     chain.finish(session);
     went
 }
@@ -321,6 +387,10 @@ fn now() -> Instant {
     Instant::now()
 }
 
+/// The chain that is measured.
+const LINKS: &[ChainLink] = &[ChainLink { filter: 0, plugin: 0 }];
+/// What comes at once on a connection.
+const PIECE: [u8; 1024] = [b'x'; 1024];
 /// Of the random numbers that the filter is given.
 const SEED: u64 = 7;
 /// No bench runs longer.

@@ -64,6 +64,7 @@ pub(crate) fn show(
     row("size", format!("{} bytes", wasm.len()))?;
     row("memory", format!("{} KiB from the start", inspection.memory_bytes_min >> 10))?;
     row("sha256", hex(&inspection.sha256))?;
+    row("for", uses(inspection).join(", "))?;
     let callbacks: Vec<&str> = inspection.callbacks.iter().map(|one| one.name()).collect();
     row("callbacks", callbacks.join(", "))?;
     row("exports", inspection.other_exports.join(", "))?;
@@ -74,6 +75,15 @@ pub(crate) fn show(
         row("refused", problem.to_string())?;
     }
     Ok(())
+}
+
+/// Where its callbacks are of use.
+fn uses(inspection: &Inspection) -> Vec<&'static str> {
+    let both = [
+        (inspection.is_for_exchanges(), "listeners and routes"),
+        (inspection.is_for_connections(), "services"),
+    ];
+    both.into_iter().filter(|(is, _)| *is).map(|(_, name)| name).collect()
 }
 
 /// Imports under the capability that each needs; those that the host doesn't know last.
@@ -119,6 +129,7 @@ fn to_json(file: &Path, wasm: &[u8], inspection: &Inspection) -> Value {
         "bytes": wasm.len(),
         "memory_bytes_min": inspection.memory_bytes_min,
         "sha256": hex(&inspection.sha256),
+        "for": uses(inspection),
         "callbacks": callbacks.collect::<Vec<_>>(),
         "other_exports": inspection.other_exports,
         "imports": imports.collect::<Vec<_>>(),

@@ -6,6 +6,7 @@
 mod bench;
 mod build;
 mod case;
+mod connection;
 mod error;
 mod inspect;
 mod module;
@@ -32,8 +33,8 @@ pub(crate) enum FilterArgs {
     Build(build::Build),
     /// Show what a module is and wants. Exits 1 if Penstock would refuse it.
     Inspect(inspect::Inspect),
-    /// Run exchanges through a module, natively, without a proxy. Exits 1 if an expectation is
-    /// not met.
+    /// Run exchanges or raw connections through a module, natively, without a proxy. Exits 1 if an
+    /// expectation is not met.
     Test(Box<test::Test>),
     /// Measure what a module costs.
     Bench(Box<bench::Bench>),

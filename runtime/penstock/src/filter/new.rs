@@ -12,6 +12,9 @@ use crate::filter::Failure;
 pub(crate) struct New {
     /// The filter's name: the crate's, the module's, the one in a configuration.
     name: String,
+    /// One of raw TCP connections, for services, in place of one of requests.
+    #[arg(long)]
+    stream: bool,
     /// The folder to write to. Without it: the name.
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -23,7 +26,7 @@ pub(crate) struct New {
 
 /// Writes the crate, and says what comes next.
 pub(crate) fn run(arguments: &New, out: &mut dyn Write) -> Result<(), Failure> {
-    let New { name, dir, sdk } = arguments;
+    let New { name, dir, sdk, stream } = arguments;
     check_name(name)?;
     let folder = dir.clone().unwrap_or_else(|| PathBuf::from(name));
     if is_occupied(&folder)? {
@@ -36,7 +39,7 @@ pub(crate) fn run(arguments: &New, out: &mut dyn Write) -> Result<(), Failure> {
     let path = sdk.as_deref().unwrap_or(Path::new("filters-sdk"));
     // A string of JSON is a basic string of TOML (TOML 1.0 §String).
     let path = serde_json::json!(path.to_string_lossy());
-    for (file, text) in TEMPLATE {
+    for (file, text) in COMMON.iter().chain(if *stream { STREAM } else { TEMPLATE }) {
         let text = text
             .replace("{{name}}", name)
             .replace("{{module}}", &name.replace('-', "_"))
@@ -44,7 +47,8 @@ pub(crate) fn run(arguments: &New, out: &mut dyn Write) -> Result<(), Failure> {
         write(&folder.join(file), &text)?;
     }
     let folder = folder.display();
-    writeln!(out, "{folder}: a filter that greets, with its tests")?;
+    let what = if *stream { "waits for a word" } else { "greets" };
+    writeln!(out, "{folder}: a filter that {what}, with its tests")?;
     if sdk.is_none() {
         writeln!(
             out,
@@ -102,14 +106,29 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
     fs::write(path, text).map_err(Failure::io(path))
 }
 
-/// Each file of the template: its place in a new crate, and its text.
-const TEMPLATE: &[(&str, &str)] = &[
+/// Each file of both templates: its place in a new crate, and its text.
+const COMMON: &[(&str, &str)] = &[
     ("Cargo.toml", include_str!("../../../../filters-sdk/template/Cargo.toml.template")),
-    ("README.md", include_str!("../../../../filters-sdk/template/README.md.template")),
     (".gitignore", include_str!("../../../../filters-sdk/template/gitignore.template")),
+];
+
+/// Those of a filter of requests alone.
+const TEMPLATE: &[(&str, &str)] = &[
+    ("README.md", include_str!("../../../../filters-sdk/template/README.md.template")),
     ("src/lib.rs", include_str!("../../../../filters-sdk/template/src/lib.rs")),
     ("src/tests.rs", include_str!("../../../../filters-sdk/template/src/tests.rs")),
     ("exchanges.toml", include_str!("../../../../filters-sdk/template/exchanges.toml.template")),
+];
+
+/// Those of a filter of raw connections.
+const STREAM: &[(&str, &str)] = &[
+    ("README.md", include_str!("../../../../filters-sdk/template/stream/README.md.template")),
+    ("src/lib.rs", include_str!("../../../../filters-sdk/template/stream/src/lib.rs")),
+    ("src/tests.rs", include_str!("../../../../filters-sdk/template/stream/src/tests.rs")),
+    (
+        "connections.toml",
+        include_str!("../../../../filters-sdk/template/stream/connections.toml.template"),
+    ),
 ];
 
 /// Where the SDK was when this program was compiled.

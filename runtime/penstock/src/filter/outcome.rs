@@ -108,7 +108,8 @@ fn with_replies<'t>(mut exchange: Exchange<'t>, replies: &mut Iter<'_, Reply>) -
     exchange
 }
 
-fn pairs(fields: &[Field]) -> Vec<(&str, &str)> {
+/// Fields as the test harness takes them.
+pub(crate) fn pairs(fields: &[Field]) -> Vec<(&str, &str)> {
     fields.iter().map(|field| (&*field.name, &*field.value)).collect()
 }
 

@@ -1,4 +1,4 @@
-//! A file of exchanges: one filter with its configuration, and cases for it.
+//! A file of exchanges and connections: one filter with its configuration, and cases for it.
 //!
 //! ```toml
 //! wasm = "greeter.wasm"                 # from this file's folder
@@ -8,6 +8,11 @@
 //! name = "greets every caller"
 //! request = "GET /"
 //! expect = { status = 200, headers = ["x-greeting: hello"] }
+//!
+//! [[connection]]
+//! name = "lets bytes pass"
+//! steps = [{ downstream = "a" }, { upstream = "b", end = true }]
+//! expect = { to_upstream = "a", to_downstream = "b" }
 //! ```
 
 use std::fs;
@@ -17,6 +22,7 @@ use penstock_filter_host::OnError;
 use serde::Deserialize;
 
 use crate::filter::case::Case;
+use crate::filter::connection::ConnectionCase;
 use crate::filter::{Failure, module};
 
 /// The file, with its cases in order.
@@ -35,8 +41,11 @@ pub(crate) struct Spec {
     #[serde(default)]
     pub(crate) on_error: Policy,
     /// They run one after the other on one instance: what one leaves behind, the next finds.
-    #[serde(rename = "case")]
+    #[serde(rename = "case", default)]
     pub(crate) cases: Vec<Case>,
+    /// Raw connections, after them.
+    #[serde(rename = "connection", default)]
+    pub(crate) connections: Vec<ConnectionCase>,
 }
 
 /// As `on_error` in a configuration of the proxy.
@@ -63,13 +72,16 @@ impl Spec {
         let text = fs::read_to_string(path).map_err(Failure::io(path))?;
         let malformed = |reason: String| Failure::Malformed { path: path.to_owned(), reason };
         let mut spec: Spec = toml::from_str(&text).map_err(|error| malformed(error.to_string()))?;
-        if spec.cases.is_empty() {
-            return Err(malformed("there is no [[case]] in it".to_owned()));
+        if spec.cases.is_empty() && spec.connections.is_empty() {
+            return Err(malformed("there is no [[case]] in it, and no [[connection]]".to_owned()));
         }
-        for (case, number) in spec.cases.iter_mut().zip(1..) {
-            if case.name.is_empty() {
-                case.name = format!("case {number}");
-            }
+        let cases = spec.cases.iter_mut().map(|case| &mut case.name);
+        for (name, number) in cases.zip(1..).filter(|(name, _)| name.is_empty()) {
+            *name = format!("case {number}");
+        }
+        let connections = spec.connections.iter_mut().map(|case| &mut case.name);
+        for (name, number) in connections.zip(1..).filter(|(name, _)| name.is_empty()) {
+            *name = format!("connection {number}");
         }
         spec.wasm = path.parent().unwrap_or(Path::new("")).join(&spec.wasm);
         Ok(spec)

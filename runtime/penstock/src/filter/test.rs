@@ -1,4 +1,5 @@
-//! `penstock filter test`: one exchange from the command line, or many from a file.
+//! `penstock filter test`: one exchange from the command line, or many from a file, where there may
+//! be raw connections, too.
 
 use std::fs;
 use std::io::Write;
@@ -9,11 +10,11 @@ use penstock_filters_sdk_testing::FilterTest;
 
 use crate::filter::case::{Body, Case, Expect, Field, Message, Property, RequestLine};
 use crate::filter::spec::Spec;
-use crate::filter::{Failure, module, outcome};
+use crate::filter::{Failure, connection, module, outcome};
 
 #[derive(Args, Debug)]
 pub(crate) struct Test {
-    /// The module, or a .toml file with many exchanges; see the SDK's README.
+    /// The module, or a .toml file with many exchanges, or connections; see the SDK's README.
     file: PathBuf,
     /// The filter's configuration: JSON or text as it stands, a .toml file as JSON.
     #[arg(long, value_name = "FILE")]
@@ -112,21 +113,36 @@ fn run_spec(path: &Path, out: &mut dyn Write) -> Result<(), Failure> {
     for case in &spec.cases {
         let outcome = outcome::run(&test, case);
         let unmet = outcome.unmet(case);
-        let word = if unmet.is_empty() { "ok" } else { "FAILED" };
-        writeln!(out, "{word} {} (fuel {})", case.name, outcome.fuel)?;
-        for line in &unmet {
-            writeln!(out, "! {line}")?;
-        }
+        report((&case.name, outcome.fuel), &unmet, out)?;
         if !unmet.is_empty() {
             failed += 1;
             outcome.show(out)?;
         }
     }
-    let count = spec.cases.len();
+    for case in &spec.connections {
+        let outcome = connection::run(&test, case);
+        let unmet = outcome.unmet(case);
+        report((&case.name, outcome.fuel), &unmet, out)?;
+        if !unmet.is_empty() {
+            failed += 1;
+            outcome.show(out)?;
+        }
+    }
+    let count = spec.cases.len() + spec.connections.len();
     match failed {
         0 => Ok(writeln!(out, "{count} passed")?),
         _ => Err(Failure::Unmet { failed, count }),
     }
+}
+
+/// One line for what was run, and one for each expectation that was not met.
+fn report((name, fuel): (&str, u64), unmet: &[String], out: &mut dyn Write) -> Result<(), Failure> {
+    let word = if unmet.is_empty() { "ok" } else { "FAILED" };
+    writeln!(out, "{word} {name} (fuel {fuel})")?;
+    for line in unmet {
+        writeln!(out, "! {line}")?;
+    }
+    Ok(())
 }
 
 /// Starts the filter, and says with its own words if it does not.
