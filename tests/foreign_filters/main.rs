@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use penstock_filters_sdk_testing::{FilterTest, GrpcEvent, OnError};
+use penstock_filters_sdk_testing::{FilterTest, GrpcEvent, OnError, PeerType};
 
 /// Crate proxy-wasm 0.2.5.
 fn proxy_wasm() -> FilterTest {
@@ -214,4 +214,67 @@ fn what_they_refuse_to_start_with_is_refused() {
     assert!(test.load().is_err());
     let said = test.lines();
     assert!(said.iter().any(|line| line.contains("Missing root context factory")), "{said:?}");
+}
+
+/// Filters of raw connections: of crate proxy-wasm, and their twin of our SDK.
+fn lines_of_both() -> [FilterTest; 2] {
+    let ready =
+        |test: FilterTest| test.cluster("auth").property("source.address", "192.0.2.1:4711");
+    [
+        ready(FilterTest::new(include_bytes!("../fixtures/filters/proxy-wasm-stream/stream.wasm"))),
+        ready(FilterTest::new(include_bytes!("../fixtures/filters/sdk-stream/stream.wasm"))),
+    ]
+}
+
+#[test]
+fn every_callback_of_a_connection_is_called_in_order() {
+    for test in lines_of_both() {
+        test.connect()
+            .expect_continue()
+            .downstream("he", false)
+            .expect_wait()
+            .downstream("llo\n", false)
+            .expect_continue()
+            .expect_sent_upstream("HELLO\n")
+            .upstream("hi", false)
+            .upstream("", true)
+            .expect_sent_downstream("> hi")
+            .downstream("", true)
+            .expect_continue()
+            .close(PeerType::Remote, PeerType::Local);
+        let expected = [
+            "new 192.0.2.1:4711",
+            "down 2 false",
+            "down 6 false",
+            "up 2 false",
+            "up 0 true",
+            "up closed 0",
+            "down 0 true",
+            "down closed 2",
+            "done",
+        ];
+        assert_eq!(lines(&test), expected);
+    }
+}
+
+#[test]
+fn connections_wait_for_replies_are_closed_and_fail() {
+    for test in lines_of_both() {
+        let call = || {
+            let called = test.connect().downstream("call\n", false).expect_wait();
+            called.expect_call("auth", "/check")
+        };
+        call().reply(200, &[], "").expect_continue().expect_sent_upstream("CALL\n");
+        call().reply(404, &[], "").expect_close();
+        call().fail_call().expect_close();
+        // Given up while it lasts: nothing is left behind.
+        drop(call());
+        test.connect().downstream("quit\n", false).expect_close();
+        test.connect().downstream("panic\n", false).expect_failure("filter_trap");
+        test.connect().downstream("on\n", false).expect_sent_upstream("ON\n");
+    }
+    for test in lines_of_both() {
+        let test = test.on_error(OnError::Allow);
+        test.connect().downstream("panic\n", false).expect_sent_upstream("panic\n");
+    }
 }

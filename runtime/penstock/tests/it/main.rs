@@ -25,6 +25,7 @@ mod resilience;
 mod revocations;
 mod services;
 mod staples;
+mod streams;
 mod strictness;
 mod tarpit;
 mod testssl;

@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::harness::{Certificates, Folder, Origin, PATIENCE, Penstock, installed, until};
 
 /// A service `s` in front of these, on a port of this address that the kernel chooses.
-fn config(vip: &str, endpoints: &[SocketAddr], more: &str) -> String {
+pub(crate) fn config(vip: &str, endpoints: &[SocketAddr], more: &str) -> String {
     let endpoints: Vec<String> = endpoints.iter().map(|address| format!("\"{address}\"")).collect();
     format!(
         "[service.s]\nvip = \"{vip}\"\nports = \"tcp/0\"\nto = \"c\"\n{more}\n\
@@ -19,7 +19,7 @@ fn config(vip: &str, endpoints: &[SocketAddr], more: &str) -> String {
     )
 }
 
-fn connect(address: SocketAddr) -> TcpStream {
+pub(crate) fn connect(address: SocketAddr) -> TcpStream {
     let stream = TcpStream::connect(address).expect("connect");
     stream.set_read_timeout(Some(PATIENCE)).expect("an option");
     stream.set_write_timeout(Some(PATIENCE)).expect("an option");
@@ -27,7 +27,10 @@ fn connect(address: SocketAddr) -> TcpStream {
 }
 
 /// Serves each connection to a listener on this address with `serve`.
-fn server(ip: &str, serve: impl Fn(TcpStream) + Send + Sync + Clone + 'static) -> SocketAddr {
+pub(crate) fn server(
+    ip: &str,
+    serve: impl Fn(TcpStream) + Send + Sync + Clone + 'static,
+) -> SocketAddr {
     let listener = TcpListener::bind((ip, 0)).expect("a port");
     let address = listener.local_addr().expect("an address");
     std::thread::spawn(move || {
@@ -40,7 +43,7 @@ fn server(ip: &str, serve: impl Fn(TcpStream) + Send + Sync + Clone + 'static) -
 }
 
 /// Sends back what comes, and its end.
-fn echo(stream: TcpStream) {
+pub(crate) fn echo(stream: TcpStream) {
     let (mut from, mut to) = (stream.try_clone().expect("a handle"), stream);
     let _ = std::io::copy(&mut from, &mut to);
     let _ = to.shutdown(Shutdown::Write);

@@ -47,10 +47,24 @@ impl Envoy {
         app: SocketAddr,
         auth: SocketAddr,
     ) -> Self {
+        Self::start_with(program, &text(plugin, app, auth))
+    }
+
+    /// The same for a plugin of raw connections: what is behind it is TCP.
+    pub fn start_raw(
+        program: &OsString,
+        plugin: Plugin<'_>,
+        app: SocketAddr,
+        auth: SocketAddr,
+    ) -> Self {
+        Self::start_with(program, &raw(plugin, app, auth))
+    }
+
+    fn start_with(program: &OsString, text: &Value) -> Self {
         let folder = Folder::new();
         let (config, admin) = (folder.join("envoy.json"), folder.join("admin"));
         let errors = std::fs::File::create(folder.join("stderr")).expect("a file");
-        std::fs::write(&config, text(plugin, app, auth).to_string()).expect("written");
+        std::fs::write(&config, text.to_string()).expect("written");
         let child = Command::new(program)
             .args(["--concurrency", "1", "--disable-hot-restart", "-l", "warning", "-c"])
             .arg(config)
@@ -107,24 +121,7 @@ impl Drop for Envoy {
 
 /// As near to us as its settings come: no fields of its own, nothing retried, trailers passed.
 fn text(plugin: Plugin<'_>, app: SocketAddr, auth: SocketAddr) -> Value {
-    let typed = |name: &str, mut settings: Value| {
-        settings["@type"] = format!("type.googleapis.com/{name}").into();
-        settings
-    };
-    let filter = typed(
-        "envoy.extensions.filters.http.wasm.v3.Wasm",
-        json!({ "config": {
-            "name": "one",
-            "root_id": plugin.root_id,
-            "configuration":
-                typed("google.protobuf.StringValue", json!({ "value": plugin.config })),
-            "vm_config": {
-                "vm_id": "one",
-                "runtime": "envoy.wasm.runtime.v8",
-                "code": { "local": { "filename": plugin.path() } },
-            },
-        } }),
-    );
+    let filter = typed("envoy.extensions.filters.http.wasm.v3.Wasm", loaded(plugin));
     let router = typed(
         "envoy.extensions.filters.http.router.v3.Router",
         json!({ "suppress_envoy_headers": true }),
@@ -147,6 +144,44 @@ fn text(plugin: Plugin<'_>, app: SocketAddr, auth: SocketAddr) -> Value {
             ],
         }),
     );
+    around(&json!([{ "name": "web", "typed_config": manager }]), app, auth)
+}
+
+/// The same for raw connections.
+fn raw(plugin: Plugin<'_>, app: SocketAddr, auth: SocketAddr) -> Value {
+    let filter = typed("envoy.extensions.filters.network.wasm.v3.Wasm", loaded(plugin));
+    let proxy = typed(
+        "envoy.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+        json!({ "stat_prefix": "app", "cluster": "app" }),
+    );
+    let filters = json!([
+        { "name": "one", "typed_config": filter },
+        { "name": "app", "typed_config": proxy },
+    ]);
+    around(&filters, app, auth)
+}
+
+fn typed(name: &str, mut settings: Value) -> Value {
+    settings["@type"] = format!("type.googleapis.com/{name}").into();
+    settings
+}
+
+/// The plugin with its configuration.
+fn loaded(plugin: Plugin<'_>) -> Value {
+    json!({ "config": {
+        "name": "one",
+        "root_id": plugin.root_id,
+        "configuration": typed("google.protobuf.StringValue", json!({ "value": plugin.config })),
+        "vm_config": {
+            "vm_id": "one",
+            "runtime": "envoy.wasm.runtime.v8",
+            "code": { "local": { "filename": plugin.path() } },
+        },
+    } })
+}
+
+/// Everything, around these network filters.
+fn around(filters: &Value, app: SocketAddr, auth: SocketAddr) -> Value {
     let anywhere = json!({ "socket_address": { "address": "127.0.0.1", "port_value": 0 } });
     json!({
         "admin": { "address": anywhere },
@@ -154,7 +189,7 @@ fn text(plugin: Plugin<'_>, app: SocketAddr, auth: SocketAddr) -> Value {
             "listeners": [{
                 "name": "web",
                 "address": anywhere,
-                "filter_chains": [{ "filters": [{ "name": "web", "typed_config": manager }] }],
+                "filter_chains": [{ "filters": filters }],
             }],
             "clusters": [cluster("app", app), cluster("auth", auth)],
         },
