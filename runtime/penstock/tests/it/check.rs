@@ -70,7 +70,7 @@ fn what_a_start_refuses_check_finds_at_its_place() {
             ":8:35: filter.x.canary.config",
             "unknown field `no`",
         ),
-        (wasm("jwt-auth"), ":6:1: filter.x.config", "missing field"),
+        (wasm("jwt-auth"), ":6:1: filter.x.config", "`keys` or `fetch`: one of them must be there"),
         (
             format!("[observe]\naccess_log = \"json:/nowhere/x.log\"\n{GOOD}"),
             ":2:14: observe.access_log",
