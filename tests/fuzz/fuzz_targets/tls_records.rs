@@ -13,11 +13,13 @@ use penstock_tls::{
 
 /// A server with a certificate of its own making, and a client that trusts it.
 fn sides() -> (Acceptor, Connector) {
-    let made = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
+    let made = rcgen::generate_simple_self_signed(["a.example".to_owned()]);
+    let made = made.expect("a certificate");
     let (pem, key) = (made.cert.pem(), made.signing_key.serialize_pem());
-    let authorities = Authorities::read(pem.as_bytes()).unwrap();
+    let authorities = Authorities::read(pem.as_bytes()).expect("an authority");
+    let certificate = Certificate::read(pem.as_bytes(), key.as_bytes()).expect("a certificate");
     let acceptor = Acceptor::new(AcceptorSettings {
-        certificates: vec![Certificate::read(pem.as_bytes(), key.as_bytes()).unwrap()],
+        certificates: vec![certificate],
         awaits_more: false,
         proofs: Vec::new(),
         unknown_name: UnknownName::Refuse,
@@ -37,7 +39,7 @@ fn sides() -> (Acceptor, Connector) {
         protocols: Vec::new(),
         clock: Arc::new(DefaultTimeProvider),
     });
-    (acceptor.unwrap(), connector.unwrap())
+    (acceptor.expect("a server"), connector.expect("a client"))
 }
 
 static SIDES: LazyLock<(Acceptor, Connector)> = LazyLock::new(sides);
@@ -47,6 +49,6 @@ thread_local! {
 }
 
 fuzz_target!(|script: &[u8]| {
-    let client = DIALER.with(|dialer| dialer.begin(None)).unwrap();
-    check_session(client, SIDES.0.begin().unwrap(), script);
+    let client = DIALER.with(|dialer| dialer.begin(None)).expect("a client");
+    check_session(client, SIDES.0.begin().expect("a server"), script);
 });
