@@ -150,9 +150,9 @@ fn a_filter_for_requests_is_refused_by_name() {
         assert!(status >= 400 && told.contains(expected), "{status}: {told}");
     };
     let edit = "filters/compiled/header-edit.wasm";
-    refused(&text(edit, ""), "filter.one: is in `filters` of service.s");
+    refused(&text(edit, ""), "is in `filters` of service.s");
     let web = "[listener.web]\naddress = \"127.0.0.1:0\"";
-    refused(&text(MODULES[0].wasm, web), "filter.one: is in `filters` of listener.web");
+    refused(&text(MODULES[0].wasm, web), "is in `filters` of listener.web");
     // What was there goes on.
     let address = penstock.service_address("s");
     assert_eq!(talk(address, &["hello\n"]), ("> HELLO\n".to_owned(), None));
