@@ -103,7 +103,7 @@ impl Control {
                 scrape.gauge(name, "Requests under way.", &labels, in_flight);
                 let health = endpoint.load().health();
                 let up = f64::from(u8::from(health.state() == HealthState::Up));
-                let help = "1 while it is neither down for checks nor ejected.";
+                let help = "1 while it is neither down for checks, nor ejected, nor failing.";
                 scrape.gauge("penstock_endpoint_up", help, &labels, up);
                 let (name, help) = ("penstock_endpoint_ejections_total", "Times it was ejected.");
                 scrape.counter(name, help, &labels, health.ejections());

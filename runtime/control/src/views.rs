@@ -39,7 +39,7 @@ pub struct Status {
     pub traffic: Traffic,
     /// The config in force and its history.
     pub config: ReloadView,
-    /// Answers of our own that are not 2xx, and connections cut, by cause.
+    /// Requests and connections that failed, by cause.
     pub failures: Vec<(&'static str, u64)>,
     /// The shards.
     pub shards: Vec<ShardView>,
@@ -175,7 +175,8 @@ pub struct EndpointView {
     pub address: String,
     /// Its share beside the others'.
     pub weight: u32,
-    /// `up`; `down` for checks; `ejected` for requests that it failed.
+    /// `up`; `down` for checks; `ejected` for requests that it failed; `failing` where those have
+    /// nowhere else to go.
     pub health: &'static str,
     /// Why the last check of it failed, unless that was good.
     #[serde(skip_serializing_if = "Option::is_none")]

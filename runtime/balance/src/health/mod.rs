@@ -33,6 +33,8 @@ pub struct EndpointHealth {
     rests_until: AtomicU64,
     /// The next request that begins is the one that tries it.
     trial: AtomicBool,
+    /// It would be ejected, could others have its requests.
+    failing: AtomicBool,
     /// Ejections, each soon after the one before.
     in_a_row: AtomicU32,
     readmitted_at: AtomicU64,
@@ -48,6 +50,8 @@ pub struct EndpointHealth {
 pub enum HealthState {
     /// Requests are welcome.
     Up,
+    /// It fails requests, and gets them all the same: nobody is there who could have them instead.
+    Failing,
     /// Checks found it down.
     Down,
     /// It failed requests, and gets none for now.
@@ -61,10 +65,18 @@ impl HealthState {
     pub fn name(self) -> &'static str {
         match self {
             HealthState::Up => "up",
+            HealthState::Failing => "failing",
             HealthState::Down => "down",
             HealthState::Ejected => "ejected",
             HealthState::Resting => "resting",
         }
+    }
+}
+
+impl HealthState {
+    /// Whether it gets requests while others are well.
+    pub fn is_picked(self) -> bool {
+        matches!(self, HealthState::Up | HealthState::Failing)
     }
 }
 
@@ -79,6 +91,7 @@ impl EndpointHealth {
             (true, _) => HealthState::Down,
             (false, true) => HealthState::Ejected,
             (false, false) if self.rests_until.load(Relaxed) != 0 => HealthState::Resting,
+            (false, false) if self.failing.load(Relaxed) => HealthState::Failing,
             (false, false) => HealthState::Up,
         }
     }
@@ -123,6 +136,9 @@ impl EndpointHealth {
             if count.load(Relaxed) != 0 {
                 count.store(0, Relaxed);
             }
+        }
+        if self.failing.load(Relaxed) {
+            self.failing.store(false, Relaxed);
         }
         let tried = ejection != 0 && ejection == self.ejection();
         if tried && self.ejected_until.swap(0, Relaxed) != 0 {

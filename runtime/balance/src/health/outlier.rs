@@ -47,7 +47,14 @@ impl Balancer {
             // The one that tried it. Those that were under way, or had no other endpoint left, say
             // nothing new.
             true => trial == Some(health.ejection()),
-            false => health.is_outlier(fault, load, outlier, now) && self.may_eject(id, outlier),
+            false => {
+                let fails = health.is_outlier(fault, load, outlier, now);
+                let may = fails && self.may_eject(id, outlier);
+                if fails && !may {
+                    health.failing.store(true, Relaxed);
+                }
+                may
+            }
         };
         if is_out {
             health.eject(outlier, now, rng);
@@ -64,7 +71,10 @@ impl Balancer {
             }
             all += 1;
             match endpoint.load().health().state() {
-                HealthState::Up => others_up += usize::from(index != id.index()),
+                // One that fails as well is still where requests can go.
+                HealthState::Up | HealthState::Failing => {
+                    others_up += usize::from(index != id.index());
+                }
                 HealthState::Ejected | HealthState::Resting => ejected += 1,
                 HealthState::Down => {}
             }
@@ -101,6 +111,7 @@ impl EndpointHealth {
         self.bad_answers.store(0, Relaxed);
         self.rate.forget();
         self.trial.store(false, Relaxed);
+        self.failing.store(false, Relaxed);
         self.ejected_until.store(until.as_ns().max(1), Relaxed);
         self.version.change();
     }

@@ -81,11 +81,20 @@ fn half_of_them_may_be_out_and_never_the_last_that_is_up() {
             out += (0..6).filter(|_| fail(&cluster, index, Fault::Connect, at(0))).count().min(1);
         }
         assert_eq!(out, most, "of {count}");
+        // The others are said to fail, until one of their requests ends well.
+        let failing = |index: &usize| state(&cluster, *index) == HealthState::Failing;
+        assert_eq!((0..usize::from(count)).filter(failing).count(), usize::from(count) - most);
     }
     // The other one is down: it stays, however it fails.
     let cluster = balancer(2);
     cluster.endpoint(EndpointId::new(1)).load().health().set_probed(false);
     assert!((0..9).all(|_| !fail(&cluster, 0, Fault::Connect, at(0))));
+    assert_eq!(state(&cluster, 0), HealthState::Failing);
+    let mut view = View::new(&cluster);
+    assert_eq!(cluster.look(&mut view, &UsableSet::all(2), &TriedSet::default(), at(1)), None);
+    assert!(view.usable().contains(EndpointId::new(0)) && !view.panics());
+    succeed(&cluster, 0, at(2));
+    assert_eq!(state(&cluster, 0), HealthState::Up);
 }
 
 #[test]

@@ -89,16 +89,16 @@ impl Balancer {
         for (index, endpoint) in self.endpoints().iter().enumerate() {
             let (id, health) = (EndpointId::new(index), endpoint.load().health());
             let state = health.state();
-            view.usable.set(id, base.contains(id) && state == HealthState::Up);
+            view.usable.set(id, base.contains(id) && state.is_picked());
             if endpoint.weight() == 0 || !base.contains(id) {
                 continue;
             }
             all += 1;
-            up += usize::from(state == HealthState::Up);
+            up += usize::from(state.is_picked());
             let due = match state {
                 HealthState::Ejected => health.ejected_until.load(Relaxed),
                 HealthState::Resting => health.rests_until.load(Relaxed),
-                HealthState::Up | HealthState::Down => continue,
+                HealthState::Up | HealthState::Failing | HealthState::Down => continue,
             };
             // 0: it has ended just now, and the version says so.
             view.trial_at = view.trial_at.min(Time::from_ns(due));
