@@ -150,12 +150,13 @@ section! {
     pub struct ClusterTimeouts("timeouts") = default {
         /// For a connection to stand, with its TLS handshake. A dead host costs at most this.
         connect: Duration = Duration::from_secs(1), in MS..=MINUTE;
-        /// From the request's end to the response's head. Streams, SSE, upgrades and gRPC are
-        /// exempt.
+        /// From the request's end to the response's head; of gRPC over HTTP/2 it is
+        /// `upgrade_idle`. What a request asks for (an upgrade, an event stream) lifts no limit.
         response_head: Duration = Duration::from_secs(15), in MS..=DAY;
         /// Without a byte in either direction, while a response is under way.
         idle: Duration = Duration::from_secs(60), in MS..=DAY;
-        /// The same after an upgrade, and of a gRPC call, whose head may take as long.
+        /// The same after an upgrade, of a gRPC call, and while an answer of `text/event-stream`
+        /// is under way.
         upgrade_idle: Duration = Duration::from_secs(3_600), in MS..=DAY;
         /// Unused, before we close a kept connection: less than the usual 60 s of servers.
         keep_alive: Duration = Duration::from_secs(30), in Duration::ZERO..=DAY;

@@ -128,7 +128,7 @@ fn an_endpoint_that_refuses_connections_is_tried_three_times() {
         let (one, _) = listen(world, &well);
         let proxy = Proxy::serve(world, &text(&[nobody, one], "timeouts.keep_alive = \"0s\"\n"));
         assert_eq!(ask(world, &proxy, "POST", 80, MS), 80);
-        let refused = proxy.failures().iter().map(|(_, count)| *count).sum::<u64>();
+        let refused = proxy.tries_failed().iter().map(|(_, count)| *count).sum::<u64>();
         assert_eq!(refused, 3);
         proxy.end(world);
     });

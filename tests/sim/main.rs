@@ -23,6 +23,7 @@ mod relay;
 mod reload;
 mod retries;
 mod roots;
+mod routes;
 mod services;
 mod sizes;
 mod slots;

@@ -105,7 +105,7 @@ fn ask_all(
 }
 
 fn count_of(proxy: &Proxy, cause: Cause) -> u64 {
-    proxy.failures().iter().find(|(one, _)| *one == cause).map_or(0, |(_, count)| *count)
+    proxy.tries_failed().iter().find(|(one, _)| *one == cause).map_or(0, |(_, count)| *count)
 }
 
 #[test]

@@ -210,6 +210,15 @@ impl ProxyNode {
         self.env.task_bytes_max()
     }
 
+    /// Tries that failed so far in the first cluster: each cause that was counted, and how often.
+    pub fn tries_failed(&self) -> Vec<(Cause, u64)> {
+        let (snapshots, table) =
+            (self.inner.snapshots.borrow(), self.inner.schemas.cluster.tries_failed);
+        let metrics = &snapshots.last().expect("it serves one").clusters[0].metrics;
+        let count = |cause: Cause| (cause, metrics.counter(table.at(cause.index())));
+        Cause::ALL.iter().map(|&cause| count(cause)).filter(|&(_, count)| count > 0).collect()
+    }
+
     /// Failures so far: each cause that was counted, and how often.
     pub fn failures(&self) -> Vec<(Cause, u64)> {
         let (inner, snapshots) = (&self.inner, self.inner.snapshots.borrow());

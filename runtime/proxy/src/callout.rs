@@ -3,7 +3,7 @@
 
 pub(crate) mod grpc;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
@@ -257,7 +257,8 @@ async fn connect<E: Env>(
     let place = worker.connection_place(plan, cluster).ok_or(())?;
     let timer = env.timer();
     timer.set(env.now() + ready.config.timeouts.connect);
-    let connecting = secure::connect(worker, plan, cluster, endpoint);
+    let stage = Cell::default();
+    let connecting = secure::connect(worker, plan, (cluster, endpoint), &stage);
     let connected = timer.race(connecting).await.and_then(Result::ok);
     connected.map(|stream| Upstream { stream, _place: place }).ok_or(())
 }

@@ -227,6 +227,10 @@ causes! {
     UpstreamUntrusted = "upstream_untrusted", Upstream, Respond(502);
     /// The TLS handshake with the endpoint failed otherwise.
     UpstreamTlsFailed = "upstream_tls_failed", Upstream, Respond(502);
+    /// The endpoint took the connection and left its TLS handshake unanswered.
+    UpstreamTlsTimeout = "upstream_tls_timeout", Upstream, Respond(504);
+    /// The endpoint took the connection and does not speak HTTP/2 on it, as its cluster says.
+    UpstreamNotHttp2 = "upstream_not_http2", Upstream, Respond(502);
     /// We have no file descriptor or port left.
     ConnectExhausted = "connect_exhausted", Ours, Respond(503);
     /// The endpoint closed or reset before its response.
@@ -276,6 +280,11 @@ impl Cause {
     /// Its name.
     pub fn name(self) -> &'static str {
         Cause::NAMES[self.index()]
+    }
+
+    /// Whether it is no failure, but what was asked for: the route's own answer, or a filter's.
+    pub fn is_asked_for(self) -> bool {
+        matches!(self, Cause::RouteResponds | Cause::RouteRedirects | Cause::FilterResponds)
     }
 
     /// Its place in [`Cause::NAMES`].
@@ -363,8 +372,7 @@ mod tests {
         for (index, &cause) in Cause::ALL.iter().enumerate() {
             assert_eq!(cause.index(), index);
             if let Next::Respond(status) | Next::RespondAndClose(status) = cause.next() {
-                let asked = [Cause::RouteResponds, Cause::RouteRedirects, Cause::FilterResponds];
-                assert!(status >= 400 || asked.contains(&cause), "{cause:?}");
+                assert!(status >= 400 || cause.is_asked_for(), "{cause:?}");
             }
         }
     }

@@ -11,7 +11,7 @@ use penstock_wire::proxy_protocol::{Addresses, Parsed, parse};
 use crate::failure::Cause;
 use crate::secure::{Ends, Secure, SecureStream};
 use crate::snapshot::Entrance;
-use crate::worker::{ConnectionGuard, Worker};
+use crate::worker::{ConnectionGuard, Telling, Worker};
 
 /// A connection that is to say who it is from.
 pub(crate) struct Introduction<E: Env> {
@@ -61,9 +61,9 @@ impl<E: Env> Introduction<E> {
 
     fn refuse(&self, stream: SecureStream<E>, cause: Cause) {
         self.worker.count_failure(&self.worker.plan(), cause);
-        self.worker.tell(|| {
+        self.worker.tell(Telling::Introduction, |left_out| {
             let (peer, cause) = (stream.peer(), cause.name());
-            tracing::info!(%peer, cause, "a proxy before us was not understood");
+            tracing::info!(%peer, cause, left_out, "a proxy before us was not understood");
         });
         stream.close(CloseKind::Now);
     }

@@ -124,6 +124,8 @@ pub struct Cluster {
     pub attempts: CounterId,
     /// Tries after the first.
     pub retries: CounterId,
+    /// Tries that failed, by cause.
+    pub tries_failed: CounterTable,
     /// Retries that the budget did not allow.
     pub retries_refused: CounterId,
     /// Connections that were opened.
@@ -169,7 +171,8 @@ impl Process {
         let mut schema = Schema::new(&[]);
         let failures = schema.counters(
             "penstock_failures_total",
-            "Answers of our own that are not 2xx, and connections cut, by cause.",
+            "Requests and connections that failed, by cause: answered by us, refused or cut. Tries \
+             that another one made good are in penstock_cluster_tries_failed_total alone.",
             "cause",
             Cause::NAMES,
         );
@@ -322,6 +325,12 @@ impl Cluster {
         let attempts =
             schema.counter("penstock_cluster_attempts_total", "Tries, first ones included.");
         let retries = schema.counter("penstock_cluster_retries_total", "Tries after the first.");
+        let tries_failed = schema.counters(
+            "penstock_cluster_tries_failed_total",
+            "Tries that failed, by cause, whether another one made them good or not.",
+            "cause",
+            Cause::NAMES,
+        );
         let retries_refused = schema.counter(
             "penstock_cluster_retries_refused_total",
             "Retries that the budget did not allow.",
@@ -351,6 +360,7 @@ impl Cluster {
             id,
             attempts,
             retries,
+            tries_failed,
             retries_refused,
             connects,
             connect_failures,

@@ -84,7 +84,7 @@ struct Inner<E: Env> {
     requests: Cell<usize>,
     handshakes: Rc<Cell<u32>>,
     turns: Turns,
-    told_at: Cell<Time>,
+    told: RefCell<Vec<Told>>,
     seal: Seal<E>,
     draining: Cell<bool>,
     log: RefCell<Option<LogSink>>,
@@ -138,7 +138,7 @@ impl<E: Env> Worker<Secure<E>> {
             requests: Cell::new(0),
             handshakes: Rc::default(),
             turns: Turns::default(),
-            told_at: Cell::new(Time::default()),
+            told: RefCell::default(),
             seal: |env, stream, session, early| stream.seal(&env.0, session, early),
             draining: Cell::new(false),
             log: RefCell::new(log),
@@ -361,13 +361,22 @@ impl<E: Env> Worker<E> {
         (self.inner.seal)(&self.inner.env, stream, session, early)
     }
 
-    /// Tells the operator something that peers can bring about, once a second at most.
-    pub(crate) fn tell(&self, tell: impl FnOnce()) {
-        let now = self.inner.env.now();
-        if now >= self.inner.told_at.get() {
-            self.inner.told_at.set(now + TELL_EVERY);
-            tell();
+    /// Tells the operator something that peers can bring about, of each kind once a second at most;
+    /// `tell` is given how many were left out since it was told last.
+    pub(crate) fn tell(&self, kind: Telling, tell: impl FnOnce(u64)) {
+        let (now, mut told) = (self.inner.env.now(), self.inner.told.borrow_mut());
+        let known = told.iter().position(|told| told.kind == kind);
+        let place = known.unwrap_or_else(|| {
+            told.push(Told { kind, next: Time::default(), left_out: 0 });
+            told.len() - 1
+        });
+        let known = &mut told[place];
+        if now < known.next {
+            known.left_out += 1;
+            return;
         }
+        known.next = now + TELL_EVERY;
+        tell(std::mem::take(&mut known.left_out));
     }
 
     /// Counts a failure under its cause.
@@ -528,6 +537,24 @@ impl<E: Env> Worker<E> {
     pub(crate) fn sweep_pools(&self) {
         self.plan().sweep(self.inner.env.now());
     }
+}
+
+/// What the operator is told of, by kinds that shall not hide each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Telling {
+    /// Downstreams whose TLS handshake failed: anybody's scanner.
+    Downstream,
+    /// Proxies before us that were not understood.
+    Introduction,
+    /// Endpoints of a cluster, by its place in the config.
+    Endpoints(ClusterId),
+}
+
+/// When something of a kind may be told again.
+struct Told {
+    kind: Telling,
+    next: Time,
+    left_out: u64,
 }
 
 /// A handshake in the counts, until it is dropped.

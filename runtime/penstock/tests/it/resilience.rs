@@ -99,7 +99,8 @@ fn an_origin_that_answers_503_costs_no_client_an_answer() {
         let reply = client.get("/").expect("an answer");
         assert_eq!((reply.status, reply.body.as_str()), (200, "here"));
     }
-    let metric = "penstock_failures_total{cause=\"upstream_unavailable\"}";
+    let metric =
+        "penstock_cluster_tries_failed_total{cluster=\"app\",cause=\"upstream_unavailable\"}";
     assert!(penstock.metric(metric) > 0.0, "some of them went there first");
     let (sick, well) = (sick.address("web").to_string(), well.address("web").to_string());
     let clusters = penstock.json("/v1/clusters");

@@ -240,11 +240,15 @@ async fn connect<E: Env>(
     ready.metrics.shard(worker.shard()).increment(worker.schemas().cluster.connects);
     let begun = env.now();
     deadlines.download(begun + ready.config.timeouts.connect, Wait::Connect);
-    let progress = Progress::default();
-    let connecting = pin!(secure::connect(worker, exchange.plan, cluster, endpoint));
+    let (progress, stage) = (Progress::default(), Cell::default());
+    let connecting = pin!(secure::connect(worker, exchange.plan, (cluster, endpoint), &stage));
     let connected = drive(exchange.down, env, deadlines, &progress, None, connecting).await;
     exchange.record.connect += env.now().since(begun);
-    connected.map(|stream| Upstream { stream, _place })
+    match connected {
+        Ok(stream) => Ok(Upstream { stream, _place }),
+        Err(Cause::ConnectTimeout) => Err(stage.get().timeout()),
+        Err(cause) => Err(cause),
+    }
 }
 
 /// Brings the response down while the rest of the body goes up.
@@ -445,7 +449,9 @@ fn write_head<E: Env>(
 ) {
     let request = &scratch.request;
     let mut added = Added::new(&mut scratch.values);
-    let drop: KnownSet = added.forwarded(exchange, request);
+    let asked = &*scratch.asked_host;
+    let host = if asked.is_empty() { request.authority() } else { Some(asked) };
+    let drop: KnownSet = added.forwarded(exchange, request, host);
     let upgrade = route.upgrade_of(request).is_some();
     let (fields, count) = added.fields();
     let outbound = RequestOutbound {

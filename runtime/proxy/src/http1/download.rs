@@ -7,7 +7,7 @@ use std::time::Duration;
 use penstock_config::ClusterTimeouts;
 use penstock_env::{Chunk, Env, SendBuf, Stream, Time, Timer, TimerExt};
 use penstock_wire::http1::{
-    Connection, Framing, HeadError, KnownSet, Lenient, Parsed, RequestHead, ResponseError,
+    Connection, Framing, HeadError, Known, KnownSet, Lenient, Parsed, RequestHead, ResponseError,
     ResponseHead, ResponseOutbound, Version, parse_response,
 };
 use penstock_wire::websocket;
@@ -95,6 +95,11 @@ impl<E: Env> Download<'_, E> {
         }
         let first_byte = self.now().since(self.record.sent);
         self.record.first_byte = first_byte;
+        if is_event_stream(self.response) {
+            // By the endpoint's word, and not by what is asked for: that would lift the limit for
+            // whoever says so.
+            self.timeouts = self.tries.timeouts_of_streams();
+        }
         let keeps_alive = self.body().await?;
         if self.record.call.is_some() && self.record.code.is_none() {
             self.record.code = Some(grpc::code_in(self.response, self.relay.decoder.trailers()));
@@ -504,6 +509,13 @@ pub(crate) fn connection_of(keeps_alive: bool, version: Version) -> Connection {
         (true, Version::Http10) => Connection::KeepAlive,
         (false, _) => Connection::Close,
     }
+}
+
+/// Whether events follow as they happen (the HTML standard's server-sent events).
+fn is_event_stream(head: &ResponseHead) -> bool {
+    let kind = head.fields().value_of_known(Known::ContentType).unwrap_or_default();
+    let end = kind.iter().position(|&byte| byte == b';').unwrap_or(kind.len());
+    kind[..end].trim_ascii().eq_ignore_ascii_case(b"text/event-stream")
 }
 
 /// What a malformed response head is called.

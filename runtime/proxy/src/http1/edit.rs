@@ -12,6 +12,7 @@ use crate::route::Route;
 /// # Errors
 /// The head would grow over its limits.
 pub(crate) fn request(scratch: &mut Scratch, route: &Route) -> Result<(), Cause> {
+    scratch.asked_host.clear();
     if let Some(rewrite) = &route.config.rewrite {
         rewrite_path(scratch, rewrite, &route.config.paths)?;
     }
@@ -20,6 +21,7 @@ pub(crate) fn request(scratch: &mut Scratch, route: &Route) -> Result<(), Cause>
         return Ok(());
     }
     if let Some((_, host)) = edits.set.iter().find(|(name, _)| name.matches(b"host")) {
+        scratch.asked_host.extend_from_slice(scratch.request.authority().unwrap_or_default());
         let set = scratch.request.set_authority(host.as_str().as_bytes());
         set.map_err(|_| Cause::HeadTooLarge)?;
     }

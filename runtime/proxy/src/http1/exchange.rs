@@ -350,10 +350,12 @@ impl<E: Env> Exchange<'_, E> {
         authority.is_some_and(|authority| !acceptor.serves(name, authority))
     }
 
-    /// Notes a failure, and counts it.
+    /// Notes why the answer is not the endpoint's, and counts it if that is a failure.
     pub(crate) fn fail(&mut self, cause: Cause) {
         self.record.cause = Some(cause);
-        self.worker.count_failure(self.plan, cause);
+        if !cause.is_asked_for() {
+            self.worker.count_failure(self.plan, cause);
+        }
     }
 
     /// Whether the connection can take another request after this response.

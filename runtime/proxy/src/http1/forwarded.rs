@@ -23,6 +23,9 @@ pub(crate) struct Added<'a> {
 /// Room for all of them: names and values.
 type Places<'a> = [(&'a [u8], &'a [u8]); FIELDS_MAX];
 
+/// The host that was asked for, and the scheme.
+type Seen<'a> = (Option<&'a [u8]>, &'a str);
+
 /// `X-Forwarded-For`, `-Proto`, `-Host`, `Forwarded` and `Via`.
 const FIELDS_MAX: usize = 5;
 
@@ -40,11 +43,13 @@ impl<'a> Added<'a> {
         (self.fields.each_ref().map(place), self.count)
     }
 
-    /// Adds who asked; the received fields that these stand for are to be dropped.
+    /// Adds who asked, and for which `host`; the received fields that these stand for are to be
+    /// dropped.
     pub(crate) fn forwarded<E: Env>(
         &mut self,
         exchange: &Exchange<'_, E>,
         request: &RequestHead,
+        host: Option<&[u8]>,
     ) -> KnownSet {
         let config = &exchange.listener.config;
         if config.via {
@@ -58,24 +63,30 @@ impl<'a> Added<'a> {
             ForwardedFields::Both => (true, true),
             ForwardedFields::Off => (false, false),
         };
-        let (mut drop, scheme) = (KnownSet::NONE, exchange.down.scheme());
+        let (mut drop, seen) = (KnownSet::NONE, (host, exchange.down.scheme()));
         if !trusted {
             drop = FORWARDED_FIELDS;
         }
         if let Some(peer) = peer {
             if x_forwarded {
                 drop = drop.with(Known::XForwardedFor);
-                self.x_forwarded(request, peer, trusted, scheme);
+                self.x_forwarded(request, peer, trusted, seen);
             }
             if forwarded {
                 drop = drop.with(Known::Forwarded);
-                self.forwarded_field(request, peer, trusted, scheme);
+                self.forwarded_field(request, peer, trusted, seen);
             }
         }
         drop
     }
 
-    fn x_forwarded(&mut self, request: &RequestHead, peer: IpAddr, trusted: bool, scheme: &str) {
+    fn x_forwarded(
+        &mut self,
+        request: &RequestHead,
+        peer: IpAddr,
+        trusted: bool,
+        (host, scheme): Seen<'_>,
+    ) {
         let before = |known| {
             let name: &[u8] = match known {
                 Known::XForwardedFor => b"x-forwarded-for",
@@ -97,8 +108,7 @@ impl<'a> Added<'a> {
         if before(Known::XForwardedProto).is_none() {
             self.put(b"X-Forwarded-Proto", |values| values.extend_from_slice(scheme.as_bytes()));
         }
-        if before(Known::XForwardedHost).is_none() {
-            let host = request.authority().unwrap_or_default();
+        if let Some(host) = host.filter(|_| before(Known::XForwardedHost).is_none()) {
             self.put(b"X-Forwarded-Host", |values| values.extend_from_slice(host));
         }
     }
@@ -109,7 +119,7 @@ impl<'a> Added<'a> {
         request: &RequestHead,
         peer: IpAddr,
         trusted: bool,
-        scheme: &str,
+        (host, scheme): Seen<'_>,
     ) {
         self.put(b"Forwarded", |values| {
             if trusted {
@@ -128,7 +138,7 @@ impl<'a> Added<'a> {
                     values.extend_from_slice(b"]\"");
                 }
             }
-            if let Some(host) = request.authority() {
+            if let Some(host) = host {
                 values.extend_from_slice(b";host=\"");
                 values.extend_from_slice(host);
                 values.push(b'"');

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use penstock_balance::{EndpointId, HealthState, TriedSet};
-use penstock_config::{ClusterId, Retry, RetryOn};
+use penstock_config::{ClusterId, ClusterTimeouts, Retry, RetryOn};
 use penstock_env::{Env, Timer, TimerExt};
 use penstock_wire::grpc::{Code, Pushback};
 use penstock_wire::http1::{EditError, Method, ResponseHead, retry_after};
@@ -19,7 +19,7 @@ use super::attempt::{Ask, End, Outcome, Progress, Verdict, ask_one, drive};
 use super::deadlines::Deadlines;
 use super::exchange::Exchange;
 use super::places::{Picked, enter, pick, wait_for_one};
-use crate::failure::Cause;
+use crate::failure::{Cause, Side};
 use crate::grpc::{self, Ending};
 use crate::route::Route;
 use crate::worker::{Plan, Worker};
@@ -85,16 +85,22 @@ pub(crate) async fn until_answered<E: Env>(
                 }
             }
         };
-        if note(exchange, scratch, (cluster, endpoint), last, &ask).is_err() {
+        if note(exchange, scratch, (cluster, endpoint), last.is_some(), &ask).is_err() {
             return Outcome::Failed(Cause::HeadTooLarge);
         }
         tries.endpoint.set(endpoint);
         tries.left.set(u32::from(exchange.record.attempts) <= tries.retry.attempts);
         let (cause, verdict) = match ask_one(exchange, scratch, route, &tries, &ask).await {
             End::Answered(after) => return Outcome::Answered(after),
-            End::Cut(cause, after) => return Outcome::Cut(cause, after),
+            End::Cut(cause, after) => {
+                tries.count_failed(cause);
+                return Outcome::Cut(cause, after);
+            }
             End::Failed(cause, verdict) => (cause, verdict),
         };
+        if verdict != Verdict::Afresh {
+            tries.count_failed(cause);
+        }
         if !tries.goes_on(cause, verdict) {
             return Outcome::Failed(cause);
         }
@@ -109,20 +115,18 @@ pub(crate) async fn until_answered<E: Env>(
     }
 }
 
-/// Counts a try that begins, behind one that failed by `last`, and tells whom it concerns.
+/// Counts a try that begins, behind one that failed or not, and tells whom it concerns.
 fn note<E: Env>(
     exchange: &mut Exchange<'_, E>,
     scratch: &mut Scratch,
     (cluster, endpoint): (ClusterId, EndpointId),
-    last: Option<Cause>,
+    is_another: bool,
     ask: &Ask<'_, '_, E>,
 ) -> Result<(), EditError> {
     let (worker, plan) = (exchange.worker, exchange.plan);
     let (counters, ids) =
         (plan.cluster(cluster).metrics.shard(worker.shard()), &worker.schemas().cluster);
-    // A retry that saved the request is still seen: as an attempt, and by its cause.
-    if let Some(cause) = last {
-        worker.count_failure(plan, cause);
+    if is_another {
         counters.increment(ids.retries);
     }
     counters.increment(ids.attempts);
@@ -163,9 +167,22 @@ impl<'a, E: Env> Tries<'a, E> {
         }
     }
 
+    /// Counts a try that failed, unless it was given up by who asked.
+    fn count_failed(&self, cause: Cause) {
+        if cause.side() != Side::Downstream {
+            let counters = self.plan.cluster(self.cluster).metrics.shard(self.worker.shard());
+            counters.increment(self.worker.schemas().cluster.tries_failed.at(cause.index()));
+        }
+    }
+
     /// Who is asked now.
     pub(crate) fn endpoint(&self) -> EndpointId {
         self.endpoint.get()
+    }
+
+    /// How long the endpoint may take over an answer whose body comes now and again.
+    pub(crate) fn timeouts_of_streams(&self) -> &'a ClusterTimeouts {
+        self.plan.cluster(self.cluster).timeouts(true)
     }
 
     /// Whether no kept connection of HTTP/1 shall be used.

@@ -31,6 +31,8 @@ pub(crate) struct Scratch {
     pub(crate) chain: Chain,
     /// Values of fields that we add.
     pub(crate) values: Vec<u8>,
+    /// The authority that was asked for, where the route has put another in its place.
+    pub(crate) asked_host: Vec<u8>,
 }
 
 impl Scratch {
@@ -40,6 +42,7 @@ impl Scratch {
             + self.path.capacity()
             + self.replay.capacity()
             + self.values.capacity()
+            + self.asked_host.capacity()
             + self.held.capacity()
             + self.request.fields().bytes().len()
             + self.response.fields().bytes().len();
@@ -54,6 +57,7 @@ impl Scratch {
         self.path.clear();
         self.replay.clear();
         self.values.clear();
+        self.asked_host.clear();
         self.held.clear();
     }
 }

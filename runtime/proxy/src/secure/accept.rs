@@ -8,7 +8,7 @@ use penstock_tls::{ACME_PROTOCOL, Facts, Refusal, SessionError};
 use super::handshake::{Failed, shake};
 use crate::failure::Cause;
 use crate::protocol;
-use crate::worker::{ConnectionGuard, Worker};
+use crate::worker::{ConnectionGuard, Telling, Worker};
 
 /// Serves a connection to a listener with TLS, once it has said something.
 pub(crate) fn serve<E: Env>(
@@ -102,12 +102,14 @@ async fn handshake<E: Env>(
             // It is ordered, and has not come yet.
             let awaited =
                 acceptor.certificates().is_empty() && error.refusal == Refusal::UnknownName;
-            worker.tell(|| {
+            worker.tell(Telling::Downstream, |left_out| {
                 let (name, reason) = (&ready.config.name, &error.reason);
                 let reason = if awaited { "its certificate is not there yet" } else { reason };
                 let asked = session.server_name().unwrap_or("no name");
                 let peer = stream.peer();
-                tracing::info!(listener = %name, %peer, asked, %reason, "a TLS handshake failed");
+                tracing::info!(
+                    listener = %name, %peer, asked, %reason, left_out, "a TLS handshake failed"
+                );
             });
             return Err(if awaited { Cause::TlsNoCertificate } else { cause_of(&error) });
         }

@@ -1,5 +1,6 @@
 //! Handshakes, over streams that are still plain.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 
 use penstock_balance::EndpointId;
@@ -8,7 +9,7 @@ use penstock_env::{Env, SendBuf, Stream, StreamExt};
 use penstock_tls::{Received, Refusal, Session, SessionError};
 
 use crate::failure::{self, Cause};
-use crate::worker::{Plan, Worker};
+use crate::worker::{Plan, Telling, Worker};
 
 /// How a handshake failed.
 pub(crate) enum Failed {
@@ -64,15 +65,38 @@ async fn received<S: Stream>(stream: &S) -> Result<S::Chunk, Failed> {
     }
 }
 
+/// How far a connection to an endpoint has come: what is to blame where it comes no further.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// It does not stand.
+    #[default]
+    Connect,
+    /// It waits for the endpoint's part of the TLS handshake.
+    Tls,
+    /// What the endpoint speaks behind that is waited for.
+    Protocol,
+}
+
+impl Stage {
+    /// What it is called when that takes too long.
+    pub(crate) fn timeout(self) -> Cause {
+        match self {
+            Stage::Connect => Cause::ConnectTimeout,
+            Stage::Tls => Cause::UpstreamTlsTimeout,
+            Stage::Protocol => Cause::UpstreamNotHttp2,
+        }
+    }
+}
+
 /// Connects to an endpoint, with a handshake where its cluster asks for one. No deadline of its
-/// own.
+/// own: `stage` says where it is.
 pub(crate) async fn connect<E: Env>(
     worker: &Worker<E>,
     plan: &Plan<E>,
-    cluster: ClusterId,
-    endpoint: EndpointId,
+    to: (ClusterId, EndpointId),
+    stage: &Cell<Stage>,
 ) -> Result<E::Stream, Cause> {
-    connect_as(worker, plan, cluster, endpoint, Introduced::default()).await
+    connect_in_stages(worker, plan, to, Introduced::default(), stage).await
 }
 
 /// What an endpoint sees of a connection before all else.
@@ -90,7 +114,17 @@ pub(crate) async fn connect_as<E: Env>(
     plan: &Plan<E>,
     cluster: ClusterId,
     endpoint: EndpointId,
+    introduced: Introduced,
+) -> Result<E::Stream, Cause> {
+    connect_in_stages(worker, plan, (cluster, endpoint), introduced, &Cell::default()).await
+}
+
+async fn connect_in_stages<E: Env>(
+    worker: &Worker<E>,
+    plan: &Plan<E>,
+    (cluster, endpoint): (ClusterId, EndpointId),
     Introduced { from, first }: Introduced,
+    stage: &Cell<Stage>,
 ) -> Result<E::Stream, Cause> {
     let (env, ready) = (worker.env(), plan.cluster(cluster));
     let address = ready.balancer.endpoint(endpoint).address();
@@ -102,11 +136,14 @@ pub(crate) async fn connect_as<E: Env>(
     if !first.is_empty() {
         stream.start_send(SendBuf::of(first));
     }
+    stage.set(Stage::Protocol);
     let Some(dialer) = plan.dialer(cluster) else { return Ok(stream) };
+    stage.set(Stage::Tls);
     let (counters, ids) = (ready.metrics.shard(worker.shard()), &worker.schemas().cluster);
     let mut session = dialer.begin(address.ip()).map_err(|_| Cause::UpstreamTlsFailed)?;
     match shake(worker, &stream, &mut session, true).await {
         Ok(early) => {
+            stage.set(Stage::Protocol);
             counters.increment(ids.handshakes);
             let facts = session.facts(&[]);
             if facts.as_ref().is_some_and(|facts| facts.resumed) {
@@ -122,9 +159,11 @@ pub(crate) async fn connect_as<E: Env>(
         Err(Failed::Gone) => Err(Cause::UpstreamTlsFailed),
         Err(Failed::Refused(error)) => {
             let name = &ready.config.name;
-            worker.tell(|| {
+            worker.tell(Telling::Endpoints(cluster), |left_out| {
                 let reason = &error.reason;
-                tracing::warn!(cluster = %name, endpoint = %address, %reason, "TLS failed");
+                tracing::warn!(
+                    cluster = %name, endpoint = %address, %reason, left_out, "TLS failed"
+                );
             });
             Err(match error.refusal {
                 Refusal::CertificateRefused => Cause::UpstreamUntrusted,

@@ -24,7 +24,7 @@ use penstock_env::{Address, Env, Time, Unix, Wake};
 pub(crate) use accept::serve;
 pub use chunk::SecureChunk;
 pub use conduit::SecureConduit;
-pub(crate) use handshake::{Introduced, connect, connect_as};
+pub(crate) use handshake::{Introduced, Stage, connect, connect_as};
 pub(crate) use stream::Ends;
 pub use stream::SecureStream;
 pub(crate) use turns::Turns;

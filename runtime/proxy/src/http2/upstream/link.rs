@@ -21,8 +21,8 @@ use crate::http2::growth::{Growth, Look, Windows};
 use crate::http2::io::{Io, Socket};
 use crate::http2::liveness::{Liveness, Verdict};
 use crate::http2::pings::Pings;
-use crate::secure;
-use crate::worker::{Plan, WeakWorker, Worker};
+use crate::secure::{self, Stage};
+use crate::worker::{Plan, Telling, WeakWorker, Worker};
 
 /// Streams that we open at a time on one connection, whatever its endpoint allows: what is lost
 /// with it is bounded, and another one is another core's work over there.
@@ -120,23 +120,32 @@ pub(super) async fn open<E: Env>(
     plan: &Plan<E>,
     (cluster, endpoint): (ClusterId, EndpointId),
     place: ConnectionPlace,
+    stage: &Cell<Stage>,
 ) -> Result<Rc<Link<E>>, Cause> {
     let env = worker.env().clone();
-    let stream = secure::connect(worker, plan, cluster, endpoint).await?;
+    let stream = secure::connect(worker, plan, (cluster, endpoint), stage).await?;
     let socket = Rc::new(Socket::upstream(env.clone(), stream));
     let handshake = builder().handshake(Io(Rc::clone(&socket))).await;
-    let (sender, mut h2) = handshake.map_err(|_| Cause::ConnectFailed)?;
+    let (sender, mut h2) = handshake.map_err(|_| Cause::UpstreamNotHttp2)?;
     // Its SETTINGS say how many streams it takes: none is begun that it would refuse. And who
     // speaks something else is found out before a request is sent.
     poll_fn(|context| {
         let over = Pin::new(&mut h2).poll(context).is_ready();
         match (over, sender.current_max_send_streams()) {
-            (true, _) => Poll::Ready(Err(Cause::ConnectFailed)),
+            (true, _) => Poll::Ready(Err(Cause::UpstreamNotHttp2)),
             (false, 0) => Poll::Pending,
             (false, _) => Poll::Ready(Ok(())),
         }
     })
-    .await?;
+    .await
+    .inspect_err(|_| {
+        let (name, address) =
+            (&plan.cluster(cluster).config.name, plan.cluster(cluster).balancer.endpoint(endpoint));
+        worker.tell(Telling::Endpoints(cluster), |left_out| {
+            let endpoint = address.address();
+            tracing::warn!(cluster = %name, %endpoint, left_out, "it does not speak HTTP/2");
+        });
+    })?;
     let bell = Rc::new(Bell::default());
     let link = Rc::new(Link {
         env: env.clone(),

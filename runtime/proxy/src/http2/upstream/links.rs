@@ -170,7 +170,7 @@ pub(crate) async fn lease<E: Env>(
         let changed = poll_fn(|context| links.poll_change(round, context));
         timer.race(changed).await.ok_or(Cause::ConnectTimeout)?;
     }
-    let opening = Opening::begin(links);
+    let begun = Opening::begin(links);
     let place = match worker.connection_place(plan, cluster) {
         Some(place) => place,
         None => match wait_for_place(worker, plan, cluster, links).await? {
@@ -180,14 +180,15 @@ pub(crate) async fn lease<E: Env>(
     };
     ready.metrics.shard(worker.shard()).increment(worker.schemas().cluster.connects);
     timer.set(env.now() + ready.config.timeouts.connect);
-    let opened = timer.race(link::open(worker, plan, (cluster, endpoint), place)).await;
-    let link = opened.unwrap_or(Err(Cause::ConnectTimeout))?;
+    let stage = Cell::default();
+    let opening = link::open(worker, plan, (cluster, endpoint), place, &stage);
+    let link = timer.race(opening).await.unwrap_or_else(|| Err(stage.get().timeout()))?;
     let lease = Link::lease(&link);
     // In the plan of now: the one that this request began with may be gone.
     if let Some(links) = worker.links_of_now(plan, cluster, endpoint) {
         links.add(link);
     }
-    drop(opening);
+    drop(begun);
     Ok((lease, false))
 }
 
