@@ -3,6 +3,8 @@
 //!
 //! Who may send one is in the config; a header of anybody else is bytes like any.
 
+use std::net::SocketAddr;
+
 use penstock_env::{
     Address, Chunk, CloseKind, Env, Stream, StreamExt, Time, Timer, TimerExt, Wake,
 };
@@ -49,7 +51,11 @@ impl<E: Env> Introduction<E> {
         let stream = match addresses {
             None => stream,
             Some(Addresses { source, destination }) => {
-                let (peer, local) = (Address::Ip(source), Address::Ip(destination));
+                // IPv4 in IPv6's form is IPv4, as it is where connections come in by themselves.
+                let plain = |end: SocketAddr| {
+                    Address::Ip(SocketAddr::new(end.ip().to_canonical(), end.port()))
+                };
+                let (peer, local) = (plain(source), plain(destination));
                 stream.introduce(Ends { peer, local })
             }
         };

@@ -159,7 +159,7 @@ pub(crate) async fn redirect<E: Env>(
         match part {
             TemplatePart::Text(text) => target.extend_from_slice(text.as_bytes()),
             TemplatePart::Host => target.extend_from_slice(request.host().unwrap_or_default()),
-            TemplatePart::Path => target.extend_from_slice(same_site(request.path())),
+            TemplatePart::Path => target.extend_from_slice(&same_site(request.path())),
             TemplatePart::Query => {
                 if let Some(query) = request.query() {
                     target.push(b'?');
@@ -174,10 +174,14 @@ pub(crate) async fn redirect<E: Env>(
     send(exchange, scratch, filtered, &answer, false).await
 }
 
-/// A path that can't be read as another site's: `//host` would be (RFC 3986 §4.2).
-fn same_site(path: &[u8]) -> &[u8] {
-    let slashes = path.iter().take_while(|&&byte| byte == b'/').count();
-    &path[slashes.saturating_sub(1)..]
+/// A path that can't be read as another site's: `//host` would be (RFC 3986 §4.2), and to browsers
+/// `/\host` is that.
+fn same_site(path: &[u8]) -> Cow<'_, [u8]> {
+    let slashes = path.iter().take_while(|&&byte| matches!(byte, b'/' | b'\\')).count();
+    match &path[slashes.saturating_sub(1)..] {
+        [b'\\', rest @ ..] => [b"/", rest].concat().into(),
+        path => path.into(),
+    }
 }
 
 /// An answer with a body that is already there.

@@ -40,7 +40,7 @@ pub(super) fn request_of(
     let mut uri = http::uri::Parts::default();
     uri.scheme = Some(if scheme == "https" { Scheme::HTTPS } else { Scheme::HTTP });
     uri.authority = Some(Authority::try_from(host).ok()?);
-    uri.path_and_query = Some(PathAndQuery::try_from(head.path_and_query()).ok()?);
+    uri.path_and_query = Some(path_and_query(head.path_and_query())?);
     let mut request = Request::new(());
     *request.method_mut() = http::Method::from_bytes(head.method_name()).ok()?;
     if tunnel {
@@ -77,6 +77,24 @@ pub(super) fn request_of(
     }
     *request.headers_mut() = map;
     Some(request)
+}
+
+/// What browsers and others send raw is encoded (RFC 3986 §2.1) where the library wants it so.
+fn path_and_query(text: &[u8]) -> Option<PathAndQuery> {
+    if let Ok(plain) = PathAndQuery::try_from(text) {
+        return Some(plain);
+    }
+    let mut encoded = Vec::with_capacity(text.len() + 16);
+    for &byte in text {
+        match byte {
+            b'"' => encoded.extend_from_slice(b"%22"),
+            b'<' => encoded.extend_from_slice(b"%3C"),
+            b'>' => encoded.extend_from_slice(b"%3E"),
+            b'`' => encoded.extend_from_slice(b"%60"),
+            byte => encoded.push(byte),
+        }
+    }
+    PathAndQuery::try_from(encoded).ok()
 }
 
 /// What a response's head is.
