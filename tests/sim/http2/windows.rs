@@ -18,6 +18,7 @@ use penstock_tests::sim::{
 
 use super::client::{self, Io};
 use super::exchanges::run;
+use crate::http::plan::Pace;
 use crate::http::wire::Wire;
 use crate::proxy::{Proxy, config};
 
@@ -32,12 +33,12 @@ const MIB: usize = 1 << 20;
 /// More than any window, so that room says what a window is.
 const SEND_BUFFER: usize = 64 * MIB;
 
-/// The room that a new stream has, and no more than `bytes`.
-async fn room(stream: &mut SendStream<Bytes>, bytes: usize) -> usize {
+/// The room that a new stream has, and no more than `bytes`; none once it is reset.
+async fn room(stream: &mut SendStream<Bytes>, bytes: usize) -> Option<usize> {
     stream.reserve_capacity(bytes);
     match stream.capacity() {
-        0 => poll_fn(|context| stream.poll_capacity(context)).await.expect("room").expect("room"),
-        room => room,
+        0 => poll_fn(|context| stream.poll_capacity(context)).await?.ok(),
+        room => Some(room),
     }
 }
 
@@ -45,7 +46,7 @@ async fn room(stream: &mut SendStream<Bytes>, bytes: usize) -> usize {
 async fn send(stream: &mut SendStream<Bytes>, bytes: usize) -> usize {
     let (mut left, mut most) = (bytes, 0);
     while left > 0 {
-        let room = room(stream, left).await;
+        let Some(room) = room(stream, left).await else { break };
         most = most.max(room);
         left -= room;
         stream.send_data(Bytes::from(vec![0; room]), left == 0).expect("it is taken");
@@ -180,6 +181,37 @@ fn windows_stay_within_what_is_allowed_to_them() {
         let small = "http2 = { connection_window = \"64KiB\" }\n";
         let (ups, _, held) = play(world, (small, none), act);
         assert!(ups[1] == 64 * KIB && held > 0, "{ups:?}, {held} times held");
+    });
+}
+
+/// Twelve of what a connection's window of 2 MiB would let eight of hold all of it.
+#[test]
+fn answers_that_nobody_reads_hold_up_no_others() {
+    let faults = Faults { buffer_bytes: (64 << 10, 64 << 10), ..Faults::CALM };
+    check_heavy_seeds("h2 windows, unread", faults, |world| {
+        let (origin, env) = (world.node("origin", Limits::AMPLE), world.node("c", Limits::AMPLE));
+        let (address, rooms) = (origin.address(8080), Rc::default());
+        listen(&origin, &address, &rooms);
+        let proxy = Proxy::serve(world, &(config(&[address], "", "") + "protocol = \"h2\"\n"));
+        let (own, front, left) = (env.clone(), proxy.front.clone(), Rc::new(Cell::new(1)));
+        let told = left.clone();
+        env.spawn(async move {
+            let mut unread = Vec::new();
+            for _ in 0..12 {
+                let stream = Wire::connect(&own, &front).await.expect("the proxy listens");
+                let wire = Wire::new(own.clone(), stream);
+                let request = b"GET / HTTP/1.1\r\nHost: sim.test\r\nX-Bytes: 4194304\r\n\r\n";
+                wire.write(request, &Pace::QUICK).await.expect("the proxy reads");
+                unread.push(wire);
+            }
+            Wire::sleep_on(&own, Duration::from_secs(5)).await;
+            let (sender, begun) = (connect(&own, &front).await, own.now());
+            exchange(&sender, 100, 300 * KIB).await;
+            let took = own.now().since(begun);
+            assert!(took < Duration::from_secs(20), "{took:?}");
+            told.set(0);
+        });
+        run(world, proxy, &left);
     });
 }
 

@@ -4,7 +4,8 @@
 //! As gRPC does it: a ping measures the round trip; the bytes that come in the meantime are what
 //! the path holds. Where that is most of a window, the window holds the path back, and becomes
 //! twice as much as came. Who sends little is never pinged. A connection's window stays larger
-//! than its streams', so that one which nobody reads leaves something to the others.
+//! than its streams', so that one which nobody reads leaves something to the others; where streams
+//! are of many clients, as large as all of them together.
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -53,8 +54,18 @@ impl<E: Env> Windowed for client::Connection<Io<E>, Bytes> {
     }
 }
 
+/// What a connection's growth takes of what the shard has for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holds {
+    /// What its window has grown by: it bounds what its streams hold.
+    Window,
+    /// What the windows of its streams have grown by, so many of which are open.
+    Streams(u32),
+}
+
 /// The windows of one connection.
 pub(super) struct Growth {
+    holds: Holds,
     first: Windows,
     now: Windows,
     most: Windows,
@@ -84,6 +95,7 @@ impl Growth {
     /// Of a connection that begins with `first`, and may come to `most`.
     pub(super) fn new(first: Windows, most: Windows, share: Rc<Share>) -> Growth {
         Growth {
+            holds: Holds::Window,
             first,
             now: first,
             most: Windows {
@@ -97,6 +109,35 @@ impl Growth {
             pause: PAUSE_MIN,
             round_trip_s: 0.0,
             rate_max: 0.0,
+        }
+    }
+
+    /// Of a connection whose window leaves each of its streams its own. What these grew by is
+    /// counted per stream therefore: see [`Growth::stream_begins`].
+    pub(super) fn of_streams(first: Windows, most: Windows, share: Rc<Share>) -> Growth {
+        let mut growth = Growth::new(first, most, share);
+        growth.holds = Holds::Streams(0);
+        growth
+    }
+
+    /// Whether another stream may have a window as wide as the others'.
+    pub(super) fn has_room(&self, limits: &SharedHttp2) -> bool {
+        self.share.has_room(self.grown_per_stream(), limits)
+    }
+
+    /// One more stream is open.
+    pub(super) fn stream_begins(&mut self) {
+        if let Holds::Streams(open) = &mut self.holds {
+            *open += 1;
+            self.share.take(self.grown_per_stream());
+        }
+    }
+
+    /// It is no more.
+    pub(super) fn stream_ended(&mut self) {
+        if let Holds::Streams(open) = &mut self.holds {
+            *open -= 1;
+            self.share.shrink(self.grown_per_stream());
         }
     }
 
@@ -163,12 +204,12 @@ impl Growth {
     ) -> Look {
         let full_streams = self.most.connection / self.most.stream;
         let connection = self.now.connection.max(stream.saturating_mul(full_streams));
-        let more = u64::from(connection - self.now.connection);
+        let windows = Windows { stream, connection };
+        let more = self.held(windows) - self.held(self.now);
         if !self.share.grow(more, limits) {
             self.rest(now);
             return Look::NoRoom;
         }
-        let windows = Windows { stream, connection };
         if !h2.set_windows(windows) {
             self.share.shrink(more);
             return Look::Fine;
@@ -205,7 +246,19 @@ impl Growth {
     }
 
     fn grown_bytes(&self) -> u64 {
-        u64::from(self.now.connection - self.first.connection)
+        self.held(self.now)
+    }
+
+    fn grown_per_stream(&self) -> u64 {
+        u64::from(self.now.stream - self.first.stream)
+    }
+
+    /// What it holds of the share with these windows.
+    fn held(&self, windows: Windows) -> u64 {
+        match self.holds {
+            Holds::Window => u64::from(windows.connection - self.first.connection),
+            Holds::Streams(open) => u64::from(open) * u64::from(windows.stream - self.first.stream),
+        }
     }
 }
 

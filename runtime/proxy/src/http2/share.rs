@@ -39,12 +39,22 @@ impl Share {
 
     /// Takes `bytes` for a window to grow by, if there are as many.
     pub(super) fn grow(&self, bytes: u64, limits: &SharedHttp2) -> bool {
-        let grown = self.grown_bytes.get() + bytes;
-        let fits = grown <= limits.window_growth_bytes_max.as_u64();
+        let fits = self.has_room(bytes, limits);
         if fits {
-            self.grown_bytes.set(grown);
+            self.take(bytes);
         }
         fits
+    }
+
+    /// Whether there are as many.
+    pub(super) fn has_room(&self, bytes: u64, limits: &SharedHttp2) -> bool {
+        // What takes none fits, however many others have taken.
+        bytes == 0 || self.grown_bytes.get() + bytes <= limits.window_growth_bytes_max.as_u64()
+    }
+
+    /// Takes them, whether or not there are as many.
+    pub(super) fn take(&self, bytes: u64) {
+        self.grown_bytes.set(self.grown_bytes.get() + bytes);
     }
 
     /// Gives them back.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::client::{self, SendRequest};
 use penstock_balance::EndpointId;
-use penstock_config::ClusterId;
+use penstock_config::{ClusterId, SharedHttp2};
 use penstock_env::{CloseKind, Env, Stream, Time, Timer};
 
 use crate::admission::ConnectionPlace;
@@ -32,6 +32,7 @@ pub(super) const STREAMS_MAX: usize = 100;
 pub(super) struct Link<E: Env> {
     env: E,
     sender: RefCell<SendRequest<Bytes>>,
+    growth: RefCell<Growth>,
     /// Requests on it.
     open: Cell<usize>,
     unused_since: Cell<Time>,
@@ -54,10 +55,12 @@ impl<E: Env> Link<E> {
         !matches!(self.sender.borrow_mut().poll_ready(&mut context), Poll::Ready(Err(_)))
     }
 
-    /// Whether another request has room (RFC 9113 §5.1.2).
-    pub(super) fn has_room(&self) -> bool {
+    /// Whether another request has room (RFC 9113 §5.1.2), and its answer.
+    pub(super) fn has_room(&self, limits: &SharedHttp2) -> bool {
         let max = self.sender.borrow().current_max_send_streams();
-        !self.is_over() && self.open.get() < max.min(STREAMS_MAX)
+        !self.is_over()
+            && self.open.get() < max.min(STREAMS_MAX)
+            && self.growth.borrow().has_room(limits)
     }
 
     /// Since when there is no request on it; `None` while there is one.
@@ -68,6 +71,7 @@ impl<E: Env> Link<E> {
     /// Room for one request.
     pub(super) fn lease(self: &Rc<Self>) -> Lease<E> {
         self.open.set(self.open.get() + 1);
+        self.growth.borrow_mut().stream_begins();
         self.bell.ring();
         Lease { link: Rc::clone(self) }
     }
@@ -105,6 +109,7 @@ impl<E: Env> Drop for Lease<E> {
     fn drop(&mut self) {
         let link = &self.link;
         link.open.set(link.open.get() - 1);
+        link.growth.borrow_mut().stream_ended();
         if link.open.get() == 0 {
             link.unused_since.set(link.env.now());
         }
@@ -147,9 +152,11 @@ pub(super) async fn open<E: Env>(
         });
     })?;
     let bell = Rc::new(Bell::default());
+    let growth = Growth::of_streams(WINDOWS, WINDOWS_MAX, Rc::clone(worker.http2_share()));
     let link = Rc::new(Link {
         env: env.clone(),
         sender: RefCell::new(sender),
+        growth: RefCell::new(growth),
         open: Cell::new(0),
         unused_since: Cell::new(env.now()),
         over: Cell::new(false),
@@ -158,13 +165,11 @@ pub(super) async fn open<E: Env>(
     });
     let (timer, link_of_task) = (env.timer(), Rc::downgrade(&link));
     let pings = Pings::new(h2.ping_pong());
-    let growth = Growth::new(WINDOWS, WINDOWS_MAX, Rc::clone(worker.http2_share()));
     let mut driver = Driver {
         worker: worker.downgrade(),
         h2,
         pings,
         liveness: Liveness::default(),
-        growth,
         link: link_of_task,
         bell,
         timer,
@@ -204,7 +209,6 @@ struct Driver<E: Env> {
     h2: client::Connection<Io<E>, Bytes>,
     pings: Pings,
     liveness: Liveness,
-    growth: Growth,
     link: Weak<Link<E>>,
     bell: Rc<Bell>,
     timer: E::Timer,
@@ -225,7 +229,8 @@ impl<E: Env> Driver<E> {
             let writes = self.look_at_windows(&link, socket, context) == Look::Write;
             match self.liveness.look(link.env.now(), heard_at, owes, &mut self.pings) {
                 Verdict::Wait(due) if !writes => {
-                    self.timer.set(due.min(self.growth.gives_back_at(link.unused_since())));
+                    let gives_back = link.growth.borrow().gives_back_at(link.unused_since());
+                    self.timer.set(due.min(gives_back));
                     ready!(self.timer.poll_expired(context));
                 }
                 // Requests fail now, not by their own timeouts.
@@ -249,14 +254,15 @@ impl<E: Env> Driver<E> {
     ) -> Look {
         let now = link.env.now();
         let answer = self.pings.take_answer(now, context);
-        if self.growth.gives_back_at(link.unused_since()) <= now {
-            return self.growth.give_back(now, &mut self.h2);
+        let growth = &mut *link.growth.borrow_mut();
+        if growth.gives_back_at(link.unused_since()) <= now {
+            return growth.give_back(now, &mut self.h2);
         }
         let Some(worker) = self.worker.upgrade() else { return Look::Fine };
         let plan = worker.plan();
         let limits = &plan.snapshot.config.runtime.http2;
         let of_h2 = (&mut self.pings, &mut self.h2);
-        let look = self.growth.look(now, socket, answer, of_h2, limits);
+        let look = growth.look(now, socket, answer, of_h2, limits);
         if look == Look::NoRoom {
             worker.count_narrow_window(&plan);
         }
@@ -265,10 +271,16 @@ impl<E: Env> Driver<E> {
 }
 
 /// Bytes of answers that may be on their way to us.
-const WINDOWS: Windows = Windows { stream: 256 * 1024, connection: 2 * 1024 * 1024 };
-/// The same, where the path is long and wide. Answers of many clients share it: four that are not
-/// read may fill it.
-const WINDOWS_MAX: Windows = Windows { stream: 2 * 1024 * 1024, connection: 8 * 1024 * 1024 };
+const WINDOWS: Windows = windows(256 * 1024);
+/// The same, where the path is long and wide.
+const WINDOWS_MAX: Windows = windows(2 * 1024 * 1024);
+
+/// Answers of many clients share a connection. One that is not read fills its stream's window and
+/// no other: the connection's has room for all of them (25 MiB, of 2^31 that RFC 9113 §6.9.1
+/// allows).
+const fn windows(stream: u32) -> Windows {
+    Windows { stream, connection: stream * STREAMS_MAX as u32 }
+}
 /// Where `h2` gives a head up; the listener's own limit is looked at behind it.
 const HEAD_BYTES_MAX: u32 = 128 * 1024;
 const HEADER_TABLE_BYTES: u32 = 4 * 1024;

@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use penstock_balance::EndpointId;
-use penstock_config::ClusterId;
+use penstock_config::{ClusterId, SharedHttp2};
 use penstock_env::{Env, Time, Timer, TimerExt};
 
 use super::link::{self, Lease, Link, STREAMS_MAX};
@@ -42,10 +42,10 @@ impl<E: Env> Default for Links<E> {
 
 impl<E: Env> Links<E> {
     /// Room for a request on one of the connections.
-    pub(crate) fn find(&self) -> Option<Lease<E>> {
+    pub(crate) fn find(&self, limits: &SharedHttp2) -> Option<Lease<E>> {
         let mut all = self.all.borrow_mut();
         all.retain(|link| !link.is_over());
-        all.iter().find(|link| link.has_room()).map(Link::lease)
+        all.iter().find(|link| link.has_room(limits)).map(Link::lease)
     }
 
     /// Drops what was unused for as long as `keep_alive`, or is over; with `all`, everything that
@@ -158,7 +158,7 @@ pub(crate) async fn lease<E: Env>(
     let until = env.now() + ready.config.timeouts.connect;
     let mut waited = false;
     loop {
-        if let Some(lease) = links.find() {
+        if let Some(lease) = links.find(&plan.snapshot.config.runtime.http2) {
             return Ok((lease, !waited));
         }
         if !links.can_wait() {
@@ -203,7 +203,7 @@ async fn wait_for_place<E: Env>(
     let _wanting = ready.in_use.want();
     let find = || {
         let place = || worker.connection_place(plan, cluster).map(Found::Place);
-        links.find().map(Found::Lease).or_else(place)
+        links.find(&plan.snapshot.config.runtime.http2).map(Found::Lease).or_else(place)
     };
     plan.queue(cluster).wait_for(env, ready.config.limits.queued_max, until, find).await
 }
