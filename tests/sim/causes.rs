@@ -55,8 +55,8 @@ const PLAIN: Case = Case {
 
 type Failures = Vec<(Cause, u64)>;
 
-/// The answer to `case` begins with `status` and names `cause`, which is counted if it is a failure;
-/// nothing else is.
+/// The answer to `case` begins with `status` and names `cause`, which is counted if it is a
+/// failure; nothing else is.
 #[track_caller]
 fn check(cause: Cause, status: u16, case: &Case) {
     check_few_seeds(cause.name(), Faults::CALM, |world| {
