@@ -31,15 +31,46 @@ pub(super) fn write(state: &mut State, level: LogLevel, text: &[u8]) {
         return;
     }
     let text = &text[..text.len().min(LINE_BYTES_MAX)];
-    let line = match String::from_utf8_lossy(text) {
-        Cow::Borrowed(line) => line.trim_end(),
-        Cow::Owned(ref line) => {
-            state.world.log(&state.settings.name, level, line.trim_end());
-            return;
+    state.world.log(&state.settings.name, level, &one_line(text));
+}
+
+/// Text as a line of its own. A filter may log what a client has sent: no line feed in it begins a
+/// line that looks like one of ours, and nothing moves a terminal's cursor.
+fn one_line(text: &[u8]) -> Cow<'_, str> {
+    let text = String::from_utf8_lossy(text.trim_ascii_end());
+    if !text.contains(is_told_apart) {
+        return text;
+    }
+    let mut line = String::with_capacity(text.len() + 16);
+    for letter in text.chars() {
+        match is_told_apart(letter) {
+            true => line.extend(letter.escape_default()),
+            false => line.push(letter),
         }
-    };
-    state.world.log(&state.settings.name, level, line);
+    }
+    line.into()
+}
+
+fn is_told_apart(letter: char) -> bool {
+    letter.is_control() && letter != '\t'
 }
 
 /// Longer lines are cut.
 const LINE_BYTES_MAX: usize = 8 << 10;
+
+#[cfg(test)]
+mod tests {
+    use super::one_line;
+
+    #[test]
+    fn what_a_filter_says_is_one_line() {
+        let rows: [(&[u8], &str); 5] = [
+            (b"all is well\n", "all is well"),
+            (b"a\tb", "a\tb"),
+            (b"a\r\n2026 INFO forged", "a\\r\\n2026 INFO forged"),
+            (b"\x1b[2Jgone\x7f", "\\u{1b}[2Jgone\\u{7f}"),
+            (b"\xc2\x85next \xff", "\\u{85}next \u{fffd}"),
+        ];
+        rows.iter().for_each(|(text, line)| assert_eq!(one_line(text), *line));
+    }
+}
