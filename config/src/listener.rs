@@ -165,8 +165,9 @@ section! {
     pub struct ListenerLimits("limits") = default {
         /// Connections to this listener.
         connections_max as "connections": u32 = 1_000_000, in 1..=10_000_000;
-        /// Connections from one source address, to this or any other listener. Counted in a table
-        /// of fixed size: an address that shares its places there with busy ones may get fewer.
+        /// Connections from one source address, in IPv6 one /64, to this or any other listener.
+        /// Counted in a table of fixed size: a source that shares its places there with busy ones
+        /// may get fewer.
         source_connections_max as "connections_per_source": u32 = 1_024, in 1..=10_000_000;
         /// TLS handshakes under way on one shard; over it, new connections are closed.
         handshakes_max as "handshakes": u32 = 1_024, in 1..=1_000_000;

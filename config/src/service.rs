@@ -115,7 +115,7 @@ section! {
     pub struct ServiceLimits("limits") = default {
         /// Connections to this service; over it, new ones are closed.
         connections_max as "connections": u32 = 1_000_000, in 1..=10_000_000;
-        /// Connections of one source address to all ways in.
+        /// Connections of one source address, in IPv6 one /64, to all ways in.
         source_connections_max as "connections_per_source": u32 = 1_024, in 1..=10_000_000;
     }
 }

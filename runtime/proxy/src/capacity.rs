@@ -7,7 +7,7 @@
 //! for a source that meets busy others in both of its cells.
 
 use std::hash::BuildHasher;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -34,13 +34,21 @@ impl Capacity {
 
     /// A place for another connection of `source`, if it has fewer than `max`.
     pub(crate) fn enter(self: &Arc<Self>, source: IpAddr, max: u32) -> Option<SourcePlace> {
-        // One address, whichever way it came in.
-        let hash = self.seed.hash_one(source.to_canonical());
+        let hash = self.seed.hash_one(who_has(source));
         let place =
             SourcePlace { capacity: Arc::clone(self), cells: [hash as u16, (hash >> 16) as u16] };
         let before = place.cells().map(|cell| cell.fetch_add(1, Relaxed));
         // Dropped where there is none, and so counted out again.
         (before[0].min(before[1]) < max).then_some(place)
+    }
+}
+
+/// Who an address is of, whichever way it came in: one of IPv4 itself, of IPv6 whoever has the /64
+/// (RFC 6177 §2: a site gets that much at least, and may change the rest at will).
+fn who_has(source: IpAddr) -> IpAddr {
+    match source.to_canonical() {
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
+        v4 @ IpAddr::V4(_) => v4,
     }
 }
 
@@ -83,7 +91,13 @@ mod tests {
         let mapped = IpAddr::V6(Ipv4Addr::from_bits(1).to_ipv6_mapped());
         assert!(capacity.enter(mapped, 2).is_none());
         assert!(capacity.enter(IpAddr::V6(Ipv6Addr::LOCALHOST), 2).is_some());
-        drop(places);
+        // Who has one address of a /64 has all of them.
+        let of = |text: &str| text.parse::<IpAddr>().expect("an address");
+        let held: Vec<_> =
+            ["fd00::1", "fd00::ffff:0:0:2"].map(|one| capacity.enter(of(one), 2)).into();
+        assert!(held.iter().all(Option::is_some) && capacity.enter(of("fd00::3"), 2).is_none());
+        assert!(capacity.enter(of("fd00:0:0:1::3"), 2).is_some());
+        drop((places, held));
         assert!(capacity.enter(mapped, 1).is_some());
         let left = capacity.rows.iter().flatten().filter(|cell| cell.load(super::Relaxed) > 0);
         assert_eq!(left.count(), 0);
