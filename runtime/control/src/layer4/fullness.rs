@@ -98,7 +98,7 @@ pub fn entries_max(flows_max: u32, tenure: Tenure) -> u32 {
     }
 }
 
-/// A full table of the usual size takes a tenth of a second to count.
+/// How often tables are counted: each entry is read for it.
 const EVERY: Duration = Duration::from_secs(10);
 /// Each processor has its own part of a table, and the fullest one gives way first.
 const NEARLY_FULL_PERCENT: u64 = 80;
