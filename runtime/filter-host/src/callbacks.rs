@@ -65,7 +65,8 @@ impl Instance {
         Ok(action(result))
     }
 
-    /// `proxy_on_request_body` or `proxy_on_response_body`.
+    /// `proxy_on_request_body` or `proxy_on_response_body`; where what is lent is a raw
+    /// connection's, `proxy_on_downstream_data` or `proxy_on_upstream_data`.
     pub(crate) fn on_body(
         &mut self,
         way: Way,
@@ -74,11 +75,14 @@ impl Instance {
         bytes: u32,
         end: bool,
     ) -> Result<Action, Trapped> {
+        let raw = lent.raw;
         let lent = Lent { stream: id, ..lent };
         let result = self.run(id, lent, self.body_ticks, |store, calls| {
-            let call = match way {
-                Way::Request => &calls.request_body,
-                Way::Response => &calls.response_body,
+            let call = match (way, raw) {
+                (Way::Request, false) => &calls.request_body,
+                (Way::Response, false) => &calls.response_body,
+                (Way::Request, true) => &calls.downstream_data,
+                (Way::Response, true) => &calls.upstream_data,
             };
             call.as_ref().map_or(Ok(0), |call| call.call(store, (id.as_u32(), bytes, end.into())))
         })?;

@@ -1,4 +1,5 @@
-//! The callbacks of an instance that are about raw connections.
+//! The callbacks of an instance that are about raw connections; their bytes come as bodies do
+//! (`callbacks`).
 
 use crate::abi::{Action, PeerType};
 use crate::callbacks::action;
@@ -17,26 +18,6 @@ impl Instance {
         let lent = Lent { stream: id, ..lent };
         let result = self.run(id, lent, self.header_ticks, |store, calls| {
             calls.new_connection.as_ref().map_or(Ok(0), |call| call.call(store, id.as_u32()))
-        })?;
-        Ok(action(result))
-    }
-
-    /// `proxy_on_downstream_data` or `proxy_on_upstream_data`.
-    pub(crate) fn on_data(
-        &mut self,
-        way: Way,
-        id: ContextId,
-        lent: Lent<'_>,
-        bytes: u32,
-        end: bool,
-    ) -> Result<Action, Trapped> {
-        let lent = Lent { stream: id, ..lent };
-        let result = self.run(id, lent, self.body_ticks, |store, calls| {
-            let call = match way {
-                Way::Request => &calls.downstream_data,
-                Way::Response => &calls.upstream_data,
-            };
-            call.as_ref().map_or(Ok(0), |call| call.call(store, (id.as_u32(), bytes, end.into())))
         })?;
         Ok(action(result))
     }

@@ -177,7 +177,7 @@ impl Link {
             Way::Response => Lent { response_body: Some(view), ..Lent::default() },
         };
         let lent = Lent { session: Some(session), raw: true, ..lent };
-        let action = self.act(way, at, |instance| instance.on_data(way, at.1, lent, bytes, end));
+        let action = self.act(way, at, |instance| instance.on_body(way, at.1, lent, bytes, end));
         let Held { bytes, .. } = held;
         self.gate_mut(way).bytes = bytes;
         self.note(way, action?, Stage::Body);
