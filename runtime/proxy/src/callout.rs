@@ -22,8 +22,8 @@ use penstock_wire::http1::{
 
 use crate::admission::Upstream;
 use crate::downstream::Rest;
+use crate::exchange::Passage;
 use crate::failure::Cause;
-use crate::http1::Relay;
 use crate::http2::{self, Asked};
 use crate::secure;
 use crate::upstream::Up;
@@ -230,12 +230,12 @@ async fn ask_http2<E: Env>(
             Err(_) => return Some(Err(CalloutFailure::Unreachable)),
         }
     }
-    let (up, mut relay, mut body) = (Up::Http2(&asked), Relay::default(), Vec::new());
-    relay.begin(up.decoder(&response, &BodyLimits::default()));
-    while !relay.decoder.is_done() {
+    let (up, mut passage, mut body) = (Up::Http2(&asked), Passage::default(), Vec::new());
+    passage.begin(up.decoder(&response, &BodyLimits::default()));
+    while !passage.decoder.is_done() {
         let came = poll_fn(|context| {
             let _ = asked.poll_sent(context);
-            up.poll_decode(context, &mut relay, &mut body)
+            up.poll_decode(context, &mut passage, &mut body)
         });
         if came.await.is_err() {
             return Some(Err(CalloutFailure::Unreachable));
@@ -244,7 +244,7 @@ async fn ask_http2<E: Env>(
             return Some(Err(CalloutFailure::TooLarge));
         }
     }
-    Some(Ok(response_of(&response, body, relay.decoder.trailers())))
+    Some(Ok(response_of(&response, body, passage.decoder.trailers())))
 }
 
 async fn connect<E: Env>(

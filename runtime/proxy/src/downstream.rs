@@ -18,8 +18,9 @@ use penstock_wire::http1::{
     write_response,
 };
 
+use crate::exchange::{Passage, via};
 use crate::failure::Cause;
-use crate::http1::{Http1Connection, Relay, via};
+use crate::http1::Http1Connection;
 use crate::http2::{Awaited, Http2Stream};
 use crate::snapshot::Listener;
 use crate::worker::Worker;
@@ -188,32 +189,32 @@ impl<'a, E: Env> Downstream<'a, E> {
     pub(crate) fn poll_push(
         self,
         context: &mut Context<'_>,
-        relay: &mut Relay,
+        passage: &mut Passage,
         out: &mut SendBuf<<E::Stream as Stream>::Chunk>,
         (kept, kept_max): (&mut Vec<u8>, usize),
     ) -> Poll<Result<(), Cause>> {
-        if relay.web.is_some() {
+        if passage.web.is_some() {
             let mut content = Vec::new();
-            ready!(self.poll_decode(context, relay, &mut content))?;
-            relay.push_content(&content, out, kept, kept_max);
-            relay.finish_if_empty(out);
+            ready!(self.poll_decode(context, passage, &mut content))?;
+            passage.push_content(&content, out, kept, kept_max);
+            passage.finish_if_empty(out);
             return Poll::Ready(Ok(()));
         }
         match self {
             Downstream::Http1(connection) => {
                 let stream = &connection.stream;
                 stream.poll_recv(context).map(|received| match received {
-                    Ok(Some(chunk)) => Ok(relay.push_kept(chunk, stream, out, kept, kept_max)?),
+                    Ok(Some(chunk)) => Ok(passage.push_kept(chunk, stream, out, kept, kept_max)?),
                     Ok(None) | Err(_) => Err(GONE),
                 })
             }
-            Downstream::Http2(stream) => match ready!(stream.poll_data(context, relay)) {
+            Downstream::Http2(stream) => match ready!(stream.poll_data(context, passage)) {
                 Ok(Some(content)) => {
-                    relay.received_bytes += content.len() as u64;
-                    relay.push_content(&content, out, kept, kept_max);
+                    passage.received_bytes += content.len() as u64;
+                    passage.push_content(&content, out, kept, kept_max);
                     Poll::Ready(Ok(()))
                 }
-                Ok(None) => Poll::Ready(relay.end(out).map_err(Cause::from)),
+                Ok(None) => Poll::Ready(passage.end(out).map_err(Cause::from)),
                 Err(cause) => Poll::Ready(Err(cause)),
             },
         }
@@ -225,12 +226,12 @@ impl<'a, E: Env> Downstream<'a, E> {
     /// The body is malformed. That the peer is gone is told when it is waited for.
     pub(crate) fn push_ready(
         self,
-        relay: &mut Relay,
+        passage: &mut Passage,
         out: &mut SendBuf<<E::Stream as Stream>::Chunk>,
         kept: (&mut Vec<u8>, usize),
     ) -> Result<bool, Cause> {
         let mut context = Context::from_waker(Waker::noop());
-        match self.poll_push(&mut context, relay, out, kept) {
+        match self.poll_push(&mut context, passage, out, kept) {
             Poll::Pending | Poll::Ready(Err(GONE)) => Ok(false),
             Poll::Ready(pushed) => pushed.map(|()| true),
         }
@@ -243,16 +244,16 @@ impl<'a, E: Env> Downstream<'a, E> {
     pub(crate) fn poll_decode(
         self,
         context: &mut Context<'_>,
-        relay: &mut Relay,
+        passage: &mut Passage,
         content: &mut Vec<u8>,
     ) -> Poll<Result<(), Cause>> {
-        if relay.web.is_none() {
-            return self.poll_receive(context, relay, content);
+        if passage.web.is_none() {
+            return self.poll_receive(context, passage, content);
         }
         let mut raw = Vec::new();
-        ready!(self.poll_receive(context, relay, &mut raw))?;
-        let ended = relay.decoder.is_done();
-        let read = relay.web.as_mut().map(|web| web.read(&raw, ended, content));
+        ready!(self.poll_receive(context, passage, &mut raw))?;
+        let ended = passage.decoder.is_done();
+        let read = passage.web.as_mut().map(|web| web.read(&raw, ended, content));
         Poll::Ready(read.unwrap_or(Ok(())))
     }
 
@@ -260,25 +261,25 @@ impl<'a, E: Env> Downstream<'a, E> {
     fn poll_receive(
         self,
         context: &mut Context<'_>,
-        relay: &mut Relay,
+        passage: &mut Passage,
         content: &mut Vec<u8>,
     ) -> Poll<Result<(), Cause>> {
         match self {
             Downstream::Http1(connection) => {
                 let stream = &connection.stream;
                 stream.poll_recv(context).map(|received| match received {
-                    Ok(Some(chunk)) => Ok(relay.decode_into(chunk, stream, content)?),
-                    Ok(None) => relay.decoder.finish().map_err(|_| GONE),
+                    Ok(Some(chunk)) => Ok(passage.decode_into(chunk, stream, content)?),
+                    Ok(None) => passage.decoder.finish().map_err(|_| GONE),
                     Err(_) => Err(GONE),
                 })
             }
-            Downstream::Http2(stream) => match ready!(stream.poll_data(context, relay)) {
+            Downstream::Http2(stream) => match ready!(stream.poll_data(context, passage)) {
                 Ok(Some(bytes)) => {
-                    relay.received_bytes += bytes.len() as u64;
+                    passage.received_bytes += bytes.len() as u64;
                     content.extend_from_slice(&bytes);
                     Poll::Ready(Ok(()))
                 }
-                Ok(None) => Poll::Ready(relay.decoder.finish().map_err(|_| GONE)),
+                Ok(None) => Poll::Ready(passage.decoder.finish().map_err(|_| GONE)),
                 Err(cause) => Poll::Ready(Err(cause)),
             },
         }

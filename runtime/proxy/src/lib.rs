@@ -11,6 +11,7 @@ mod bell;
 mod callout;
 mod capacity;
 mod downstream;
+mod exchange;
 pub mod failure;
 mod grpc;
 mod housekeeping;

@@ -11,8 +11,8 @@ use penstock_env::{Env, SendBuf, Stream};
 use penstock_wire::http1::{BodyDecoder, BodyLimits, Framing, ResponseHead};
 
 use crate::downstream::Rest;
+use crate::exchange::{Passage, via};
 use crate::failure::Cause;
-use crate::http1::{Relay, via};
 use crate::http2::Asked;
 
 /// Whom a request went to.
@@ -114,24 +114,24 @@ impl<E: Env> Up<'_, E> {
     pub(crate) fn poll_push(
         self,
         context: &mut Context<'_>,
-        relay: &mut Relay,
+        passage: &mut Passage,
         out: &mut SendBuf<<E::Stream as Stream>::Chunk>,
     ) -> Poll<Result<(), Cause>> {
         match self {
             Up::Http1(stream) => stream.poll_recv(context).map(|received| match received {
                 Ok(Some(chunk)) => {
-                    relay.push(chunk, stream, out).map_err(|_| Cause::UpstreamInvalidBody)
+                    passage.push(chunk, stream, out).map_err(|_| Cause::UpstreamInvalidBody)
                 }
-                Ok(None) => relay.end(out).map_err(|_| Cause::UpstreamTruncated),
+                Ok(None) => passage.end(out).map_err(|_| Cause::UpstreamTruncated),
                 Err(_) => Err(Cause::UpstreamTruncated),
             }),
-            Up::Http2(asked) => match ready!(asked.poll_data(context, relay)) {
+            Up::Http2(asked) => match ready!(asked.poll_data(context, passage)) {
                 Ok(Some(content)) => {
-                    relay.received_bytes += content.len() as u64;
-                    relay.emit(&content, false, out);
+                    passage.received_bytes += content.len() as u64;
+                    passage.emit(&content, false, out);
                     Poll::Ready(Ok(()))
                 }
-                Ok(None) => Poll::Ready(relay.end(out).map_err(|_| Cause::UpstreamTruncated)),
+                Ok(None) => Poll::Ready(passage.end(out).map_err(|_| Cause::UpstreamTruncated)),
                 Err(cause) => Poll::Ready(Err(cause)),
             },
         }
@@ -143,11 +143,11 @@ impl<E: Env> Up<'_, E> {
     /// The body is malformed, or broke off.
     pub(crate) fn push_ready(
         self,
-        relay: &mut Relay,
+        passage: &mut Passage,
         out: &mut SendBuf<<E::Stream as Stream>::Chunk>,
     ) -> Result<bool, Cause> {
         let mut context = Context::from_waker(Waker::noop());
-        match self.poll_push(&mut context, relay, out) {
+        match self.poll_push(&mut context, passage, out) {
             Poll::Pending => Ok(false),
             Poll::Ready(pushed) => pushed.map(|()| true),
         }
@@ -160,25 +160,25 @@ impl<E: Env> Up<'_, E> {
     pub(crate) fn poll_decode(
         self,
         context: &mut Context<'_>,
-        relay: &mut Relay,
+        passage: &mut Passage,
         content: &mut Vec<u8>,
     ) -> Poll<Result<(), Cause>> {
         match self {
             Up::Http1(stream) => stream.poll_recv(context).map(|received| match received {
-                Ok(Some(chunk)) => relay
+                Ok(Some(chunk)) => passage
                     .decode_into(chunk, stream, content)
                     .map_err(|_| Cause::UpstreamInvalidBody),
-                Ok(None) => relay.decoder.finish().map_err(|_| Cause::UpstreamTruncated),
+                Ok(None) => passage.decoder.finish().map_err(|_| Cause::UpstreamTruncated),
                 Err(_) => Err(Cause::UpstreamTruncated),
             }),
-            Up::Http2(asked) => match ready!(asked.poll_data(context, relay)) {
+            Up::Http2(asked) => match ready!(asked.poll_data(context, passage)) {
                 Ok(Some(bytes)) => {
-                    relay.received_bytes += bytes.len() as u64;
+                    passage.received_bytes += bytes.len() as u64;
                     content.extend_from_slice(&bytes);
                     Poll::Ready(Ok(()))
                 }
                 Ok(None) => {
-                    Poll::Ready(relay.decoder.finish().map_err(|_| Cause::UpstreamTruncated))
+                    Poll::Ready(passage.decoder.finish().map_err(|_| Cause::UpstreamTruncated))
                 }
                 Err(cause) => Poll::Ready(Err(cause)),
             },

@@ -20,9 +20,9 @@ use penstock_tls::Session;
 
 use crate::admission::{ConnectionPlace, Open, Upstream};
 use crate::bell::{Bell, Bells};
+use crate::exchange::Scratch;
 use crate::failure::Cause;
 use crate::housekeeping;
-use crate::http1::Scratch;
 use crate::http2::{Links, Share};
 use crate::introduction::Introduction;
 use crate::metrics::Schemas;

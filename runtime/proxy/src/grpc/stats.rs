@@ -7,8 +7,8 @@ use penstock_env::Env;
 use penstock_telemetry::metrics::Instance;
 use penstock_wire::grpc::{Code, Messages};
 
-use crate::http1::Scratch;
-use crate::http1::exchange::Exchange;
+use crate::exchange::Exchange;
+use crate::exchange::Scratch;
 
 /// Counts a call that ended.
 pub(crate) fn count<E: Env>(

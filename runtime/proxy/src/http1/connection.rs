@@ -8,10 +8,9 @@ use std::time::Duration;
 use penstock_env::{CloseKind, Env, Stream, StreamExt, Time, Timer, TimerExt, Wake};
 use penstock_tls::Facts;
 
-use super::exchange::{self, After};
 use super::head::{self, Head};
-use super::respond;
 use crate::downstream::Downstream;
+use crate::exchange::{self, After, respond};
 use crate::failure::Cause;
 use crate::http2;
 use crate::worker::{ConnectionGuard, Plan, Worker};

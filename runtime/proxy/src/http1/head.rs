@@ -4,12 +4,12 @@ use std::io;
 use std::time::Duration;
 
 use penstock_config::Http2Mode;
-use penstock_env::{Chunk, Env, Stream, StreamExt, Time, Timer, TimerExt, Unix};
+use penstock_env::{Chunk, Env, Stream, StreamExt, Timer, TimerExt};
 use penstock_wire::http1::{Parsed, parse_request};
 use penstock_wire::http2::Preface;
 
-use super::Scratch;
 use super::connection::Http1Connection;
+use crate::exchange::{Arrival, Scratch};
 use crate::failure::Cause;
 use crate::snapshot::Listener;
 use crate::worker::{Plan, Worker};
@@ -24,19 +24,6 @@ pub(crate) enum Head {
     Http2,
     /// What came is no request.
     Refused(Cause, Arrival),
-}
-
-/// When a request came, and how much of it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Arrival {
-    /// Its first byte.
-    pub(crate) first: Time,
-    /// The same by the clock on the wall.
-    pub(crate) unix: Unix,
-    /// The end of its head.
-    pub(crate) complete: Time,
-    /// Bytes of the head.
-    pub(crate) bytes: usize,
 }
 
 /// What a peer said, or that it broke or ended.

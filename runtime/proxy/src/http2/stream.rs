@@ -25,10 +25,9 @@ use super::outlet::{End, Outlet, broken};
 use super::request::{self, Wish};
 use super::response;
 use crate::downstream::{Downstream, GONE, Rest};
+use crate::exchange;
+use crate::exchange::{Arrival, Passage, respond};
 use crate::failure::Cause;
-use crate::http1::exchange;
-use crate::http1::head::Arrival;
-use crate::http1::{Relay, respond};
 use crate::worker::Worker;
 
 /// What an exchange holds of its stream.
@@ -153,14 +152,14 @@ impl<E: Env> Http2Stream<E> {
         self.connection.secure.as_deref()
     }
 
-    /// Content of the request's body; `None` at its end, with the trailers in `relay`.
+    /// Content of the request's body; `None` at its end, with the trailers in `passage`.
     ///
     /// # Errors
     /// It is malformed, or the peer gave it up.
     pub(crate) fn poll_data(
         &self,
         context: &mut Context<'_>,
-        relay: &mut Relay,
+        passage: &mut Passage,
     ) -> Poll<Result<Option<Bytes>, Cause>> {
         if let Some(content) = ready!(self.poll_content(context))? {
             return Poll::Ready(Ok(Some(content)));
@@ -168,7 +167,7 @@ impl<E: Env> Http2Stream<E> {
         let mut recv = self.recv.borrow_mut();
         let trailers = ready!(recv.poll_trailers(context)).map_err(|error| cause_of(&error))?;
         for (name, value) in trailers.iter().flatten() {
-            relay.decoder.put_trailer(name.as_str().as_bytes(), value.as_bytes())?;
+            passage.decoder.put_trailer(name.as_str().as_bytes(), value.as_bytes())?;
         }
         Poll::Ready(Ok(None))
     }

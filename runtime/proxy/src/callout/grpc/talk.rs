@@ -15,9 +15,9 @@ use penstock_wire::http1::{BodyLimits, Fields, Known, Limits, Method, ResponseHe
 use super::{Closing, Listener};
 use crate::callout::fields_of;
 use crate::downstream::Rest;
+use crate::exchange::Passage;
 use crate::failure::Cause;
 use crate::grpc;
-use crate::http1::Relay;
 use crate::http2::Asked;
 use crate::upstream::Up;
 
@@ -88,9 +88,9 @@ async fn receive<E: Env>(
     listener: &Listener,
 ) -> Result<GrpcEvent, Cause> {
     let head = head_of(asked).await?;
-    let mut relay = Relay::default();
-    relay.begin(Up::Http2(asked).decoder(&head, &BodyLimits::default()));
-    let bare = relay.decoder.is_done();
+    let mut passage = Passage::default();
+    passage.begin(Up::Http2(asked).decoder(&head, &BodyLimits::default()));
+    let bare = passage.decoder.is_done();
     let tell = async |event: GrpcEvent| {
         if call.streams {
             listener.ready().await;
@@ -104,7 +104,7 @@ async fn receive<E: Env>(
         return Ok(closing.into());
     }
     let (mut messages, mut single) = (MessageReader::new(call.message_bytes_max), None);
-    while !bare && let Some(piece) = piece_of(asked, &mut relay).await? {
+    while !bare && let Some(piece) = piece_of(asked, &mut passage).await? {
         let mut piece = &piece[..];
         loop {
             match messages.read(&mut piece) {
@@ -119,7 +119,7 @@ async fn receive<E: Env>(
             }
         }
     }
-    let trailers = if bare { head.fields() } else { relay.decoder.trailers() };
+    let trailers = if bare { head.fields() } else { passage.decoder.trailers() };
     tell(GrpcEvent::TrailingMetadata(trailers.iter().collect())).await;
     let closing = Closing::new(grpc::code_in(&head, trailers), message_in(trailers));
     Ok(match (closing.code, single) {
@@ -144,8 +144,8 @@ async fn head_of<E: Env>(asked: &Asked<E>) -> Result<ResponseHead, Cause> {
     }
 }
 
-async fn piece_of<E: Env>(asked: &Asked<E>, relay: &mut Relay) -> Result<Option<Bytes>, Cause> {
-    poll_fn(|context| asked.poll_data(context, relay)).await
+async fn piece_of<E: Env>(asked: &Asked<E>, passage: &mut Passage) -> Result<Option<Bytes>, Cause> {
+    poll_fn(|context| asked.poll_data(context, passage)).await
 }
 
 /// What an answer ends the call with that is no gRPC.

@@ -15,9 +15,9 @@ use penstock_wire::http1::{Limits, Method, RequestHead, RequestOutbound, Respons
 use super::head::{self, Kind};
 use super::link::Lease;
 use crate::downstream::Rest;
+use crate::exchange::Passage;
 use crate::failure::Cause;
 use crate::grpc::{self, Ending};
-use crate::http1::Relay;
 use crate::http2::outlet::{End, Outlet};
 use crate::http2::{response, stream};
 
@@ -182,14 +182,14 @@ impl<E: Env> Asked<E> {
         Poll::Ready(said)
     }
 
-    /// Content of the answer's body; `None` at its end, with the trailers in `relay`.
+    /// Content of the answer's body; `None` at its end, with the trailers in `passage`.
     ///
     /// # Errors
     /// It broke off.
     pub(crate) fn poll_data(
         &self,
         context: &mut Context<'_>,
-        relay: &mut Relay,
+        passage: &mut Passage,
     ) -> Poll<Result<Option<Bytes>, Cause>> {
         if let Some(content) = ready!(self.poll_content(context))? {
             return Poll::Ready(Ok(Some(content)));
@@ -204,7 +204,7 @@ impl<E: Env> Asked<E> {
         };
         let trailers = trailers.map_err(|error| body_cause_of(&error))?;
         for (name, value) in trailers.iter().flatten() {
-            let put = relay.decoder.put_trailer(name.as_str().as_bytes(), value.as_bytes());
+            let put = passage.decoder.put_trailer(name.as_str().as_bytes(), value.as_bytes());
             put.map_err(|_| Cause::UpstreamInvalidBody)?;
         }
         Poll::Ready(Ok(None))

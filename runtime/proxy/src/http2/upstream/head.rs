@@ -143,7 +143,7 @@ pub(super) fn read<T>(
     match parse_response(text, method, limits, Lenient::NONE, head) {
         Ok(Parsed::Complete { head_bytes }) if head_bytes == text.len() => {}
         Ok(Parsed::Complete { .. } | Parsed::Partial) => return Err(Cause::UpstreamMalformed),
-        Err(error) => return Err(crate::http1::cause_of_response(error)),
+        Err(error) => return Err(crate::exchange::cause_of_response(error)),
     }
     // RFC 9113 §8.6: nothing is switched on a stream.
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {

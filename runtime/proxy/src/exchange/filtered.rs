@@ -16,7 +16,7 @@ use penstock_env::{Env, Time, Unix};
 use penstock_filter_host::{Chain, ChainLink, Event, Flow, LocalResponse, Passed};
 use penstock_wire::http1::{Fields, RequestHead, ResponseHead};
 
-use super::body::Relay;
+use super::body::Passage;
 use super::fieldmap::{RequestMap, ResponseMap};
 use super::session::{Facts, HttpSession, trailers};
 use crate::callout::{self, Arrival, Inbox};
@@ -191,12 +191,12 @@ impl<'a, E: Env> Filtered<'a, E> {
         links: &[ChainLink],
         heads: Heads<'_>,
         (bare, ended): (bool, bool),
-        relay: &mut Relay,
+        passage: &mut Passage,
         piece: &mut Vec<u8>,
     ) -> Result<bool, Cause> {
         let from = self.chain.borrow_mut().extend(self.worker.filters(), links);
         self.open_inbox();
-        let fields = relay.decoder.trailers_mut();
+        let fields = passage.decoder.trailers_mut();
         let trailers = !bare && ended && fields.count() > 0;
         let some = !bare && (ended || !piece.is_empty());
         let passed = Passed { bare, body: some.then_some(ended && !trailers), trailers };
@@ -237,7 +237,7 @@ impl<'a, E: Env> Filtered<'a, E> {
         &self,
         source: Source<'_, E>,
         heads: &mut Heads<'_>,
-        relay: &mut Relay,
+        passage: &mut Passage,
         piece: &mut Vec<u8>,
     ) -> Result<bool, Cause> {
         let way = source.way();
@@ -246,10 +246,10 @@ impl<'a, E: Env> Filtered<'a, E> {
                 if self.poll(context, heads)?.is_ready() && self.resumed[way as usize].take() {
                     return Poll::Ready(Ok::<_, Cause>(Woken::Resumed));
                 }
-                if relay.decoder.is_done() || self.is_shut(way) {
+                if passage.decoder.is_done() || self.is_shut(way) {
                     return Poll::Pending;
                 }
-                let received = self.poll_receive(context, &source, relay, piece);
+                let received = self.poll_receive(context, &source, passage, piece);
                 received.map(|received| received.map(|()| Woken::Received))
             });
             let flow = match woken.await? {
@@ -257,10 +257,10 @@ impl<'a, E: Env> Filtered<'a, E> {
                     Way::Request => chain.resume_request(session, piece),
                     Way::Response => chain.resume_response(session, piece),
                 }),
-                Woken::Received => self.show_body(way, heads.reborrow(), relay, piece),
+                Woken::Received => self.show_body(way, heads.reborrow(), passage, piece),
             };
             if self.obey(flow)? {
-                return Ok(relay.decoder.is_done() && !self.holds(way));
+                return Ok(passage.decoder.is_done() && !self.holds(way));
             }
         }
     }
@@ -369,17 +369,17 @@ impl<'a, E: Env> Filtered<'a, E> {
         &self,
         context: &mut Context<'_>,
         source: &Source<'_, E>,
-        relay: &mut Relay,
+        passage: &mut Passage,
         piece: &mut Vec<u8>,
     ) -> Poll<Result<(), Cause>> {
         match source {
             Source::Request => {
-                let received = self.down.poll_decode(context, relay, piece);
+                let received = self.down.poll_decode(context, passage, piece);
                 let sizes = self.sizes.get();
-                self.sizes.set(Sizes { request_body: relay.received_bytes, ..sizes });
+                self.sizes.set(Sizes { request_body: passage.received_bytes, ..sizes });
                 received
             }
-            Source::Response(up) => up.poll_decode(context, relay, piece),
+            Source::Response(up) => up.poll_decode(context, passage, piece),
         }
     }
 
@@ -387,11 +387,11 @@ impl<'a, E: Env> Filtered<'a, E> {
         &self,
         way: Way,
         mut heads: Heads<'_>,
-        relay: &mut Relay,
+        passage: &mut Passage,
         piece: &mut Vec<u8>,
     ) -> Flow {
-        let end = relay.decoder.is_done();
-        let trailers = relay.decoder.trailers_mut();
+        let end = passage.decoder.is_done();
+        let trailers = passage.decoder.trailers_mut();
         let has_trailers = end && trailers.count() > 0;
         let flow = self.with(heads.reborrow(), None, |chain, session| match way {
             Way::Request => chain.request_body(session, piece, end && !has_trailers),

@@ -11,7 +11,7 @@ use penstock_config::{Cidr, ForwardedFields};
 use penstock_env::Env;
 use penstock_wire::http1::{Known, KnownSet, RequestHead};
 
-use super::exchange::Exchange;
+use super::Exchange;
 
 /// Fields added to a request; their values lie one after the other in a scratch buffer.
 pub(crate) struct Added<'a> {

@@ -5,8 +5,8 @@ use penstock_config::{Balance, ClusterId, HashKey};
 use penstock_env::Env;
 use penstock_wire::http1::{Known, Lenient, RequestHead, path};
 
+use super::Exchange;
 use super::Scratch;
-use super::exchange::Exchange;
 use super::forwarded;
 use crate::failure::Cause;
 use crate::route::{Path, Route, RouteTable};

@@ -13,10 +13,10 @@ use penstock_wire::http1::{
 
 use super::Scratch;
 use super::download::{connection_of, via};
-use super::exchange::{After, Exchange};
 use super::filtered::{Filtered, Heads};
-use super::head::Arrival;
+use super::record::Arrival;
 use super::record::Record;
+use super::{After, Exchange};
 use crate::downstream::{Downstream, Rest};
 use crate::failure::{Cause, Next};
 use crate::grpc::{self, TrailersOnly};

@@ -1,4 +1,28 @@
 //! One request and its answer: which route, what is done, what is counted.
+//!
+//! The same whatever the downstream and the upstream speak: `downstream` and `upstream` are the
+//! seams. `retry` asks endpoints until one answers, `attempt` one of them once `places` found
+//! room, `respond` answers ourselves, `filtered` shows both to the filters, `body` and `deadlines`
+//! are what both directions share, `pace` is how slow an upload may be.
+
+mod attempt;
+mod body;
+mod deadlines;
+mod download;
+mod edit;
+mod fieldmap;
+mod filtered;
+mod forwarded;
+mod identity;
+mod pace;
+mod places;
+mod record;
+pub(crate) mod respond;
+mod retry;
+mod scratch;
+mod session;
+mod target;
+mod upload;
 
 use std::pin::pin;
 use std::rc::Rc;
@@ -10,13 +34,14 @@ use penstock_tls::{Facts, Identity};
 use penstock_wire::grpc::Kind;
 use penstock_wire::http1::{EditError, Framing, Known, KnownSet, Method, RequestHead};
 
-use super::Scratch;
-use super::attempt::{self, Ask, Outcome, Progress};
-use super::deadlines::{Deadlines, Wait};
-use super::filtered::{Filtered, Heads, Source, Way};
-use super::head::Arrival;
-use super::record::Record;
-use super::{edit, forwarded, identity, respond, retry, target, upload};
+use self::attempt::{Ask, Outcome, Progress};
+pub(crate) use self::body::Passage;
+use self::deadlines::{Deadlines, Wait};
+pub(crate) use self::download::{cause_of as cause_of_response, via};
+use self::filtered::{Filtered, Heads, Source, Way};
+pub(crate) use self::record::Arrival;
+use self::record::Record;
+pub(crate) use self::scratch::Scratch;
 use crate::downstream::{Downstream, Rest};
 use crate::failure::Cause;
 use crate::grpc;

@@ -8,11 +8,11 @@ use penstock_config::ClusterTimeouts;
 use penstock_env::{Env, SendBuf, Stream, Time};
 use penstock_wire::http1::{Framing, RequestHead};
 
+use super::Exchange;
 use super::Scratch;
 use super::attempt::Progress;
-use super::body::Relay;
+use super::body::Passage;
 use super::deadlines::{Deadlines, Wait};
-use super::exchange::Exchange;
 use super::filtered::{Filtered, Heads, Source};
 use super::pace::Pace;
 use crate::downstream::Downstream;
@@ -26,7 +26,7 @@ const REPLAY_BYTES_MAX: usize = 64 * 1024;
 
 /// The scratch's parts that an upload works on.
 pub(crate) struct Parts<'a> {
-    pub(crate) relay: &'a mut Relay,
+    pub(crate) passage: &'a mut Passage,
     pub(crate) replay: &'a mut Vec<u8>,
     pub(crate) listener: &'a Listener,
     pub(crate) request: &'a RequestHead,
@@ -65,36 +65,36 @@ pub(crate) fn first<E: Env>(
     held: Option<bool>,
     out: &mut SendBuf<<E::Stream as Stream>::Chunk>,
 ) -> Result<(), Cause> {
-    let Scratch { upload: relay, replay, held: bytes, .. } = scratch;
+    let Scratch { upload: passage, replay, held: bytes, .. } = scratch;
     // Tries before this one need not have come as far as a send.
-    if relay.has_begun() {
-        relay.replay(replay, out);
+    if passage.has_begun() {
+        passage.replay(replay, out);
     } else if let Some(ended) = held {
-        keep(replay, relay, bytes);
-        relay.emit(bytes, ended, out);
+        keep(replay, passage, bytes);
+        passage.emit(bytes, ended, out);
     }
     if held.is_some() {
         return Ok(());
     }
-    relay.finish_if_empty(out);
-    while !relay.is_finished()
+    passage.finish_if_empty(out);
+    while !passage.is_finished()
         && out.len() < FIRST_BYTES_MAX
-        && exchange.down.push_ready(relay, out, (replay, REPLAY_BYTES_MAX))?
+        && exchange.down.push_ready(passage, out, (replay, REPLAY_BYTES_MAX))?
     {}
     Ok(())
 }
 
 /// Keeps content for another attempt, as long as all of it fits.
-fn keep(replay: &mut Vec<u8>, relay: &Relay, content: &[u8]) {
-    let so_far = relay.content_bytes == replay.len() as u64;
+fn keep(replay: &mut Vec<u8>, passage: &Passage, content: &[u8]) {
+    let so_far = passage.content_bytes == replay.len() as u64;
     if so_far && replay.len() + content.len() <= REPLAY_BYTES_MAX {
         replay.extend_from_slice(content);
     }
 }
 
 /// Whether everything that was put into sends so far could go up again.
-pub(crate) fn can_replay(relay: &Relay, replay: &[u8]) -> bool {
-    relay.content_bytes == replay.len() as u64
+pub(crate) fn can_replay(passage: &Passage, replay: &[u8]) -> bool {
+    passage.content_bytes == replay.len() as u64
 }
 
 /// Brings the rest up, as fast as the upstream takes it.
@@ -132,39 +132,39 @@ async fn bring<E: Env>(
     wait: &Waiting<'_>,
     timeouts: &ClusterTimeouts,
 ) -> Result<(), Cause> {
-    let (env, Parts { relay, replay, listener, request }) = (worker.env(), parts);
+    let (env, Parts { passage, replay, listener, request }) = (worker.env(), parts);
     let body = if wait.call_idle.is_none() { down.await_body() } else { None };
     let timeouts_down = &listener.config.timeouts;
-    let mut pace = Pace::begin(timeouts_down, env.now(), relay.received_bytes, body);
+    let mut pace = Pace::begin(timeouts_down, env.now(), passage.received_bytes, body);
     let _ends = wait.deadlines.end_upload_on_drop();
-    while !relay.is_finished() {
-        let (last, received) = (env.now(), relay.received_bytes);
+    while !passage.is_finished() {
+        let (last, received) = (env.now(), passage.received_bytes);
         let due = || wait.call_idle.map_or_else(|| pace.due(last, received), |idle| last + idle);
         wait.deadlines.upload(due());
         let mut out = SendBuf::new(env.buffer());
         match filtered {
             Some(filtered) => {
                 let (mut heads, mut piece) = (Heads::sent(request), env.buffer());
-                let next = filtered.next_piece(Source::Request, &mut heads, relay, &mut piece);
+                let next = filtered.next_piece(Source::Request, &mut heads, passage, &mut piece);
                 let ended = look_again(pace.is_shared(), wait, due, next).await?;
-                keep(replay, relay, &piece);
-                relay.emit(&piece, ended, &mut out);
+                keep(replay, passage, &piece);
+                passage.emit(&piece, ended, &mut out);
                 env.recycle(piece);
             }
             None => {
                 let kept = &mut *replay;
                 let next = poll_fn(|context| {
-                    down.poll_push(context, relay, &mut out, (&mut *kept, REPLAY_BYTES_MAX))
+                    down.poll_push(context, passage, &mut out, (&mut *kept, REPLAY_BYTES_MAX))
                 });
                 look_again(pace.is_shared(), wait, due, next).await?;
-                while !relay.is_finished()
+                while !passage.is_finished()
                     && out.len() < SEND_BYTES_MAX
-                    && down.push_ready(relay, &mut out, (&mut *replay, REPLAY_BYTES_MAX))?
+                    && down.push_ready(passage, &mut out, (&mut *replay, REPLAY_BYTES_MAX))?
                 {
                 }
             }
         }
-        wait.progress.replayable.set(can_replay(relay, replay));
+        wait.progress.replayable.set(can_replay(passage, replay));
         // While the upstream is slow to read, the downstream owes us nothing. The deadline of the
         // response is not touched: it may be under way already.
         let full = env.now();
@@ -174,7 +174,7 @@ async fn bring<E: Env>(
             return Ok(());
         }
         pace.pause(env.now().since(full));
-        up.start_send(out, relay.rest());
+        up.start_send(out, passage.rest());
     }
     drop(pace);
     wait.deadlines.upload_taken(env.now() + timeouts.idle);

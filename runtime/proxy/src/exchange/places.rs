@@ -10,9 +10,9 @@ use penstock_balance::{EndpointId, TriedSet};
 use penstock_config::ClusterId;
 use penstock_env::Env;
 
+use super::Exchange;
 use super::attempt::{Progress, drive};
 use super::deadlines::Deadlines;
-use super::exchange::Exchange;
 use crate::admission::{ConnectionPlace, RequestPlace, Upstream};
 use crate::failure::Cause;
 use crate::worker::{Plan, Worker};

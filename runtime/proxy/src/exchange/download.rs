@@ -13,7 +13,7 @@ use penstock_wire::http1::{
 use penstock_wire::websocket;
 
 use super::attempt::Progress;
-use super::body::Relay;
+use super::body::Passage;
 use super::deadlines::{Deadlines, Wait};
 use super::edit;
 use super::filtered::{Filtered, Heads, Source, Way};
@@ -51,7 +51,7 @@ pub(crate) struct Download<'a, E: Env> {
     pub(crate) request: &'a RequestHead,
     pub(crate) response: &'a mut ResponseHead,
     pub(crate) partial: &'a mut Vec<u8>,
-    pub(crate) relay: &'a mut Relay,
+    pub(crate) passage: &'a mut Passage,
     pub(crate) timeouts: &'a ClusterTimeouts,
     pub(crate) listener: &'a Listener,
     pub(crate) route: &'a Route,
@@ -102,7 +102,7 @@ impl<E: Env> Download<'_, E> {
         }
         let keeps_alive = self.body().await?;
         if self.record.call.is_some() && self.record.code.is_none() {
-            self.record.code = Some(grpc::code_in(self.response, self.relay.decoder.trailers()));
+            self.record.code = Some(grpc::code_in(self.response, self.passage.decoder.trailers()));
         }
         let reusable = self.response.keep_alive() && self.response.framing() != Framing::UntilClose;
         Ok(Answer::Complete { reusable, keeps_alive, first_byte })
@@ -234,8 +234,8 @@ impl<E: Env> Download<'_, E> {
         };
         let mut out = self.down.send_buf(self.worker);
         self.write_head(&outbound, &mut out);
-        // What is left in the relay is of the exchange before.
-        self.relay.begin_nothing();
+        // What is left in the passage is of the exchange before.
+        self.passage.begin_nothing();
         self.send(out).await
     }
 
@@ -256,7 +256,7 @@ impl<E: Env> Download<'_, E> {
         })
         .await;
         edit::response(self.response, self.route).map_err(|_| Cause::Internal)?;
-        self.relay.begin_nothing();
+        self.passage.begin_nothing();
         if let Some(filtered) = self.filtered {
             self.hold(filtered).await?;
         }
@@ -297,15 +297,15 @@ impl<E: Env> Download<'_, E> {
     async fn body(&mut self) -> Result<bool, Cause> {
         edit::response(self.response, self.route).map_err(|_| Cause::Internal)?;
         let limits = &self.listener.body_limits;
-        self.relay.begin(self.up.decoder(self.response, limits));
-        self.relay.messages = self.record.counted();
+        self.passage.begin(self.up.decoder(self.response, limits));
+        self.passage.messages = self.record.counted();
         let held = match self.filtered {
             Some(filtered) => self.hold(filtered).await?,
             None => None,
         };
         let held = self.turn_head(held)?;
         let framing = self.framing_down(held.as_ref());
-        self.relay.frame_as(framing);
+        self.passage.frame_as(framing);
         let requests_max = self.listener.config.limits.connection_requests_max;
         // An answer before the request's end leaves bytes behind that nobody waits for: the
         // connection ends, and that has to be said now (RFC 9112 §9.6).
@@ -328,11 +328,11 @@ impl<E: Env> Download<'_, E> {
         match held {
             Some(held) => {
                 self.emit(&held.bytes, held.ended, &mut out);
-                self.relay_pieces(held.shown, out).await?;
+                self.pass_pieces(held.shown, out).await?;
             }
             None => {
-                self.relay.finish_if_empty(&mut out);
-                self.relay_rest(out).await?;
+                self.passage.finish_if_empty(&mut out);
+                self.pass_rest(out).await?;
             }
         }
         Ok(keeps_alive)
@@ -357,14 +357,14 @@ impl<E: Env> Download<'_, E> {
     /// Makes a piece of the body gRPC-Web's where the caller speaks that.
     fn turn(&mut self, piece: &mut Vec<u8>, ended: bool) {
         let Some(kind) = self.record.web else { return };
-        self.relay.note(piece);
+        self.passage.note(piece);
         if !ended {
             return grpc::web::turn(kind, piece, None);
         }
-        let trailers = self.relay.decoder.trailers();
+        let trailers = self.passage.decoder.trailers();
         let code = grpc::code_in(self.response, trailers);
         grpc::web::turn(kind, piece, Some((trailers, code)));
-        self.relay.decoder.clear_trailers();
+        self.passage.decoder.clear_trailers();
         self.record.code = Some(code);
     }
 
@@ -372,15 +372,15 @@ impl<E: Env> Download<'_, E> {
     fn emit(&mut self, piece: &[u8], ended: bool, out: &mut SendBuf<<E::Stream as Stream>::Chunk>) {
         match self.record.web {
             // It was noted before it was turned.
-            Some(_) => self.relay.put(piece, ended, out),
-            None => self.relay.emit(piece, ended, out),
+            Some(_) => self.passage.put(piece, ended, out),
+            None => self.passage.emit(piece, ended, out),
         }
     }
 
     /// Shows the filters the head, and the body until they let the head go. `None` when the body
     /// need not pass them.
     async fn hold(&mut self, filtered: &Filtered<'_, E>) -> Result<Option<Held>, Cause> {
-        let end = self.relay.decoder.is_done();
+        let end = self.passage.decoder.is_done();
         let mut held = Held { bytes: Vec::new(), ended: end, shown: true };
         let mut heads = Heads::of_response(self.request, self.response);
         if !filtered.head(Way::Response, heads.reborrow(), end)? {
@@ -388,7 +388,7 @@ impl<E: Env> Download<'_, E> {
             let begun = env.now();
             self.deadlines.download(begun + self.timeouts.idle, Wait::Filter);
             let (source, bytes) = (Source::Response(self.up), &mut held.bytes);
-            let released = filtered.next_piece(source, &mut heads, self.relay, bytes).await;
+            let released = filtered.next_piece(source, &mut heads, self.passage, bytes).await;
             filtered.held_since(begun, before);
             held.ended = released?;
         }
@@ -406,22 +406,22 @@ impl<E: Env> Download<'_, E> {
         }
     }
 
-    /// As [`Download::relay_rest`], piece by piece: through the filters where it is `shown`, and
+    /// As [`Download::pass_rest`], piece by piece: through the filters where it is `shown`, and
     /// to gRPC-Web.
-    async fn relay_pieces(
+    async fn pass_pieces(
         &mut self,
         shown: bool,
         mut out: SendBuf<<E::Stream as Stream>::Chunk>,
     ) -> Result<(), Cause> {
         loop {
-            if self.down.is_due(&out, self.relay.is_finished()) {
+            if self.down.is_due(&out, self.passage.is_finished()) {
                 self.send(out).await?;
                 if let Some(filtered) = self.filtered {
                     let request_body = filtered.sizes.get().request_body;
                     filtered.sizes.set(self.record.sizes(request_body));
                 }
             }
-            if self.relay.is_finished() {
+            if self.passage.is_finished() {
                 return Ok(());
             }
             out = self.down.send_buf(self.worker);
@@ -431,11 +431,12 @@ impl<E: Env> Download<'_, E> {
                 Some(filtered) => {
                     let mut heads = Heads::both_sent(self.request, self.response);
                     let source = Source::Response(self.up);
-                    filtered.next_piece(source, &mut heads, self.relay, &mut piece).await?
+                    filtered.next_piece(source, &mut heads, self.passage, &mut piece).await?
                 }
                 None => {
-                    poll_fn(|context| self.up.poll_decode(context, self.relay, &mut piece)).await?;
-                    self.relay.decoder.is_done()
+                    poll_fn(|context| self.up.poll_decode(context, self.passage, &mut piece))
+                        .await?;
+                    self.passage.decoder.is_done()
                 }
             };
             self.deadlines.suspend_download();
@@ -447,7 +448,7 @@ impl<E: Env> Download<'_, E> {
 
     /// Brings the body down as fast as the downstream reads: at most one send is under way, and
     /// the next is not filled before it is done.
-    async fn relay_rest(
+    async fn pass_rest(
         &mut self,
         mut out: SendBuf<<E::Stream as Stream>::Chunk>,
     ) -> Result<(), Cause> {
@@ -455,26 +456,26 @@ impl<E: Env> Download<'_, E> {
             let filled = self.fill(&mut out);
             // What came before the body broke off goes down, with the head that may be in front of
             // it: who asked shall see an answer that was cut, and not none.
-            if self.down.is_due(&out, self.relay.is_finished()) {
+            if self.down.is_due(&out, self.passage.is_finished()) {
                 self.send(out).await?;
                 out = self.down.send_buf(self.worker);
             }
             filled?;
-            if self.relay.is_finished() {
+            if self.passage.is_finished() {
                 self.worker.env().recycle(out.into_parts().0);
                 return Ok(());
             }
             self.deadlines.download(self.now() + self.timeouts.idle, Wait::ResponseBody);
-            poll_fn(|context| self.up.poll_push(context, self.relay, &mut out)).await?;
+            poll_fn(|context| self.up.poll_push(context, self.passage, &mut out)).await?;
             self.deadlines.suspend_download();
         }
     }
 
     /// Puts what is there of the body into `out`.
     fn fill(&mut self, out: &mut SendBuf<<E::Stream as Stream>::Chunk>) -> Result<(), Cause> {
-        while !self.relay.is_finished()
+        while !self.passage.is_finished()
             && out.len() < SEND_BYTES_MAX
-            && self.up.push_ready(self.relay, out)?
+            && self.up.push_ready(self.passage, out)?
         {}
         Ok(())
     }
@@ -484,8 +485,8 @@ impl<E: Env> Download<'_, E> {
         self.deadlines.write(self.now(), self.listener.config.timeouts.write_stall);
         self.down.sent().await.map_err(|_| GONE)?;
         self.progress.sending(out.len());
-        self.down.start_send(out, self.relay.rest());
-        if self.relay.is_finished() {
+        self.down.start_send(out, self.passage.rest());
+        if self.passage.is_finished() {
             return Ok(());
         }
         // Before more is fetched: a peer with many streams and no window would have us hold it all.

@@ -12,7 +12,7 @@ use crate::grpc::web::WebBody;
 
 /// One body's passage.
 #[derive(Debug, Default)]
-pub(crate) struct Relay {
+pub(crate) struct Passage {
     /// Finds the content in what comes in.
     pub(crate) decoder: BodyDecoder,
     /// How the content goes out.
@@ -30,10 +30,10 @@ pub(crate) struct Relay {
     pub(crate) web: Option<WebBody>,
 }
 
-impl Relay {
+impl Passage {
     /// Begins another body, found by `decoder`.
     pub(crate) fn begin(&mut self, decoder: BodyDecoder) {
-        *self = Relay { decoder, ..Relay::default() };
+        *self = Passage { decoder, ..Passage::default() };
     }
 
     /// Begins a body that does not exist.
@@ -93,7 +93,7 @@ impl Relay {
         }
     }
 
-    /// As [`Relay::emit`], of content that was noted.
+    /// As [`Passage::emit`], of content that was noted.
     pub(crate) fn put<C: Chunk>(&mut self, content: &[u8], end: bool, out: &mut SendBuf<C>) {
         self.content_bytes += content.len() as u64;
         if !content.is_empty() {
@@ -212,8 +212,8 @@ impl Relay {
     }
 }
 
-impl Relay {
-    /// As [`Relay::push`], and keeps a copy of the content in `kept`, as long as all of it fits
+impl Passage {
+    /// As [`Passage::push`], and keeps a copy of the content in `kept`, as long as all of it fits
     /// into `kept_max` bytes.
     ///
     /// # Errors
@@ -236,7 +236,7 @@ impl Relay {
         pushed
     }
 
-    /// As [`Relay::push_kept`], of content that was found and counted already.
+    /// As [`Passage::push_kept`], of content that was found and counted already.
     pub(crate) fn push_content<C: Chunk>(
         &mut self,
         content: &[u8],

@@ -5,7 +5,7 @@
 use penstock_env::Env;
 use penstock_wire::http1::{EditError, Known, KnownSet, RequestHead};
 
-use super::exchange::Exchange;
+use super::Exchange;
 use super::forwarded::is_trusted;
 use crate::failure::Cause;
 

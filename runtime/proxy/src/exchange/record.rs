@@ -9,13 +9,25 @@ use penstock_telemetry::access::{AccessRecord, Peer, Phases, Text, Tls};
 use penstock_wire::grpc::{Code, Kind, Messages};
 use penstock_wire::http1::Known;
 
+use super::Exchange;
 use super::Scratch;
-use super::exchange::Exchange;
 use super::filtered::Sizes;
-use super::head::Arrival;
 use crate::failure::Cause;
 use crate::grpc;
 use crate::metrics::class_of;
+
+/// When a request came, and how much of it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Arrival {
+    /// Its first byte.
+    pub(crate) first: Time,
+    /// The same by the clock on the wall.
+    pub(crate) unix: Unix,
+    /// The end of its head.
+    pub(crate) complete: Time,
+    /// Bytes of the head.
+    pub(crate) bytes: usize,
+}
 
 /// An exchange's facts, as they become known.
 #[derive(Debug)]

@@ -16,11 +16,11 @@ use penstock_wire::websocket;
 
 use super::deadlines::{Deadlines, Wait};
 use super::download::{self, Answer};
-use super::exchange::{After, Exchange};
 use super::filtered::Filtered;
 use super::forwarded::Added;
 use super::places::{Found, wait_to_connect};
 use super::retry::Tries;
+use super::{After, Exchange};
 use super::{Scratch, upload};
 use crate::admission::Upstream;
 use crate::downstream::{Downstream, GONE};
@@ -281,7 +281,7 @@ async fn receive<E: Env>(
     let answer = {
         let uploading = (!upload_done).then(|| {
             let listener = exchange.listener;
-            let parts = upload::Parts { relay: upload, replay, listener, request };
+            let parts = upload::Parts { passage: upload, replay, listener, request };
             let through = filtered.filter(|_| held.is_some());
             upload::rest(worker, down, up, parts, through, &waiting, timeouts)
         });
@@ -292,7 +292,7 @@ async fn receive<E: Env>(
             request,
             response,
             partial,
-            relay: download,
+            passage: download,
             timeouts,
             listener: exchange.listener,
             route,

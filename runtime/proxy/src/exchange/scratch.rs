@@ -3,7 +3,7 @@
 use penstock_filter_host::Chain;
 use penstock_wire::http1::{RequestHead, ResponseHead};
 
-use super::body::Relay;
+use super::body::Passage;
 
 /// Heads and buffers above this many bytes go back to the heap.
 const KEPT_BYTES_MAX: usize = 32 * 1024;
@@ -20,9 +20,9 @@ pub(crate) struct Scratch {
     /// The path in its normal form, where that is not how it came.
     pub(crate) path: Vec<u8>,
     /// The request's body on its way up.
-    pub(crate) upload: Relay,
+    pub(crate) upload: Passage,
     /// The response's body on its way down.
-    pub(crate) download: Relay,
+    pub(crate) download: Passage,
     /// The request's body so far, as long as it may have to be sent again.
     pub(crate) replay: Vec<u8>,
     /// Content that filters let go before the request was sent.

@@ -14,10 +14,10 @@ use penstock_env::{Env, Timer, TimerExt};
 use penstock_wire::grpc::{Code, Pushback};
 use penstock_wire::http1::{EditError, Method, ResponseHead, retry_after};
 
+use super::Exchange;
 use super::Scratch;
 use super::attempt::{Ask, End, Outcome, Progress, Verdict, ask_one, drive};
 use super::deadlines::Deadlines;
-use super::exchange::Exchange;
 use super::places::{Picked, enter, pick, wait_for_one};
 use crate::failure::{Cause, Side};
 use crate::grpc::{self, Ending};
