@@ -1,7 +1,7 @@
 //! How much a cluster may have under way, and the queue in front of that.
 //!
 //! Counts are the appliance's: all shards share them, as they share each endpoint's. The queue is
-//! a shard's own. A place that another shard frees is found by looking again every few
+//! a shard's own. A permit that another shard gives back is found by looking again every few
 //! milliseconds; one that this shard frees wakes the longest waiting at once.
 
 use std::cell::{Cell, RefCell};
@@ -19,7 +19,7 @@ use penstock_telemetry::metrics::{GaugeId, Instance};
 
 use crate::failure::Cause;
 
-/// How often a queued request looks for a place that another shard freed.
+/// How often a queued request looks for a permit that another shard gave back.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// What a cluster has under way, on all shards together.
@@ -56,14 +56,14 @@ impl InUse {
         Wanting { in_use: self }
     }
 
-    /// A connection's place among at most `max`; `open` counts it among all connections.
+    /// A connection's permit among at most `max`; `open` counts it among all connections.
     pub(crate) fn connect(
         self: &Arc<Self>,
         max: u32,
         open: impl FnOnce() -> Open,
-    ) -> Option<ConnectionPlace> {
-        let place = || ConnectionPlace { in_use: Arc::clone(self), _open: open() };
-        take(&self.connections, max).then(place)
+    ) -> Option<ConnectionPermit> {
+        let permit = || ConnectionPermit { in_use: Arc::clone(self), _open: open() };
+        take(&self.connections, max).then(permit)
     }
 }
 
@@ -88,19 +88,19 @@ impl Drop for Wanting<'_> {
 }
 
 /// An upstream connection in its cluster's count, until it is dropped.
-pub(crate) struct ConnectionPlace {
+pub(crate) struct ConnectionPermit {
     in_use: Arc<InUse>,
     _open: Open,
 }
 
-impl ConnectionPlace {
+impl ConnectionPermit {
     /// Whether it is one of the cluster with these counts.
     pub(crate) fn is_of(&self, in_use: &Arc<InUse>) -> bool {
         Arc::ptr_eq(&self.in_use, in_use)
     }
 }
 
-impl Drop for ConnectionPlace {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         let before = self.in_use.connections.fetch_sub(1, Relaxed);
         assert!(before > 0, "more connections ended than began");
@@ -129,19 +129,19 @@ impl Drop for Open {
     }
 }
 
-/// An upstream connection with its place.
+/// An upstream connection with its permit.
 pub(crate) struct Upstream<S> {
     pub(crate) stream: S,
-    pub(crate) _place: ConnectionPlace,
+    pub(crate) _permit: ConnectionPermit,
 }
 
 /// A request in its cluster's count, until it is dropped.
-pub(crate) struct RequestPlace {
+pub(crate) struct RequestPermit {
     in_use: Arc<InUse>,
     queue: Rc<Queue>,
 }
 
-impl Drop for RequestPlace {
+impl Drop for RequestPermit {
     fn drop(&mut self) {
         let before = self.in_use.requests.fetch_sub(1, Relaxed);
         assert!(before > 0, "more requests ended than began");
@@ -162,23 +162,23 @@ struct Ticket {
 }
 
 impl Queue {
-    /// A place for a request, if nobody waits and there is one.
+    /// A permit for a request, if nobody waits and there is one.
     #[inline]
-    pub(crate) fn enter(self: &Rc<Self>, in_use: &Arc<InUse>, max: u32) -> Option<RequestPlace> {
+    pub(crate) fn enter(self: &Rc<Self>, in_use: &Arc<InUse>, max: u32) -> Option<RequestPermit> {
         let free = self.waiting.borrow().is_empty() && take(&in_use.requests, max);
-        free.then(|| self.place(in_use))
+        free.then(|| self.permit(in_use))
     }
 
-    /// A place for a request, whoever waits.
-    fn enter_first(self: &Rc<Self>, in_use: &Arc<InUse>, max: u32) -> Option<RequestPlace> {
-        take(&in_use.requests, max).then(|| self.place(in_use))
+    /// A permit for a request, whoever waits.
+    fn enter_first(self: &Rc<Self>, in_use: &Arc<InUse>, max: u32) -> Option<RequestPermit> {
+        take(&in_use.requests, max).then(|| self.permit(in_use))
     }
 
-    fn place(self: &Rc<Self>, in_use: &Arc<InUse>) -> RequestPlace {
-        RequestPlace { in_use: Arc::clone(in_use), queue: Rc::clone(self) }
+    fn permit(self: &Rc<Self>, in_use: &Arc<InUse>) -> RequestPermit {
+        RequestPermit { in_use: Arc::clone(in_use), queue: Rc::clone(self) }
     }
 
-    /// Waits for a place, in turn.
+    /// Waits for a permit, in turn.
     ///
     /// # Errors
     /// `queued_max` requests wait already, or none became free by `until`.
@@ -188,7 +188,7 @@ impl Queue {
         in_use: &Arc<InUse>,
         (max, queued_max): (u32, u32),
         until: Time,
-    ) -> Result<RequestPlace, Cause> {
+    ) -> Result<RequestPermit, Cause> {
         self.wait_for(env, queued_max, until, || self.enter_first(in_use, max)).await
     }
 

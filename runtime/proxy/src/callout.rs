@@ -123,7 +123,7 @@ pub(crate) fn start<E: Env>(
         let answer = {
             let mut performing = pin!(perform(&worker, &plan, cluster, &callout));
             poll_fn(|context| {
-                // Dropping the call closes its connection and gives its places back.
+                // Dropping the call closes its connection and gives its permits back.
                 let Some(inbox) = inbox.upgrade() else { return Poll::Ready(None) };
                 inbox.watch(context.waker());
                 performing.as_mut().poll(context).map(Some)
@@ -254,13 +254,13 @@ async fn connect<E: Env>(
     endpoint: EndpointId,
 ) -> Result<Upstream<E::Stream>, ()> {
     let (env, ready) = (worker.env(), plan.cluster(cluster));
-    let place = worker.connection_place(plan, cluster).ok_or(())?;
+    let permit = worker.connection_permit(plan, cluster).ok_or(())?;
     let timer = env.timer();
     timer.set(env.now() + ready.config.timeouts.connect);
     let stage = Cell::default();
     let connecting = secure::connect(worker, plan, (cluster, endpoint), &stage);
     let connected = timer.race(connecting).await.and_then(Result::ok);
-    connected.map(|stream| Upstream { stream, _place: place }).ok_or(())
+    connected.map(|stream| Upstream { stream, _permit: permit }).ok_or(())
 }
 
 /// The call as a request; `None` when the filter gave no path, or fields that can't be sent.

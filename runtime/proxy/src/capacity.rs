@@ -32,14 +32,14 @@ impl Capacity {
         Arc::new(Capacity { connections_auto, seed: MapSeed::new(seed), rows: [row(), row()] })
     }
 
-    /// A place for another connection of `source`, if it has fewer than `max`.
-    pub(crate) fn enter(self: &Arc<Self>, source: IpAddr, max: u32) -> Option<SourcePlace> {
+    /// A permit for another connection of `source`, if it has fewer than `max`.
+    pub(crate) fn enter(self: &Arc<Self>, source: IpAddr, max: u32) -> Option<SourcePermit> {
         let hash = self.seed.hash_one(who_has(source));
-        let place =
-            SourcePlace { capacity: Arc::clone(self), cells: [hash as u16, (hash >> 16) as u16] };
-        let before = place.cells().map(|cell| cell.fetch_add(1, Relaxed));
+        let permit =
+            SourcePermit { capacity: Arc::clone(self), cells: [hash as u16, (hash >> 16) as u16] };
+        let before = permit.cells().map(|cell| cell.fetch_add(1, Relaxed));
         // Dropped where there is none, and so counted out again.
-        (before[0].min(before[1]) < max).then_some(place)
+        (before[0].min(before[1]) < max).then_some(permit)
     }
 }
 
@@ -53,18 +53,18 @@ fn who_has(source: IpAddr) -> IpAddr {
 }
 
 /// A connection in the count of its source, until it is dropped.
-pub(crate) struct SourcePlace {
+pub(crate) struct SourcePermit {
     capacity: Arc<Capacity>,
     cells: [u16; 2],
 }
 
-impl SourcePlace {
+impl SourcePermit {
     fn cells(&self) -> [&AtomicU32; 2] {
         [0, 1].map(|row| &self.capacity.rows[row][usize::from(self.cells[row])])
     }
 }
 
-impl Drop for SourcePlace {
+impl Drop for SourcePermit {
     fn drop(&mut self) {
         for cell in self.cells() {
             let before = cell.fetch_sub(1, Relaxed);
@@ -86,8 +86,8 @@ mod tests {
     #[test]
     fn a_source_gets_as_many_as_it_may_and_again_when_they_are_gone() {
         let capacity = Capacity::new(1, 7);
-        let places: Vec<_> = (0..3).map_while(|_| capacity.enter(source(1), 2)).collect();
-        assert_eq!(places.len(), 2);
+        let permits: Vec<_> = (0..3).map_while(|_| capacity.enter(source(1), 2)).collect();
+        assert_eq!(permits.len(), 2);
         let mapped = IpAddr::V6(Ipv4Addr::from_bits(1).to_ipv6_mapped());
         assert!(capacity.enter(mapped, 2).is_none());
         assert!(capacity.enter(IpAddr::V6(Ipv6Addr::LOCALHOST), 2).is_some());
@@ -97,7 +97,7 @@ mod tests {
             ["fd00::1", "fd00::ffff:0:0:2"].map(|one| capacity.enter(of(one), 2)).into();
         assert!(held.iter().all(Option::is_some) && capacity.enter(of("fd00::3"), 2).is_none());
         assert!(capacity.enter(of("fd00:0:0:1::3"), 2).is_some());
-        drop((places, held));
+        drop((permits, held));
         assert!(capacity.enter(mapped, 1).is_some());
         let left = capacity.rows.iter().flatten().filter(|cell| cell.load(super::Relaxed) > 0);
         assert_eq!(left.count(), 0);

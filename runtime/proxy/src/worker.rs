@@ -18,7 +18,7 @@ use penstock_telemetry::access::AccessRecord;
 use penstock_telemetry::metrics::Instance;
 use penstock_tls::Session;
 
-use crate::admission::{ConnectionPlace, Open, Upstream};
+use crate::admission::{ConnectionPermit, Open, Upstream};
 use crate::bell::{Bell, Bells};
 use crate::exchange::Scratch;
 use crate::failure::Cause;
@@ -442,11 +442,11 @@ impl<E: Env> Worker<E> {
     /// A place for another connection of a cluster: a free one, or that of the connection which
     /// this shard has had unused for longest. The appliance's limit is not asked: what was
     /// accepted under it is served.
-    pub(crate) fn connection_place(
+    pub(crate) fn connection_permit(
         &self,
         plan: &Plan<E>,
         cluster: ClusterId,
-    ) -> Option<ConnectionPlace> {
+    ) -> Option<ConnectionPermit> {
         let ready = plan.cluster(cluster);
         let (max, in_use) = (ready.config.limits.connections_max, &ready.in_use);
         let (process, gauge) = (&self.inner.process, self.inner.schemas.process.connections);

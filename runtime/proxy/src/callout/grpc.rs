@@ -106,7 +106,7 @@ pub(crate) fn start<E: Env>(
                 }
             }));
             poll_fn(|context| {
-                // Dropped, it resets its stream and gives its places back.
+                // Dropped, it resets its stream and gives its permits back.
                 if call.outgoing.poll_cancelled(context).is_ready() {
                     return Poll::Ready(None);
                 }

@@ -18,7 +18,7 @@ use super::deadlines::{Deadlines, Wait};
 use super::download::{self, Answer};
 use super::filtered::Filtered;
 use super::forwarded::Added;
-use super::places::{Found, wait_to_connect};
+use super::permits::{Found, wait_to_connect};
 use super::retry::Tries;
 use super::{After, Exchange};
 use super::{Scratch, upload};
@@ -229,11 +229,11 @@ async fn connect<E: Env>(
     deadlines: &Deadlines,
 ) -> Result<Upstream<E::Stream>, Cause> {
     let (worker, ready) = (exchange.worker, exchange.plan.cluster(cluster));
-    let _place = match worker.connection_place(exchange.plan, cluster) {
-        Some(place) => place,
+    let _permit = match worker.connection_permit(exchange.plan, cluster) {
+        Some(permit) => permit,
         None => match wait_to_connect(exchange, cluster, endpoint, deadlines).await? {
             Found::Unused(up) => return Ok(up),
-            Found::Place(place) => place,
+            Found::Permit(permit) => permit,
         },
     };
     let env = worker.env();
@@ -245,7 +245,7 @@ async fn connect<E: Env>(
     let connected = drive(exchange.down, env, deadlines, &progress, None, connecting).await;
     exchange.record.connect += env.now().since(begun);
     match connected {
-        Ok(stream) => Ok(Upstream { stream, _place }),
+        Ok(stream) => Ok(Upstream { stream, _permit }),
         Err(Cause::ConnectTimeout) => Err(stage.get().timeout()),
         Err(cause) => Err(cause),
     }

@@ -1,7 +1,7 @@
 //! One request and its answer: which route, what is done, what is counted.
 //!
 //! The same whatever the downstream and the upstream speak: `downstream` and `upstream` are the
-//! seams. `retry` asks endpoints until one answers, `attempt` one of them once `places` found
+//! seams. `retry` asks endpoints until one answers, `attempt` one of them once `permits` found
 //! room, `respond` answers ourselves, `filtered` shows both to the filters, `body` and `deadlines`
 //! are what both directions share, `pace` is how slow an upload may be.
 
@@ -15,7 +15,7 @@ mod filtered;
 mod forwarded;
 mod identity;
 mod pace;
-mod places;
+mod permits;
 mod record;
 pub(crate) mod respond;
 mod retry;

@@ -18,7 +18,7 @@ use super::Exchange;
 use super::Scratch;
 use super::attempt::{Ask, End, Outcome, Progress, Verdict, ask_one, drive};
 use super::deadlines::Deadlines;
-use super::places::{Picked, enter, pick, wait_for_one};
+use super::permits::{Picked, enter, pick, wait_for_one};
 use crate::failure::{Cause, Side};
 use crate::grpc::{self, Ending};
 use crate::route::Route;
@@ -62,7 +62,7 @@ pub(crate) async fn until_answered<E: Env>(
 ) -> Outcome {
     let (worker, plan) = (exchange.worker, exchange.plan);
     let _place = match enter(exchange, cluster, ask.deadlines).await {
-        Ok(place) => place,
+        Ok(permit) => permit,
         Err(cause) => return Outcome::Failed(cause),
     };
     plan.cluster(cluster).in_use.budget.request(worker.env().now());

@@ -12,7 +12,7 @@ use penstock_wire::proxy_protocol::{Addresses, write_v1, write_v2};
 
 use super::hello::{self, Hello};
 use super::record::Record;
-use crate::admission::ConnectionPlace;
+use crate::admission::ConnectionPermit;
 use crate::failure::{self, Cause, Side};
 use crate::secure::{self, Introduced};
 use crate::worker::{Plan, Worker};
@@ -21,7 +21,7 @@ use crate::worker::{Plan, Worker};
 pub(super) struct Connected<S> {
     pub(super) stream: S,
     pub(super) in_flight: InFlight,
-    pub(super) place: ConnectionPlace,
+    pub(super) permit: ConnectionPermit,
     /// Bytes of the client that the endpoint was sent already.
     pub(super) sent_bytes: u64,
 }
@@ -102,7 +102,7 @@ impl<E: Env> Call<'_, E> {
         let key = source.map(|source| source_key(plan, source));
         // The endpoint is to see the client's own address.
         let foreign = source.filter(|_| service.transparent);
-        let place = self.place().await?;
+        let permit = self.permit().await?;
         let (mut tried, mut last) = (TriedSet::default(), None);
         loop {
             let picked = pick(worker, plan, cluster, key, &mut tried, &mut last, foreign);
@@ -127,7 +127,7 @@ impl<E: Env> Call<'_, E> {
                 Ok(stream) => {
                     in_flight.connected(worker.env().now());
                     let sent_bytes = head.len() as u64;
-                    return Ok(Connected { stream, in_flight, place, sent_bytes });
+                    return Ok(Connected { stream, in_flight, permit, sent_bytes });
                 }
                 Err(cause) => cause,
             };
@@ -161,17 +161,17 @@ impl<E: Env> Call<'_, E> {
         Ok(stream)
     }
 
-    /// A place among the cluster's connections, waited for if need be.
-    async fn place(&self) -> Result<ConnectionPlace, Cause> {
+    /// A permit among the cluster's connections, waited for if need be.
+    async fn permit(&self) -> Result<ConnectionPermit, Cause> {
         let Call { worker, plan, cluster, down, timer } = *self;
-        if let Some(place) = worker.connection_place(plan, cluster) {
-            return Ok(place);
+        if let Some(permit) = worker.connection_permit(plan, cluster) {
+            return Ok(permit);
         }
         let (ready, env) = (plan.cluster(cluster), worker.env());
         let _wanting = ready.in_use.want();
         let until = env.now() + ready.config.timeouts.queue;
         let queued_max = ready.config.limits.queued_max;
-        let find = || worker.connection_place(plan, cluster);
+        let find = || worker.connection_permit(plan, cluster);
         let waiting = plan.queue(cluster).wait_for(env, queued_max, until, find);
         // The queue has a deadline of its own.
         timer.set(Time::NEVER);

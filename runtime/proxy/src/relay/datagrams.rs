@@ -21,7 +21,7 @@ use penstock_telemetry::metrics::Instance;
 use super::connect::{pick, source_key};
 use super::introduced;
 use super::record::Record;
-use crate::admission::ConnectionPlace;
+use crate::admission::ConnectionPermit;
 use crate::failure::{self, Cause};
 use crate::snapshot::Entrance;
 use crate::worker::{ConnectionGuard, Plan, RequestGuard, Worker};
@@ -179,7 +179,7 @@ struct Tried {
 struct To {
     address: Address,
     in_flight: InFlight,
-    place: ConnectionPlace,
+    permit: ConnectionPermit,
 }
 
 /// Opens a way to an endpoint; to another one where that can't be had.
@@ -194,7 +194,7 @@ fn open<E: Env>(
     let cluster: ClusterId = service.destinations.others.ok_or(Cause::NoEndpoint)?;
     let ready = plan.cluster(cluster);
     let (counters, ids) = (ready.metrics.shard(worker.shard()), &worker.schemas().cluster);
-    let place = worker.connection_place(plan, cluster).ok_or(Cause::ClusterFull)?;
+    let permit = worker.connection_permit(plan, cluster).ok_or(Cause::ClusterFull)?;
     let source = key.client().peer.ip();
     let (hash, mut last) = (source_key(plan, source), None);
     // The endpoint is to see the client's own address.
@@ -212,7 +212,7 @@ fn open<E: Env>(
         let in_flight = ready.balancer.endpoint(endpoint).begin();
         let address = ready.balancer.endpoint(endpoint).address().clone();
         let cause = match worker.env().open_datagrams(&address, foreign) {
-            Ok(up) => return Ok((up, To { address, in_flight, place })),
+            Ok(up) => return Ok((up, To { address, in_flight, permit })),
             Err(error) => failure::of_connect(&error),
         };
         counters.increment(ids.connect_failures);
@@ -328,7 +328,7 @@ impl<E: Env> Session<E> {
             (None, None) => drop(to.in_flight),
         }
         let (peer, carried) = (Address::Ip(key.client().peer), flow.carried.get());
-        record.finish(&worker, &peer, carried, cause, (&to.address, &to.place));
+        record.finish(&worker, &peer, carried, cause, (&to.address, &to.permit));
     }
 }
 

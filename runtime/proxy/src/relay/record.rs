@@ -9,7 +9,7 @@ use penstock_telemetry::access::{Peer, Phases, Protocol};
 use penstock_telemetry::metrics::Instance;
 
 use super::pace::Pace;
-use crate::admission::ConnectionPlace;
+use crate::admission::ConnectionPermit;
 use crate::failure::Cause;
 use crate::worker::{Plan, Worker};
 
@@ -68,12 +68,12 @@ impl Record {
         down: &Address,
         carried: (u64, u64),
         cause: Option<Cause>,
-        (up, place): (&Address, &ConnectionPlace),
+        (up, permit): (&Address, &ConnectionPermit),
     ) {
         let plan = worker.plan();
         // The config may be another by now: the cluster is known by its counts.
         let clusters = &plan.snapshot.clusters;
-        let cluster = clusters.iter().position(|cluster| place.is_of(&cluster.in_use));
+        let cluster = clusters.iter().position(|cluster| permit.is_of(&cluster.in_use));
         let cluster = cluster.map(|index| index as u16);
         let to = (cluster, Peer::from(up));
         self.note_end(worker, &plan, down, (cause, carried), to);

@@ -11,7 +11,7 @@ use super::carry::{Broken, Carriage, Ended};
 use super::connect::{self, Connected};
 use super::hello::UNRECOGNIZED_NAME;
 use super::record::Record;
-use crate::admission::ConnectionPlace;
+use crate::admission::ConnectionPermit;
 use crate::failure::{Cause, Side};
 use crate::worker::{ConnectionGuard, RequestGuard, Worker};
 
@@ -55,7 +55,7 @@ impl<E: Env> Session<E> {
             let _ = &self;
             // Boxed: it is short, and needs more room than all that comes after it.
             let connecting = connect::connect(&self.worker, &self.down, &mut self.record);
-            let Connected { stream: up, in_flight, place, sent_bytes } =
+            let Connected { stream: up, in_flight, permit, sent_bytes } =
                 match Box::pin(connecting).await {
                     Ok(connected) => connected,
                     Err(cause) => return refuse::<E>(self.down, cause),
@@ -67,7 +67,7 @@ impl<E: Env> Session<E> {
             let mut carriage = Carriage::behind(sent_bytes);
             let ended = carriage.run(&self.worker, &self.record, (&self.down, &up), &timer).await;
             let carried = (carriage.up.bytes, carriage.down.bytes);
-            self.note_end(ended, carried, &up, (in_flight, &place));
+            self.note_end(ended, carried, &up, (in_flight, &permit));
             last_bytes(self.worker.env(), &timer, ended, (&self.down, &up)).await;
             let (down_kind, up_kind) = kinds(ended);
             self.down.close(down_kind);
@@ -81,14 +81,14 @@ impl<E: Env> Session<E> {
         ended: Ended,
         carried: (u64, u64),
         up: &E::Stream,
-        (in_flight, place): (InFlight, &ConnectionPlace),
+        (in_flight, permit): (InFlight, &ConnectionPermit),
     ) {
         let cause = ended.cause();
         match cause.map(Cause::side) {
             Some(Side::Upstream) => in_flight.fail(),
             _ => in_flight.finish(self.record.connect_time(), self.worker.env().now()),
         }
-        self.record.finish(&self.worker, self.down.peer(), carried, cause, (up.peer(), place));
+        self.record.finish(&self.worker, self.down.peer(), carried, cause, (up.peer(), permit));
     }
 }
 

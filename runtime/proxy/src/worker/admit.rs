@@ -7,7 +7,7 @@ use penstock_telemetry::metrics::{CounterId, GaugeId, Instance};
 
 use super::{Plan, Worker};
 use crate::admission::Open;
-use crate::capacity::SourcePlace;
+use crate::capacity::SourcePermit;
 use crate::failure::Cause;
 use crate::snapshot::Entrance;
 
@@ -41,12 +41,12 @@ impl<E: Env> Worker<E> {
         let source = match source {
             None => None,
             Some(source) => {
-                let place = plan.snapshot.capacity.enter(source, source_connections_max);
-                if place.is_none() {
+                let permit = plan.snapshot.capacity.enter(source, source_connections_max);
+                if permit.is_none() {
                     self.count_failure(&plan, Cause::SourceConnectionsMax);
                     return None;
                 }
-                place
+                permit
             }
         };
         block.shift(active, 1);
@@ -141,7 +141,7 @@ impl<E: Env> Worker<E> {
 pub(crate) struct ConnectionGuard<E: Env> {
     worker: Worker<E>,
     counted: (Instance, GaugeId),
-    source: Option<SourcePlace>,
+    source: Option<SourcePermit>,
 }
 
 impl<E: Env> Drop for ConnectionGuard<E> {

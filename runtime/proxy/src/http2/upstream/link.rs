@@ -14,7 +14,7 @@ use penstock_balance::EndpointId;
 use penstock_config::{ClusterId, SharedHttp2};
 use penstock_env::{CloseKind, Env, Stream, Time, Timer};
 
-use crate::admission::ConnectionPlace;
+use crate::admission::ConnectionPermit;
 use crate::bell::Bell;
 use crate::failure::Cause;
 use crate::http2::growth::{Growth, Look, Windows};
@@ -40,7 +40,7 @@ pub(super) struct Link<E: Env> {
     over: Cell<bool>,
     /// Tells the task that nobody holds it any more, or that it has something to watch.
     bell: Rc<Bell>,
-    _place: ConnectionPlace,
+    _permit: ConnectionPermit,
 }
 
 impl<E: Env> Link<E> {
@@ -124,7 +124,7 @@ pub(super) async fn open<E: Env>(
     worker: &Worker<E>,
     plan: &Plan<E>,
     (cluster, endpoint): (ClusterId, EndpointId),
-    place: ConnectionPlace,
+    permit: ConnectionPermit,
     stage: &Cell<Stage>,
 ) -> Result<Rc<Link<E>>, Cause> {
     let env = worker.env().clone();
@@ -161,7 +161,7 @@ pub(super) async fn open<E: Env>(
         unused_since: Cell::new(env.now()),
         over: Cell::new(false),
         bell: Rc::clone(&bell),
-        _place: place,
+        _permit: permit,
     });
     let (timer, link_of_task) = (env.timer(), Rc::downgrade(&link));
     let pings = Pings::new(h2.ping_pong());

@@ -15,7 +15,7 @@ use penstock_config::{ClusterId, SharedHttp2};
 use penstock_env::{Env, Time, Timer, TimerExt};
 
 use super::link::{self, Lease, Link, STREAMS_MAX};
-use crate::admission::ConnectionPlace;
+use crate::admission::ConnectionPermit;
 use crate::failure::Cause;
 use crate::worker::{Plan, Worker};
 
@@ -140,7 +140,7 @@ impl<E: Env> Drop for Opening<'_, E> {
 /// What a request that wants to open a connection came to have.
 enum Found<E: Env> {
     Lease(Lease<E>),
-    Place(ConnectionPlace),
+    Permit(ConnectionPermit),
 }
 
 /// Room for a request on a connection to `endpoint`, and whether the connection was there before.
@@ -171,17 +171,17 @@ pub(crate) async fn lease<E: Env>(
         timer.race(changed).await.ok_or(Cause::ConnectTimeout)?;
     }
     let begun = Opening::begin(links);
-    let place = match worker.connection_place(plan, cluster) {
-        Some(place) => place,
+    let permit = match worker.connection_permit(plan, cluster) {
+        Some(permit) => permit,
         None => match wait_for_place(worker, plan, cluster, links).await? {
             Found::Lease(lease) => return Ok((lease, true)),
-            Found::Place(place) => place,
+            Found::Permit(permit) => permit,
         },
     };
     ready.metrics.shard(worker.shard()).increment(worker.schemas().cluster.connects);
     timer.set(env.now() + ready.config.timeouts.connect);
     let stage = Cell::default();
-    let opening = link::open(worker, plan, (cluster, endpoint), place, &stage);
+    let opening = link::open(worker, plan, (cluster, endpoint), permit, &stage);
     let link = timer.race(opening).await.unwrap_or_else(|| Err(stage.get().timeout()))?;
     let lease = Link::lease(&link);
     // In the plan of now: the one that this request began with may be gone.
@@ -202,8 +202,8 @@ async fn wait_for_place<E: Env>(
     let until = env.now() + ready.config.timeouts.queue;
     let _wanting = ready.in_use.want();
     let find = || {
-        let place = || worker.connection_place(plan, cluster).map(Found::Place);
-        links.find(&plan.snapshot.config.runtime.http2).map(Found::Lease).or_else(place)
+        let permit = || worker.connection_permit(plan, cluster).map(Found::Permit);
+        links.find(&plan.snapshot.config.runtime.http2).map(Found::Lease).or_else(permit)
     };
     plan.queue(cluster).wait_for(env, ready.config.limits.queued_max, until, find).await
 }

@@ -33,7 +33,8 @@ impl<E: Env> Session<E> {
         let mut shown = Shown::default();
         let opening =
             open(&worker, &self.down, &mut self.record, (&mut filters, &mut shown), &timer);
-        let Connected { stream: up, in_flight, place, sent_bytes } = match Box::pin(opening).await {
+        let Connected { stream: up, in_flight, permit, sent_bytes } = match Box::pin(opening).await
+        {
             Ok(connected) => connected,
             Err(cause) => {
                 let gone = cause.side() == Side::Downstream;
@@ -59,7 +60,7 @@ impl<E: Env> Session<E> {
             timer.set(worker.env().now() + LAST_SEND);
             let _ = timer.race(self.down.send(SendBuf::of(rest))).await;
         }
-        self.note_end(ended, carriage.carried(), &up, (in_flight, &place));
+        self.note_end(ended, carriage.carried(), &up, (in_flight, &permit));
         last_bytes(worker.env(), &timer, ended, (&self.down, &up)).await;
         let (down_kind, up_kind) = kinds(ended);
         self.down.close(down_kind);

@@ -1,4 +1,4 @@
-//! A request's places: among its cluster's requests, at an endpoint, on a connection.
+//! A request's permits: among its cluster's requests, at an endpoint, on a connection.
 //!
 //! Whoever waits for one is watched like any exchange: a downstream that is gone, or a route's
 //! time that is over, ends the wait and gives the turn to the next.
@@ -13,30 +13,30 @@ use penstock_env::Env;
 use super::Exchange;
 use super::attempt::{Progress, drive};
 use super::deadlines::Deadlines;
-use crate::admission::{ConnectionPlace, RequestPlace, Upstream};
+use crate::admission::{ConnectionPermit, RequestPermit, Upstream};
 use crate::failure::Cause;
 use crate::worker::{Plan, Worker};
 
-/// A place among the cluster's requests, waited for if need be.
+/// A permit among the cluster's requests, waited for if need be.
 pub(crate) async fn enter<E: Env>(
     exchange: &mut Exchange<'_, E>,
     cluster: ClusterId,
     deadlines: &Deadlines,
-) -> Result<RequestPlace, Cause> {
+) -> Result<RequestPermit, Cause> {
     let (plan, env) = (exchange.plan, exchange.worker.env());
     let (ready, queue) = (plan.cluster(cluster), plan.queue(cluster));
     let limits = &ready.config.limits;
-    if let Some(place) = queue.enter(&ready.in_use, limits.requests_max) {
-        return Ok(place);
+    if let Some(permit) = queue.enter(&ready.in_use, limits.requests_max) {
+        return Ok(permit);
     }
     let maxima = (limits.requests_max, limits.queued_max);
     let until = env.now() + ready.config.timeouts.queue;
     let begun = env.now();
     // Boxed: few requests wait, and none shall carry the room for it.
     let waiting = queue.wait_to_enter(env, &ready.in_use, maxima, until);
-    let place = Box::pin(watched(exchange, deadlines, waiting)).await;
+    let permit = Box::pin(watched(exchange, deadlines, waiting)).await;
     exchange.record.queue += env.now().since(begun);
-    place
+    permit
 }
 
 /// Waits while the downstream is there and the route's time lasts.
@@ -108,7 +108,7 @@ pub(crate) async fn wait_for_one<E: Env>(
 /// What a request that wants to connect can be given.
 pub(crate) enum Found<S> {
     Unused(Upstream<S>),
-    Place(ConnectionPlace),
+    Permit(ConnectionPermit),
 }
 
 /// Waits for a connection that became free, or for room for another one.
@@ -125,8 +125,8 @@ pub(crate) async fn wait_to_connect<E: Env>(
     let waiting =
         plan.queue(cluster).wait_for(env, limits.queued_max, begun + timeouts.queue, || {
             let unused = plan.pool(cluster, endpoint).take(env.now(), timeouts.keep_alive);
-            let place = || exchange.worker.connection_place(plan, cluster).map(Found::Place);
-            unused.map(Found::Unused).or_else(place)
+            let permit = || exchange.worker.connection_permit(plan, cluster).map(Found::Permit);
+            unused.map(Found::Unused).or_else(permit)
         });
     let found = watched(exchange, deadlines, waiting).await;
     exchange.record.queue += env.now().since(begun);
