@@ -299,7 +299,7 @@ impl Control {
             }
         }
         if !self.ending.is_serving() && self.places.iter().all(|place| !place.running) {
-            self.ending.finish(0);
+            self.ending.finish(self.snapshot.process.counter(self.schemas.process.drain_cut));
         }
     }
 

@@ -155,6 +155,7 @@ impl Service for ProxyService {
         if over {
             let (connections, requests) =
                 (self.worker.connection_count(), self.worker.request_count());
+            self.worker.count_cut();
             tracing::warn!(connections, requests, "the time to drain is over: cutting");
         }
         over

@@ -22,7 +22,7 @@ use crate::exchange::{Passage, via};
 use crate::failure::Cause;
 use crate::http1::Http1Connection;
 use crate::http2::{Awaited, Http2Stream};
-use crate::snapshot::Listener;
+use crate::snapshot::{Entrance, Listener};
 use crate::worker::Worker;
 
 /// Where a request came from, and where its answer goes.
@@ -424,7 +424,8 @@ impl<E: Env> Downstream<'_, E> {
                 return;
             }
             if left >= unsent {
-                return worker.count_failure(&worker.plan(), Cause::DownstreamStalled);
+                let entrance = Entrance::Listener(self.listener());
+                return worker.count_failure(&worker.plan(), entrance, Cause::DownstreamStalled);
             }
             unsent = left;
             self.timer().set(worker.env().now() + stall);

@@ -66,7 +66,7 @@ impl<E: Env> Introduction<E> {
     }
 
     fn refuse(&self, stream: SecureStream<E>, cause: Cause) {
-        self.worker.count_failure(&self.worker.plan(), cause);
+        self.worker.count_failure(&self.worker.plan(), self.entrance, cause);
         self.worker.tell(Telling::Introduction, |left_out| {
             let (peer, cause) = (stream.peer(), cause.name());
             tracing::info!(%peer, cause, left_out, "a proxy before us was not understood");

@@ -40,6 +40,8 @@ pub struct Process {
     pub windows_held: CounterId,
     /// Connections open, downstream and upstream.
     pub connections: GaugeId,
+    /// Connections that a drain had to cut.
+    pub drain_cut: CounterId,
 }
 
 /// Counters of one listener.
@@ -50,6 +52,8 @@ pub struct Listener {
     pub connections: CounterId,
     /// Connections open.
     pub active: GaugeId,
+    /// Failures by cause.
+    pub failures: CounterTable,
     /// TLS handshakes that succeeded.
     pub handshakes: CounterId,
     /// Those among them that resumed a session.
@@ -64,6 +68,8 @@ pub struct Service {
     pub connections: CounterId,
     /// Connections open.
     pub active: GaugeId,
+    /// Failures by cause.
+    pub failures: CounterTable,
     /// Connections of denied sources that were kept.
     pub tarpitted: CounterId,
     /// Those that are kept.
@@ -190,8 +196,20 @@ impl Process {
         );
         let connections =
             schema.gauge("penstock_connections", "Connections open, downstream and upstream.");
-        let id = registry.add(schema);
-        Process { id, failures, waived, dropped_fields, log_lost, windows_held, connections }
+        let drain_cut = schema.counter(
+            "penstock_drain_cut_total",
+            "Downstream connections that were open when the time to drain was over.",
+        );
+        Process {
+            id: registry.add(schema),
+            failures,
+            waived,
+            dropped_fields,
+            log_lost,
+            windows_held,
+            connections,
+            drain_cut,
+        }
     }
 }
 
@@ -201,6 +219,12 @@ impl Listener {
         let connections =
             schema.counter("penstock_listener_connections_total", "Connections accepted.");
         let active = schema.gauge("penstock_listener_connections", "Connections open.");
+        let failures = schema.counters(
+            "penstock_listener_failures_total",
+            "What penstock_failures_total counts, of this listener.",
+            "cause",
+            Cause::NAMES,
+        );
         let handshakes = schema.counter(
             "penstock_listener_tls_handshakes_total",
             "TLS handshakes that succeeded; penstock_failures_total has the others.",
@@ -209,7 +233,7 @@ impl Listener {
             "penstock_listener_tls_resumed_total",
             "TLS handshakes that resumed a session.",
         );
-        Listener { id: registry.add(schema), connections, active, handshakes, resumed }
+        Listener { id: registry.add(schema), connections, active, failures, handshakes, resumed }
     }
 }
 
@@ -219,6 +243,12 @@ impl Service {
         let connections =
             schema.counter("penstock_service_connections_total", "Connections accepted.");
         let active = schema.gauge("penstock_service_connections", "Connections open.");
+        let failures = schema.counters(
+            "penstock_service_failures_total",
+            "What penstock_failures_total counts, of this service.",
+            "cause",
+            Cause::NAMES,
+        );
         let tarpitted = schema.counter(
             "penstock_service_tarpitted_total",
             "Connections of denied sources that were kept.",
@@ -247,6 +277,7 @@ impl Service {
             id: registry.add(schema),
             connections,
             active,
+            failures,
             tarpitted,
             tarpit,
             bytes_in,

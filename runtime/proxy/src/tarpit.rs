@@ -10,21 +10,22 @@ use penstock_telemetry::metrics::Instance;
 
 use crate::admission::Open;
 use crate::failure::Cause;
+use crate::snapshot::Entrance;
 use crate::worker::Worker;
 
 /// Counts a connection that its service does not serve, and keeps it or resets it.
 pub(crate) fn deny<E: Env>(worker: &Worker<E>, service: usize, stream: E::Stream) {
     let plan = worker.plan();
-    let ready = &plan.snapshot.services[service];
+    let (ready, entrance) = (&plan.snapshot.services[service], Entrance::Service(service));
     let Some(tarpit) = &ready.config.tarpit else {
-        worker.count_failure(&plan, Cause::SourceDenied);
+        worker.count_failure(&plan, entrance, Cause::SourceDenied);
         return stream.close(CloseKind::Reset);
     };
     let Some(counted) = enter(worker, &ready.metrics, tarpit) else {
-        worker.count_failure(&plan, Cause::TarpitFull);
+        worker.count_failure(&plan, entrance, Cause::TarpitFull);
         return stream.close(CloseKind::Reset);
     };
-    worker.count_failure(&plan, Cause::SourceDenied);
+    worker.count_failure(&plan, entrance, Cause::SourceDenied);
     let ids = &worker.schemas().service;
     ready.metrics.shard(worker.shard()).increment(ids.tarpitted);
     let until = worker.env().now() + tarpit.hold;

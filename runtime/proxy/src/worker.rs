@@ -257,6 +257,12 @@ impl<E: Env> Worker<E> {
         self.inner.connections.get()
     }
 
+    /// Counts the connections that end because the time to drain is over.
+    pub fn count_cut(&self) {
+        let (inner, open) = (&self.inner, self.connection_count() as u64);
+        inner.process.shard(inner.shard).add(inner.schemas.process.drain_cut, open);
+    }
+
     /// Requests under way.
     pub fn request_count(&self) -> usize {
         self.inner.requests.get()
@@ -379,10 +385,20 @@ impl<E: Env> Worker<E> {
         tell(std::mem::take(&mut known.left_out));
     }
 
-    /// Counts a failure under its cause.
-    pub(crate) fn count_failure(&self, plan: &Plan<E>, cause: Cause) {
-        let block = plan.snapshot.process.shard(self.inner.shard);
-        block.increment(self.inner.schemas.process.failures.at(cause.index()));
+    /// Counts a failure under its cause: the appliance's, and that of where it came in.
+    pub(crate) fn count_failure(&self, plan: &Plan<E>, entrance: Entrance, cause: Cause) {
+        let (schemas, snapshot) = (&self.inner.schemas, &plan.snapshot);
+        let block = snapshot.process.shard(self.inner.shard);
+        block.increment(schemas.process.failures.at(cause.index()));
+        let (metrics, failures) = match entrance {
+            Entrance::Listener(place) => {
+                (&snapshot.listeners[place].metrics, schemas.listener.failures)
+            }
+            Entrance::Service(place) => {
+                (&snapshot.services[place].metrics, schemas.service.failures)
+            }
+        };
+        metrics.shard(self.inner.shard).increment(failures.at(cause.index()));
     }
 
     /// Counts a window of HTTP/2 that would have grown, had there been room.

@@ -61,7 +61,8 @@ fn a_drain_has_an_end() {
     penstock.signal(Signal::TERM);
     assert!(penstock.wait().success(), "{}", penstock.errors());
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
-    assert!(penstock.errors().contains("cutting"), "{}", penstock.errors());
+    let errors = penstock.errors();
+    assert!(errors.contains("cutting") && errors.contains("ended cut=1"), "{errors}");
     assert!(busy.reply().is_err());
     let text = std::fs::read_to_string(&log).expect("the log");
     let line: Value = serde_json::from_str(&text).expect("one line");

@@ -47,7 +47,7 @@ use crate::failure::Cause;
 use crate::grpc;
 use crate::grpc::web::WebBody;
 use crate::route::{Route, RouteTable};
-use crate::snapshot::Listener;
+use crate::snapshot::{Entrance, Listener};
 use crate::worker::{Plan, Worker};
 
 /// How long filters may hold a request before it is given up.
@@ -379,7 +379,8 @@ impl<E: Env> Exchange<'_, E> {
     pub(crate) fn fail(&mut self, cause: Cause) {
         self.record.cause = Some(cause);
         if !cause.is_asked_for() {
-            self.worker.count_failure(self.plan, cause);
+            let entrance = Entrance::Listener(self.down.listener());
+            self.worker.count_failure(self.plan, entrance, cause);
         }
     }
 

@@ -13,6 +13,7 @@ use crate::downstream::Downstream;
 use crate::exchange::{self, After, respond};
 use crate::failure::Cause;
 use crate::http2;
+use crate::snapshot::Entrance;
 use crate::worker::{ConnectionGuard, Plan, Worker};
 
 /// How long a connection keeps its task after a response. One that asks again sooner never parks;
@@ -79,7 +80,11 @@ fn park<E: Env>(worker: &Worker<E>, stream: E::Stream, life: Life<E>, until: Tim
         }
         Wake::Review => park(&again, stream, life, until),
         Wake::Timeout if life.requests == 0 => {
-            again.count_failure(&again.plan(), Cause::DownstreamSilent);
+            again.count_failure(
+                &again.plan(),
+                Entrance::Listener(life.listener),
+                Cause::DownstreamSilent,
+            );
             stream.close(CloseKind::Now);
         }
         // Nothing is owed to a connection that asked nothing.

@@ -24,6 +24,7 @@ use super::{settings, stream};
 use crate::bell::Bell;
 use crate::failure::Cause;
 use crate::http1::Http1Connection;
+use crate::snapshot::Entrance;
 use crate::worker::{ConnectionGuard, Worker};
 
 /// What a connection's streams know of it.
@@ -120,7 +121,7 @@ async fn open<E: Env>(
     early: Vec<u8>,
 ) -> Option<Box<Connection<E>>> {
     let (Http1Connection { stream, timer, life }, env) = (down, worker.env().clone());
-    let plan = worker.plan();
+    let (plan, entrance) = (worker.plan(), Entrance::Listener(life.listener));
     let config = &plan.snapshot.listeners[life.listener].config;
     let shared = Rc::new(Shared {
         env: env.clone(),
@@ -145,13 +146,13 @@ async fn open<E: Env>(
         Some(Ok(h2)) => h2,
         Some(Err(error)) => {
             if let Some(cause) = cause_of(&error, &socket) {
-                worker.count_failure(&plan, cause);
+                worker.count_failure(&plan, entrance, cause);
             }
             socket.finish();
             return None;
         }
         None => {
-            worker.count_failure(&plan, Cause::RequestHeadTimeout);
+            worker.count_failure(&plan, entrance, Cause::RequestHeadTimeout);
             socket.finish();
             return None;
         }
@@ -293,7 +294,8 @@ impl<E: Env> Connection<E> {
         }
         let plan = self.worker.plan();
         if self.shared.share.is_full(&plan.snapshot.config.runtime.http2) {
-            self.worker.count_failure(&plan, Cause::StreamsMax);
+            let entrance = Entrance::Listener(self.shared.listener);
+            self.worker.count_failure(&plan, entrance, Cause::StreamsMax);
             return respond.send_reset(Reason::REFUSED_STREAM);
         }
         self.requests += 1;
@@ -370,7 +372,7 @@ impl<E: Env> Connection<E> {
         // The streams that are still there learn of it here.
         drop(h2);
         if let Some(cause) = cause {
-            worker.count_failure(&worker.plan(), cause);
+            worker.count_failure(&worker.plan(), Entrance::Listener(shared.listener), cause);
         }
         if cause.is_some() && !matches!(end, End::Stalled | End::Gone) {
             // What it still sends would make our close a reset, which may overtake our GOAWAY.

@@ -108,8 +108,6 @@ impl<E: Env> Call<'_, E> {
             let picked = pick(worker, plan, cluster, key, &mut tried, &mut last, foreign);
             let Some(endpoint) = picked else { return Err(last.unwrap_or(Cause::NoEndpoint)) };
             if record.attempts > 0 {
-                // A retry that saved the connection is still seen: as an attempt, and by its cause.
-                last.inspect(|&cause| worker.count_failure(plan, cause));
                 counters.increment(ids.retries);
             }
             counters.increment(ids.attempts);
@@ -132,6 +130,7 @@ impl<E: Env> Call<'_, E> {
                 Err(cause) => cause,
             };
             counters.increment(ids.connect_failures);
+            counters.increment(ids.tries_failed.at(cause.index()));
             if cause.side() == Side::Upstream {
                 worker.fail_endpoint(plan, (cluster, endpoint), in_flight, Fault::Connect);
             }

@@ -94,7 +94,7 @@ pub(crate) fn serve<E: Env>(
     for datagram in datagrams {
         match introduced::read(datagram) {
             Ok(one) => read.push(one),
-            Err(cause) => worker.count_failure(&worker.plan(), cause),
+            Err(cause) => worker.count_failure(&worker.plan(), entrance, cause),
         }
     }
     for flow in read.chunk_by(|(one, _), (next, _)| one == next) {
@@ -127,7 +127,7 @@ fn begin<E: Env>(worker: &Worker<E>, key: Key, replies: &E::Replies) -> Option<R
     let client = key.client();
     let source = Some(client.peer.ip());
     if ready.config.denies(source) {
-        worker.count_failure(&plan, Cause::SourceDenied);
+        worker.count_failure(&plan, Entrance::Service(place), Cause::SourceDenied);
         return None;
     }
     let guard = worker.admit(Entrance::Service(place), source)?;
@@ -216,6 +216,7 @@ fn open<E: Env>(
             Err(error) => failure::of_connect(&error),
         };
         counters.increment(ids.connect_failures);
+        counters.increment(ids.tries_failed.at(cause.index()));
         in_flight.fail();
         if u32::from(record.attempts) > service.retries {
             return Err(cause);
@@ -299,12 +300,12 @@ impl<E: Env> Session<E> {
         let service = &plan.snapshot.services[self.key.service as usize];
         let Some(cluster) = service.config.destinations.others else { return false };
         let ready = plan.cluster(cluster);
-        ready.metrics.shard(worker.shard()).increment(worker.schemas().cluster.connect_failures);
+        let (counters, ids) = (ready.metrics.shard(worker.shard()), &worker.schemas().cluster);
+        counters.increment(ids.connect_failures);
+        counters.increment(ids.tries_failed.at(cause.index()));
         if service.removed || u32::from(self.record.attempts) > service.config.retries {
             return false;
         }
-        // Seen all the same, as an attempt and by its cause.
-        worker.count_failure(&plan, cause);
         let mut tried = Tried { set: TriedSet::default(), last: None };
         for (index, endpoint) in ready.balancer.endpoints().iter().enumerate() {
             if *endpoint.address() == self.to.address {

@@ -11,6 +11,7 @@ use penstock_telemetry::metrics::Instance;
 use super::pace::Pace;
 use crate::admission::ConnectionPermit;
 use crate::failure::Cause;
+use crate::snapshot::Entrance;
 use crate::worker::{Plan, Worker};
 
 /// A connection's facts, as they become known.
@@ -104,7 +105,7 @@ impl Record {
         (cluster, endpoint): (Option<u16>, Peer),
     ) {
         if let Some(cause) = cause {
-            worker.count_failure(plan, cause);
+            worker.count_failure(plan, Entrance::Service(self.service()), cause);
         }
         worker.log(plan, |entry| {
             entry.begin(self.unix);

@@ -8,6 +8,7 @@ use penstock_tls::{ACME_PROTOCOL, Facts, Refusal, SessionError};
 use super::handshake::{Failed, shake};
 use crate::failure::Cause;
 use crate::protocol;
+use crate::snapshot::Entrance;
 use crate::worker::{ConnectionGuard, Telling, Worker};
 
 /// Serves a connection to a listener with TLS, once it has said something.
@@ -41,7 +42,11 @@ fn park<E: Env>(
             park(&again, listener, stream, guard, until);
         }
         Wake::Timeout => {
-            again.count_failure(&again.plan(), Cause::DownstreamSilent);
+            again.count_failure(
+                &again.plan(),
+                Entrance::Listener(listener),
+                Cause::DownstreamSilent,
+            );
             stream.close(CloseKind::Now);
         }
         // Nothing is owed to a connection that said nothing.
@@ -66,7 +71,7 @@ async fn accept<E: Env>(
             protocol::start(worker, listener, stream, guard, Some(Rc::new(facts)));
         }
         Err(cause) => {
-            worker.count_failure(&worker.plan(), cause);
+            worker.count_failure(&worker.plan(), Entrance::Listener(listener), cause);
             stream.close(CloseKind::Now);
         }
     }

@@ -35,7 +35,7 @@ impl<E: Env> Worker<E> {
         // Counts are the whole appliance's, added up over shards: those that accept in the same
         // instant may each be one too many.
         if metrics.gauge(active) >= i64::from(connections_max) || !self.has_room(&plan) {
-            self.count_failure(&plan, Cause::ConnectionsMax);
+            self.count_failure(&plan, entrance, Cause::ConnectionsMax);
             return None;
         }
         let source = match source {
@@ -43,7 +43,7 @@ impl<E: Env> Worker<E> {
             Some(source) => {
                 let permit = plan.snapshot.capacity.enter(source, source_connections_max);
                 if permit.is_none() {
-                    self.count_failure(&plan, Cause::SourceConnectionsMax);
+                    self.count_failure(&plan, entrance, Cause::SourceConnectionsMax);
                     return None;
                 }
                 permit
