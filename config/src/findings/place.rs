@@ -1,5 +1,6 @@
 //! From byte offsets to lines and columns, and from raw findings to those that are shown.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::config::syntax;
@@ -32,9 +33,21 @@ impl<'t> Places<'t> {
         if errors.is_empty() {
             return findings;
         }
-        let problems = errors.iter().map(|error| {
+        let is_repeated = |error: &toml::de::Error| error.message() == DUPLICATE;
+        let lines = errors.iter().any(is_repeated).then(|| self.begun());
+        let problems = errors.iter().filter_map(|error| {
             let span = error.span().unwrap_or(0..0);
-            syntax(span, error.message().replace(char::is_control, ", "))
+            let problem = error.message().replace(char::is_control, ", ");
+            let Some(lines) = lines.as_ref().filter(|_| is_repeated(error)) else {
+                return Some(syntax(span, problem));
+            };
+            let Begun { header, first } = lines[self.line_of(span.start)];
+            // A table that is there twice is one mistake, and what it holds none of its own.
+            let follows = header.is_some_and(|header| lines[header].first.is_some());
+            let problem = first.map_or(problem, |first| {
+                format!("{DUPLICATE}: it stands in line {} already", first + 1)
+            });
+            (!follows).then(|| syntax(span, problem))
         });
         let problems: Vec<RawFinding> = problems.take(FINDINGS_MAX).collect();
         let broken: Vec<usize> = problems.iter().map(|raw| self.line_of(raw.span.start)).collect();
@@ -44,6 +57,28 @@ impl<'t> Places<'t> {
         });
         findings.extend(problems);
         findings
+    }
+
+    /// What each line begins.
+    fn begun(&self) -> Vec<Begun> {
+        let mut known: BTreeMap<(usize, &[u8]), usize> = BTreeMap::new();
+        let (mut header, mut table) = (None, 0);
+        let lines = (0..self.starts.len()).map(|line| {
+            let Some(begin) = begin_of(self.line_bytes(line)) else {
+                if self.line_bytes(line).trim_ascii_start().starts_with(b"[") {
+                    (header, table) = (Some(line), line);
+                }
+                return Begun { header, first: None };
+            };
+            if !begin.starts_with(b"[") {
+                let first = *known.entry((table, begin)).or_insert(line);
+                return Begun { header, first: Some(first).filter(|&first| first < line) };
+            }
+            let first = *known.entry((0, begin)).or_insert(line);
+            (header, table) = (Some(line), line);
+            Begun { header: None, first: Some(first).filter(|&first| first < line) }
+        });
+        lines.collect()
     }
 
     /// Sorts findings by kind and place, and gives them lines and columns.
@@ -108,3 +143,26 @@ impl<'t> Places<'t> {
 
 /// Longest part of a line that is kept for showing.
 const LINE_BYTES_MAX: usize = 4_096;
+
+/// What the parser says of a key, or a table, that stands there twice.
+const DUPLICATE: &str = "duplicate key";
+
+/// What a line begins: a table or a key.
+#[derive(Clone, Copy)]
+struct Begun {
+    /// The line of the header that it stands under.
+    header: Option<usize>,
+    /// The line that begins with the same, above.
+    first: Option<usize>,
+}
+
+/// The header of a table, but none of an array, or the key of a line.
+fn begin_of(line: &[u8]) -> Option<&[u8]> {
+    let line = line.trim_ascii();
+    if line.starts_with(b"[[") {
+        return None;
+    }
+    let last = if line.starts_with(b"[") { b']' } else { b'=' };
+    let end = line.iter().position(|&byte| byte == last)?;
+    Some(line[..end].trim_ascii_end())
+}

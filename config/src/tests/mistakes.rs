@@ -59,7 +59,14 @@ pub(super) fn check_route(line: &str, expected: &[&str]) {
 fn text_that_is_not_toml() {
     check("[listener", &["1:10 syntax : unclosed table, expected `]`"]);
     check("a = ", &["1:5 syntax : string values must be quoted, expected literal string"]);
-    check("[fleet]\nhash_seed = \"a\"\nhash_seed = \"b\"", &["3:1 syntax : duplicate key"]);
+    check(
+        "[fleet]\nhash_seed = \"a\"\nhash_seed = \"b\"",
+        &["3:1 syntax : duplicate key: it stands in line 2 already"],
+    );
+    check(
+        "[cluster.a]\nendpoints = [\"10.0.0.1:80\"]\n[cluster.a]\nendpoints = []",
+        &["3:10 syntax : duplicate key: it stands in line 1 already"],
+    );
 }
 
 #[test]

@@ -152,9 +152,9 @@ impl Scrape {
         let _ = writeln!(text, "{name}_count{}{inner}{} {count}", braces.0, braces.1);
     }
 
-    /// The text exposition format, version 0.0.4.
+    /// The text exposition format, version 0.0.4; in the same order each time.
     pub fn render(self) -> String {
-        let mut text = self.recorder.handle().render();
+        let mut text = in_order(&self.recorder.handle().render());
         for HistogramFamily { name, help, lines } in &self.histograms {
             let _ = write!(text, "# HELP {name} ");
             escape(&mut text, help, false);
@@ -168,6 +168,25 @@ impl Scrape {
     fn is_new(&self, name: &str) -> bool {
         !self.described.iter().rev().any(|known| known == name)
     }
+}
+
+/// The recorder keeps its families in a map, and their series in another: two scrapes of it differ
+/// in order. A family is the lines up to an empty one, two of them its head.
+fn in_order(rendered: &str) -> String {
+    let mut families: Vec<&str> = rendered.split_terminator("\n\n").collect();
+    families.sort_unstable();
+    let mut text = String::with_capacity(rendered.len());
+    for family in families {
+        let head = family.lines().take_while(|line| line.starts_with('#')).count();
+        let mut series: Vec<&str> = family.lines().skip(head).collect();
+        series.sort_unstable();
+        for line in family.lines().take(head).chain(series) {
+            text.push_str(line);
+            text.push('\n');
+        }
+        text.push('\n');
+    }
+    text
 }
 
 fn key(name: Cow<'static, str>, labels: &[(&'static str, &str)]) -> Key {

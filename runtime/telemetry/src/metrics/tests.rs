@@ -263,3 +263,22 @@ fn shards_that_meet_a_name_at_once_share_one_instance() {
         assert_eq!(one.counter(calls), 160, "{number}");
     }
 }
+
+#[test]
+fn two_scrapes_differ_in_values_alone() {
+    let scrape = || {
+        let mut scrape = Registry::new(1, RegistryLimits::default()).scrape();
+        for name in ["zebras_total", "apes_total", "cows_total"] {
+            for kind in ["old", "young", "none"] {
+                scrape.counter(name, "In the zoo.", &[("kind", kind)], 1);
+            }
+        }
+        scrape.render()
+    };
+    let text = scrape();
+    assert_eq!(text, scrape());
+    let apes = "# HELP apes_total In the zoo.\n# TYPE apes_total counter\n\
+                apes_total{kind=\"none\"} 1\napes_total{kind=\"old\"} 1\n\
+                apes_total{kind=\"young\"} 1\n\n# HELP cows_total";
+    assert!(text.contains(apes), "{text}");
+}
