@@ -69,7 +69,8 @@ choice! {
         /// They are dropped, whatever they are for, on every interface that packets are passed on
         /// from.
         Deny = "deny",
-        /// They are taken as fast as `rate` and `burst` say.
+        /// They are taken as fast as `rate` and `burst` say: each address of IPv4 by itself, of IPv6
+        /// each /64.
         Limit = "limit",
     }
 }

@@ -1,8 +1,8 @@
 //! Who may send at all: a deny list and a rate for each source, by the longest prefix.
 //!
 //! Denied sources are dropped before anything is looked up. Rates hold for what goes to a VIP, and
-//! not for the answers of backends, which are sources too. A source is a whole address; who has
-//! a /64 of IPv6 has as many buckets as the table holds, so such a prefix is better denied.
+//! not for the answers of backends, which are sources too. A /64 of IPv6 is one source: who has
+//! one has all of its addresses.
 
 use crate::conntrack::Tick;
 use crate::parse::{Kind, View};
@@ -46,8 +46,8 @@ pub(crate) fn admits<T: Tables>(
     // At most 2^20 packets of 2^10 units fit into a word.
     let full = u64::from(rule.burst.min(BURST_MAX)) * PACKET;
     let full = full.min(u64::from(u32::MAX));
-    let Some(cell) = tables.bucket(&view.key.source, Bucket { tokens: full as u32, filled: now.0 })
-    else {
+    let full_now = Bucket { tokens: full as u32, filled: now.0 };
+    let Some(cell) = tables.bucket(view.key.source.owner(), full_now) else {
         // No room to count in: not the source's fault.
         return true;
     };

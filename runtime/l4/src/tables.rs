@@ -68,8 +68,9 @@ pub trait Tables {
     /// The rule of the longest prefix that holds `address`.
     fn source_rule(&self, address: &Address) -> Option<&SourceRule>;
 
-    /// The tokens of a source, made with `full` when there are none yet; `None` when no room.
-    fn bucket(&self, address: &Address, full: Bucket) -> Option<&Cell<Bucket>>;
+    /// The tokens of a source ([`Address::owner`]), made with `full` when there are none yet;
+    /// `None` when no room.
+    fn bucket(&self, owner: &u64, full: Bucket) -> Option<&Cell<Bucket>>;
 
     /// Adds to counters.
     fn count(&self, subject: Subject, count: Count);

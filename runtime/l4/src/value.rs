@@ -69,6 +69,14 @@ impl Address {
         }
     }
 
+    /// Whom the address belongs to: itself for IPv4, its /64 for IPv6, of which a host has as
+    /// many as it likes (RFC 4291 §2.5.1, RFC 6177).
+    #[inline(always)]
+    pub const fn owner(&self) -> &u64 {
+        // What begins with zeros is IPv4 in IPv6's form; no /64 looks like the word behind them.
+        if self.words[0] == 0 { &self.words[1] } else { &self.words[0] }
+    }
+
     /// No address at all.
     #[inline(always)]
     pub const fn is_unspecified(&self) -> bool {

@@ -3,7 +3,7 @@
 use aya::maps::MapType;
 use penstock_l4::MAGLEV_SLOTS;
 use penstock_l4::value::{
-    Address, Backend, Bucket, Counters, Flow, FlowKey, Settings, SourceRule, Vip, VipKey,
+    Backend, Bucket, Counters, Flow, FlowKey, Settings, SourceRule, Vip, VipKey,
 };
 
 use crate::XdpError;
@@ -115,7 +115,7 @@ pub(crate) fn shapes(sizes: &Sizes) -> [Shape; 11] {
         shape::<FlowKey, Flow>("FLOWS_PROVEN", LruHash, sizes.proven_flows_max),
         // An LPM key is the count of bits in front of the address.
         shape::<[u32; 5], SourceRule>("SOURCE_RULES", LpmTrie, sizes.source_rules_max),
-        shape::<Address, Bucket>("BUCKETS", LruHash, sizes.buckets_max),
+        shape::<u64, Bucket>("BUCKETS", LruHash, sizes.buckets_max),
         shape::<u32, Counters>("VIP_COUNTS", PerCpuArray, vips),
         shape::<u32, Counters>("BACKEND_COUNTS", PerCpuArray, sizes.backends_max),
     ]

@@ -203,10 +203,10 @@ impl Tables for MemoryTables {
         self.prefixes.find(address)
     }
 
-    fn bucket(&self, address: &Address, full: Bucket) -> Option<&Cell<Bucket>> {
+    fn bucket(&self, owner: &u64, full: Bucket) -> Option<&Cell<Bucket>> {
         let none = Address::v6([0; 16]);
         let key = FlowKey {
-            source: *address,
+            source: Address::from_words([*owner, 0]),
             destination: none,
             source_port: 0,
             destination_port: 0,

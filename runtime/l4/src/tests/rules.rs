@@ -265,6 +265,26 @@ fn a_source_has_its_burst_and_then_its_rate() {
 }
 
 #[test]
+fn a_slash_64_is_one_source() {
+    let mut world = world();
+    let rule = world.sources[2].2;
+    world.sources = vec![(client_v6(0), 32, rule)];
+    let mut appliance = Appliance::of(&world);
+    let mut admitted = |net: u8| {
+        let from = |host: u8| {
+            let mut octets = client_v6(host).octets();
+            octets[7] = net;
+            syn(Address::v6(octets), nat_v6()).frame()
+        };
+        let sent = |frame: &Vec<u8>| matches!(appliance.takes(frame).0, Verdict::Send { .. });
+        (0..40).map(from).filter(sent).count()
+    };
+    assert_eq!(admitted(1), 10, "the burst of all of its addresses");
+    assert_eq!(admitted(1), 0);
+    assert_eq!(admitted(2), 10, "another one has its own");
+}
+
+#[test]
 fn every_packet_is_counted_once_where_it_belongs() {
     let mut appliance = Appliance::of(&world());
     let frame = syn(client_v4(1), NAT_V4).frame();

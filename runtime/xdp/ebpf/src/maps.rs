@@ -37,7 +37,7 @@ static FLOWS_PROVEN: LruHashMap<FlowKey, Flow> = LruHashMap::pinned(1, BPF_F_NO_
 #[map]
 static SOURCE_RULES: LpmTrie<Address, SourceRule> = LpmTrie::pinned(1, 0);
 #[map]
-static BUCKETS: LruHashMap<Address, Bucket> = LruHashMap::pinned(1, BPF_F_NO_COMMON_LRU);
+static BUCKETS: LruHashMap<u64, Bucket> = LruHashMap::pinned(1, BPF_F_NO_COMMON_LRU);
 #[map]
 static VIP_COUNTS: PerCpuArray<Counters> = PerCpuArray::pinned(1, 0);
 #[map]
@@ -118,12 +118,12 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn bucket(&self, address: &Address, full: Bucket) -> Option<&Cell<Bucket>> {
-        if BUCKETS.get_ptr(address).is_none() {
+    fn bucket(&self, owner: &u64, full: Bucket) -> Option<&Cell<Bucket>> {
+        if BUCKETS.get_ptr(owner).is_none() {
             // Another processor may be first: then its bucket stands.
-            let _ = BUCKETS.insert(address, full, u64::from(BPF_NOEXIST));
+            let _ = BUCKETS.insert(owner, full, u64::from(BPF_NOEXIST));
         }
-        let bucket = BUCKETS.get_ptr_mut(address)?;
+        let bucket = BUCKETS.get_ptr_mut(owner)?;
         // SAFETY: as in `flow`.
         Some(unsafe { &*bucket.cast::<Cell<Bucket>>() })
     }

@@ -39,7 +39,7 @@ fn other_value_types_are_another_layout() {
         (40, 88),
         (40, 88),
         (20, 12),
-        (16, 8),
+        (8, 8),
         (4, counters),
         (4, counters),
     ];

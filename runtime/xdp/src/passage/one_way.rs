@@ -97,7 +97,7 @@ impl Tables for OneWay {
         None
     }
 
-    fn bucket(&self, _address: &Address, _full: Bucket) -> Option<&Cell<Bucket>> {
+    fn bucket(&self, _owner: &u64, _full: Bucket) -> Option<&Cell<Bucket>> {
         None
     }
 
