@@ -7,7 +7,7 @@ use crate::grammar::reader::TableReader;
 use crate::grammar::section::section;
 use crate::grammar::setting::ListOf;
 use crate::values::address::Cidr;
-use crate::values::bgp::{BgpPeer, RouterId};
+use crate::values::bgp::{BgpPeer, BirdName, RouterId};
 use crate::values::server_name::ServerName;
 
 section! {
@@ -36,6 +36,12 @@ section! {
         announce: Vec<Cidr> = Vec::new(), in NETWORKS;
         /// Has BIRD watch each session by BFD too (RFC 5880).
         bfd: bool = true;
+        /// A `template bgp` of BIRD's own configuration that sessions are made from: passwords,
+        /// `multihop`, timers.
+        template: Option<BirdName> = None;
+        /// Takes back a network while none of the services whose VIPs lie in it has an endpoint
+        /// that health checks find up: another site is to have its clients.
+        withdraw_when_down: bool = false;
         /// How long before a drain begins the routes are taken back, for routers to hear of it.
         withdraw_wait: Duration = Duration::from_secs(2), in Duration::ZERO..=MINUTE;
         /// The file that BIRD's own configuration includes; we write it.

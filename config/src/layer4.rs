@@ -54,7 +54,8 @@ section! {
         from: Vec<Cidr>, in FROM;
         /// What is done.
         action: SourceAction;
-        /// With "limit": packets to VIPs that each address of it may send in a second.
+        /// With "limit": packets to VIPs that each address of it, in IPv6 each /64, may send in a
+        /// second.
         rate: Option<u32> = None, in 1..=100_000_000;
         /// With "limit": packets that it may send at once; as many as in a second unless set.
         burst: Option<u32> = None, in 1..=1_048_576;
@@ -69,8 +70,7 @@ choice! {
         /// They are dropped, whatever they are for, on every interface that packets are passed on
         /// from.
         Deny = "deny",
-        /// They are taken as fast as `rate` and `burst` say: each address of IPv4 by itself, of IPv6
-        /// each /64.
+        /// They are taken as fast as `rate` and `burst` say.
         Limit = "limit",
     }
 }

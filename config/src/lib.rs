@@ -97,7 +97,7 @@ pub use tls::{
     UnknownName, VerifyEndpoint,
 };
 pub use values::address::{Cidr, EndpointAddress, ListenAddress};
-pub use values::bgp::{BgpPeer, RouterId};
+pub use values::bgp::{BgpPeer, BirdName, RouterId};
 pub use values::grpc::GrpcService;
 pub use values::header::{HeaderName, HeaderValue, Method, UpgradeToken};
 pub use values::link::{InstanceName, InterfaceName, PortRange};

@@ -36,6 +36,10 @@ fn what_no_router_would_take_is_refused() {
         ],
     );
     check(
+        &bgp("peers = \"10.0.0.1\"\ntemplate = \"2nd\""),
+        &["5:12 value fleet.bgp.template: a name has letters, digits and _, no digit first"],
+    );
+    check(
         &bgp("peers = \"10.0.0.1\"\nsocket = \"bird.ctl\""),
         &["5:10 reference fleet.bgp.socket: not a path from the root"],
     );

@@ -171,13 +171,19 @@ const ENDPOINT: &str = "an endpoint: \"10.0.0.1:80\", \"[::1]:80\" or \"unix:/PA
     in `nat` and `dsr` also without a port";
 
 /// A network: every address whose first `prefix_bits` equal the network's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Cidr {
     network: IpAddr,
     prefix_bits: u8,
 }
 
 impl Cidr {
+    /// The network that has this address alone.
+    pub fn host(address: IpAddr) -> Cidr {
+        let network = address.to_canonical();
+        Cidr { network, prefix_bits: if network.is_ipv4() { 32 } else { 128 } }
+    }
+
     /// The network's first address.
     pub fn network(&self) -> IpAddr {
         self.network

@@ -28,6 +28,29 @@ impl FromStr for RouterId {
     }
 }
 
+/// What something is called in BIRD's configuration: a letter or `_`, then digits, too.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct BirdName(Box<str>);
+
+impl fmt::Display for BirdName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl FromStr for BirdName {
+    type Err = BadText;
+
+    fn from_str(text: &str) -> Result<BirdName, BadText> {
+        let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+        let begins = text.bytes().next().is_some_and(|byte| !byte.is_ascii_digit());
+        match begins && text.len() <= 64 && text.bytes().all(fits) {
+            true => Ok(BirdName(text.into())),
+            false => Err(BadText("a name has letters, digits and _, no digit first")),
+        }
+    }
+}
+
 /// `"10.0.0.1"`, or `"10.0.0.1 as 65001"`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BgpPeer {
@@ -80,5 +103,6 @@ impl FromStr for BgpPeer {
 
 text_settings! {
     RouterId: "an IPv4 address";
+    BirdName: "a name: letters, digits and _, no digit first";
     BgpPeer: "a router: \"10.0.0.1\" or \"10.0.0.1 as 65001\"";
 }

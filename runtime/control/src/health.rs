@@ -91,8 +91,10 @@ pub(crate) fn panics(cluster: &snapshot::Cluster) -> bool {
 impl Control {
     /// Looks which endpoints fell or rose, and tells of it.
     pub(crate) fn look_at_health(&mut self) {
-        for change in self.health.look(&self.snapshot, self.clock.now()) {
-            self.tell_of(&change);
+        let changes = self.health.look(&self.snapshot, self.clock.now());
+        changes.iter().for_each(|change| self.tell_of(change));
+        if !changes.is_empty() {
+            self.announcer.look();
         }
         self.spare_fallen();
     }

@@ -178,7 +178,8 @@ impl Control {
     fn scrape_bgp(&self, scrape: &mut Scrape) {
         let Some(bgp) = self.fleet_view().bgp else { return };
         let help = "Networks that BIRD has been told to announce.";
-        let announced = if bgp.announced { bgp.networks.len() } else { 0 };
+        let announced = bgp.networks.len() - bgp.withheld.len();
+        let announced = if bgp.announced { announced } else { 0 };
         scrape.gauge("penstock_bgp_networks_announced", help, &[], announced as f64);
         for session in &bgp.sessions {
             let (labels, help) = ([("peer", session.peer.as_str())], "1 while routes go over it.");

@@ -50,6 +50,10 @@ fn render_fleet(fleet: &Value) -> String {
     }
     let announced = if bgp["announced"] == true { "announced" } else { "not announced" };
     let _ = writeln!(out, "{announced}  {}", texts(&bgp["networks"]).join(" "));
+    let withheld = texts(&bgp["withheld"]);
+    if !withheld.is_empty() {
+        let _ = writeln!(out, "nobody is up for  {}", withheld.join(" "));
+    }
     for session in bgp["sessions"].as_array().into_iter().flatten() {
         let text = |key: &str| session[key].as_str().unwrap_or("?").to_owned();
         let _ = writeln!(out, "peer {:<24} {}  {}", text("peer"), text("state"), text("since"));

@@ -1,21 +1,17 @@
 //! The file that BIRD's configuration includes.
 
 use std::fmt::Write as _;
-use std::net::IpAddr;
 
-use penstock_config::{Bgp, Config};
-
-/// A network that is announced: its first address, and how many bits count.
-pub(super) type Route = (IpAddr, u8);
+use penstock_config::{Bgp, Cidr, Config};
 
 /// What is announced: what was said, or every VIP by itself.
-pub(super) fn routes(config: &Config, bgp: &Bgp) -> Vec<Route> {
-    let mut routes: Vec<Route> = match bgp.announce.is_empty() {
-        false => bgp.announce.iter().map(|one| (one.network(), one.prefix_bits())).collect(),
+pub(super) fn routes(config: &Config, bgp: &Bgp) -> Vec<Cidr> {
+    let mut routes: Vec<Cidr> = match bgp.announce.is_empty() {
+        false => bgp.announce.clone(),
         true => {
             let vips = config.services.iter().flat_map(|service| &service.vips);
             let vips = vips.map(|vip| vip.ip()).filter(|ip| !ip.is_unspecified());
-            vips.map(|ip| (ip, if ip.is_ipv4() { 32 } else { 128 })).collect()
+            vips.map(Cidr::host).collect()
         }
     };
     routes.sort();
@@ -25,13 +21,13 @@ pub(super) fn routes(config: &Config, bgp: &Bgp) -> Vec<Route> {
 
 /// The file's text: sessions always, so that they are up when there is something to say; these
 /// routes, or none.
-pub(super) fn text(bgp: &Bgp, routes: &[Route]) -> String {
+pub(super) fn text(bgp: &Bgp, routes: &[Cidr]) -> String {
     let mut text = String::from(HEAD);
     for (family, is_v4) in FAMILIES {
         let _ = writeln!(text, "\nprotocol static penstock_ip{family} {{\n\tipv{family};");
-        for (network, bits) in routes.iter().filter(|(network, _)| network.is_ipv4() == is_v4) {
+        for route in routes.iter().filter(|route| route.network().is_ipv4() == is_v4) {
             // Never to be forwarded by the kernel: our own addresses take the packets before.
-            let _ = writeln!(text, "\troute {network}/{bits} blackhole;");
+            let _ = writeln!(text, "\troute {route} blackhole;");
         }
         text.push_str("}\n");
     }
@@ -39,9 +35,10 @@ pub(super) fn text(bgp: &Bgp, routes: &[Route]) -> String {
         let (asn, id, address) = (bgp.asn, bgp.router_id, peer.address());
         let theirs = peer.asn().map_or("external".to_owned(), |asn| format!("as {asn}"));
         let bfd = if bgp.bfd { "on" } else { "off" };
+        let from = bgp.template.as_ref().map_or_else(String::new, |name| format!("from {name} "));
         let _ = write!(
             text,
-            "\nprotocol bgp {} {{\n\trouter id {id};\n\tlocal as {asn};\n\
+            "\nprotocol bgp {} {from}{{\n\trouter id {id};\n\tlocal as {asn};\n\
              \tneighbor {address} {theirs};\n\tbfd {bfd};\n",
             session_name(number),
         );
@@ -116,6 +113,9 @@ mod tests {
                        \nprotocol static penstock_ip6 {\n\tipv6;\n\
                        \troute 2001:db8::10/128 blackhole;\n}\n";
         assert_eq!(text(bgp, &routes(&config, bgp)), format!("{head}{serving}{sessions}"));
+        let mut uplink = bgp.clone();
+        uplink.template = Some("uplink".parse().expect("a name"));
+        assert!(text(&uplink, &[]).contains("\nprotocol bgp penstock_2 from uplink {\n"));
         let silent = "\nprotocol static penstock_ip4 {\n\tipv4;\n}\n\
                       \nprotocol static penstock_ip6 {\n\tipv6;\n}\n";
         assert_eq!(text(bgp, &[]), format!("{head}{silent}{sessions}"));

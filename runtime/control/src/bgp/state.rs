@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use penstock_config::Bgp;
+use penstock_balance::{Endpoint, HealthState};
+use penstock_config::{Bgp, Cidr, Service};
 use penstock_env::Time;
 use serde::Serialize;
 use tokio::sync::Notify;
@@ -77,8 +78,10 @@ pub struct FleetView {
 pub struct BgpView {
     /// Whether BIRD has been told to announce our networks.
     pub announced: bool,
-    /// Those networks.
+    /// The networks that are to be announced.
     pub networks: Vec<String>,
+    /// Those among them that are taken back for now: nobody is up to serve them.
+    pub withheld: Vec<String>,
     /// The sessions with all peers.
     pub sessions: Vec<SessionView>,
     /// Why BIRD could not be told, or heard, the last time.
@@ -117,6 +120,30 @@ impl Control {
         self.ending.is_serving() && some_run && !self.layer4.is_out()
     }
 
+    /// The networks that are announced, as things stand now.
+    fn routes_now(&self, bgp: &Bgp) -> Vec<Cidr> {
+        if !self.announces() {
+            return Vec::new();
+        }
+        let mut routes = include::routes(&self.snapshot.config, bgp);
+        routes.retain(|route| !bgp.withdraw_when_down || self.is_served(*route));
+        routes
+    }
+
+    /// Whether some service whose VIP lies in the network has an endpoint that is not down; so has
+    /// a network without any.
+    fn is_served(&self, route: Cidr) -> bool {
+        let lies = |service: &&Service| service.vips.iter().any(|vip| route.contains(vip.ip()));
+        let mut services = self.snapshot.config.services.iter().filter(lies).peekable();
+        let is_up = |endpoint: &Endpoint| {
+            endpoint.weight() > 0 && endpoint.load().health().state() != HealthState::Down
+        };
+        services.peek().is_none()
+            || services.flat_map(|service| service.destinations.clusters()).any(|cluster| {
+                self.snapshot.clusters[cluster.index()].balancer.endpoints().iter().any(is_up)
+            })
+    }
+
     /// What BIRD has to be told, as things stand now.
     fn bgp_wanted(&self) -> Option<Work> {
         let config = &self.snapshot.config;
@@ -128,8 +155,7 @@ impl Control {
                 Some(Work { text: include::empty(), routes: 0, ..told.clone() })
             }
             (Some(bgp), _) => {
-                let announces = self.announces();
-                let routes = if announces { include::routes(config, bgp) } else { Vec::new() };
+                let routes = self.routes_now(bgp);
                 Some(Work {
                     include: bgp.include.clone(),
                     socket: bgp.socket.clone(),
@@ -224,10 +250,8 @@ impl Control {
         let config = &self.snapshot.config;
         let bgp = config.fleet.bgp.as_ref().map(|bgp| BgpView {
             announced: self.announcer.has_told(),
-            networks: include::routes(config, bgp)
-                .iter()
-                .map(|(network, bits)| format!("{network}/{bits}"))
-                .collect(),
+            networks: texts(&include::routes(config, bgp)),
+            withheld: texts(&self.withheld(bgp)),
             sessions: self.session_views(bgp),
             failure: self.announcer.failure.clone(),
         });
@@ -237,6 +261,13 @@ impl Control {
             table: running.map(|running| running.checksum(&self.snapshot.seed)),
             bgp,
         }
+    }
+
+    /// Networks that would be announced, had they an endpoint that is up.
+    fn withheld(&self, bgp: &Bgp) -> Vec<Cidr> {
+        let mut routes = include::routes(&self.snapshot.config, bgp);
+        routes.retain(|route| bgp.withdraw_when_down && !self.is_served(*route));
+        routes
     }
 
     fn session_views(&self, bgp: &Bgp) -> Vec<SessionView> {
@@ -262,6 +293,10 @@ impl Control {
     pub(crate) fn bgp_failures(&self) -> u64 {
         self.announcer.failures
     }
+}
+
+fn texts(networks: &[Cidr]) -> Vec<String> {
+    networks.iter().map(Cidr::to_string).collect()
 }
 
 /// How BIRD calls a session over which routes go (RFC 4271 §8.2.2).

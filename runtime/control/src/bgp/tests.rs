@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, channel};
@@ -142,6 +143,36 @@ fn a_bird_that_is_not_there_is_named_and_told_when_it_comes() {
     let told = scene.bird("bird.conf");
     assert!(next(&told).contains("route 2001:db8::/48 blackhole"));
     until(&thread, |control| control.fleet_view().bgp.is_some_and(|bgp| bgp.failure.is_none()));
+}
+
+#[test]
+fn who_has_nobody_up_leaves_the_clients_to_another_site() {
+    let (scene, nobody) =
+        (Scene::new("bgp-down"), TcpListener::bind("127.0.0.1:0").expect("bound"));
+    let address = nobody.local_addr().expect("an address");
+    drop(nobody);
+    let told = scene.bird("bird.conf");
+    let config = scene.config("bird.conf", "\"203.0.113.0/24\", \"198.51.100.0/24\"")
+        + "withdraw_when_down = true\n[service.a]\nvip = \"203.0.113.10\"\nports = \"tcp/80\"\n"
+        + "to = \"app\"\n[cluster.app]\nhealth = { interval = \"100ms\", fall = 1, rise = 1 }\n"
+        + &format!("endpoints = [\"{address}\"]\n");
+    let thread = ControlThread::start(scene.control(&config), Vec::new()).expect("a thread");
+    // What no VIP lies in goes on.
+    let said = |announced: bool| loop {
+        let text = next(&told);
+        assert!(text.contains("route 198.51.100.0/24"), "{text}");
+        if text.contains("route 203.0.113.0") == announced {
+            return;
+        }
+    };
+    said(false);
+    until(&thread, |control| {
+        let bgp = control.fleet_view().bgp.expect("it was configured");
+        bgp.announced && bgp.withheld == ["203.0.113.0/24"] && bgp.networks.len() == 2
+    });
+    let _back = TcpListener::bind(address).expect("bound again");
+    said(true);
+    until(&thread, |control| control.fleet_view().bgp.is_some_and(|bgp| bgp.withheld.is_empty()));
 }
 
 const PATIENCE: Duration = Duration::from_secs(60);

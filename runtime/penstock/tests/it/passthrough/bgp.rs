@@ -8,6 +8,9 @@ use super::downloads::{all_whole, broken, downloads, established, until_establis
 use super::site::{BACKENDS, Site, can_be};
 use crate::harness::{Penstock, installed, run, until};
 
+/// What sessions are signed with (RFC 2385): those that are not made from the template get none.
+const PASSWORD: &str = "a word of both sides";
+
 /// A site where routes to VIPs come from BIRD alone, and who speaks for each appliance.
 struct Fleet {
     appliances: Vec<Penstock>,
@@ -30,7 +33,7 @@ impl Fleet {
         let session = |name: &str, family: u8, local: String, remote: String| {
             format!(
                 "protocol bgp {name}_v{family} {{ local {local} as 65000; neighbor {remote} as \
-                 65010; bfd on; connect delay time 1; connect retry time 1; error wait time 1, 2;\n\
+                 65010; password \"{PASSWORD}\"; bfd on; connect delay time 1; connect retry time 1; error wait time 1, 2;\n\
                  ipv{family} {{ import all; export none; }}; }}\n"
             )
         };
@@ -40,14 +43,15 @@ impl Fleet {
         });
         let sessions: String = sessions.collect();
         bird(&mut site, "router", &format!("router id 10.2.0.1;\n{kernel}{sessions}"));
+        let template = format!("template bgp uplink {{ password \"{PASSWORD}\"; }}\n");
         let birds = lbs.map(|name| {
             let include = site.path(&format!("{name}.include")).display().to_string();
-            bird(&mut site, name, &format!("include \"{include}*\";\n"))
+            bird(&mut site, name, &format!("{template}include \"{include}*\";\n"))
         });
         let appliances = lbs.iter().zip(backends).zip(2..).map(|((lb, backends), leg)| {
             let (include, socket) = (site.path(&format!("{lb}.include")), socket_of(&site, lb));
             let more = format!(
-                "[fleet]\nmembers = [\"10.2.0.2\", \"10.3.0.2\"]\n[fleet.bgp]\nasn = 65010\n\
+                "[fleet]\nmembers = [\"10.2.0.2\", \"10.3.0.2\"]\n[fleet.bgp]\nasn = 65010\ntemplate = \"uplink\"\n\
                  router_id = \"10.{leg}.0.2\"\n\
                  peers = [\"10.{leg}.0.1 as 65000\", \"fd00:{leg}::1 as 65000\"]\n\
                  include = \"{}\"\nsocket = \"{}\"",
