@@ -33,7 +33,8 @@ impl Fleet {
         let session = |name: &str, family: u8, local: String, remote: String| {
             format!(
                 "protocol bgp {name}_v{family} {{ local {local} as 65000; neighbor {remote} as \
-                 65010; password \"{PASSWORD}\"; bfd on; connect delay time 1; connect retry time 1; error wait time 1, 2;\n\
+                 65010; password \"{PASSWORD}\"; bfd on; connect delay time 1; \
+                 connect retry time 1; error wait time 1, 2;\n\
                  ipv{family} {{ import all; export none; }}; }}\n"
             )
         };
@@ -51,7 +52,8 @@ impl Fleet {
         let appliances = lbs.iter().zip(backends).zip(2..).map(|((lb, backends), leg)| {
             let (include, socket) = (site.path(&format!("{lb}.include")), socket_of(&site, lb));
             let more = format!(
-                "[fleet]\nmembers = [\"10.2.0.2\", \"10.3.0.2\"]\n[fleet.bgp]\nasn = 65010\ntemplate = \"uplink\"\n\
+                "[fleet]\nmembers = [\"10.2.0.2\", \"10.3.0.2\"]\n[fleet.bgp]\nasn = 65010\n\
+                 template = \"uplink\"\n\
                  router_id = \"10.{leg}.0.2\"\n\
                  peers = [\"10.{leg}.0.1 as 65000\", \"fd00:{leg}::1 as 65000\"]\n\
                  include = \"{}\"\nsocket = \"{}\"",
