@@ -14,6 +14,7 @@ mod health;
 mod http;
 mod http2;
 mod laws;
+mod lengths;
 mod limits;
 mod modules;
 mod planted;

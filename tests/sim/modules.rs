@@ -3,6 +3,7 @@
 //! Their modules are compiled once per process. Deadlines are off, for they hang on a wall clock;
 //! a loop is ended by its fuel instead, after the same number of steps in every run.
 
+mod bodies;
 mod calls;
 mod streams;
 
@@ -157,6 +158,9 @@ static MODULES: LazyLock<Modules> = LazyLock::new(|| {
         ("/tell.wasm", TELL),
         ("/grpc.wasm", calls::GRPC),
         ("/watch.wasm", calls::WATCH),
+        ("/grow.wasm", bodies::GROW),
+        ("/free.wasm", &bodies::free()),
+        ("/empty.wasm", bodies::EMPTY),
         ("/hold.wasm", streams::HOLD),
         ("/wrap.wasm", &streams::wrap()),
         ("/unwrap.wasm", &streams::unwrap()),
@@ -183,6 +187,10 @@ fn module(body: &str) -> String {
             (func $value (param i32 i32 i32 i32 i32) (result i32)))
         (import "env" "proxy_add_header_map_value"
             (func $add (param i32 i32 i32 i32 i32) (result i32)))
+        (import "env" "proxy_replace_header_map_value"
+            (func $replace (param i32 i32 i32 i32 i32) (result i32)))
+        (import "env" "proxy_remove_header_map_value"
+            (func $remove (param i32 i32 i32) (result i32)))
         (import "env" "proxy_send_local_response"
             (func $respond (param i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
         (import "env" "proxy_continue_stream" (func $continue (param i32) (result i32)))
@@ -218,6 +226,8 @@ fn module(body: &str) -> String {
         (data (i32.const 0) "x-edited")
         (data (i32.const 16) "yes")
         (data (i32.const 24) "other")
+        (data (i32.const 192) "content-length")
+        (data (i32.const 208) ":status204")
         (data (i32.const 32) "x-mark")
         (data (i32.const 48) "auth")
         (data (i32.const 56) "x-count")

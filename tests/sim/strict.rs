@@ -6,6 +6,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use penstock_env::{Address, Env};
+use penstock_proxy::Cause;
 use penstock_tests::sim::{Faults, Limits, SimEnv, SimStream, World, check_few_seeds};
 
 use crate::http::plan::Pace;
@@ -42,7 +43,7 @@ pub(crate) fn check_by(text: impl Fn(&Address) -> String + Sync, request: &str, 
 }
 
 #[track_caller]
-fn judge((answer, seen): &(String, Vec<String>), fate: Fate) {
+fn judge(Exchanged { answer, seen, .. }: &Exchanged, fate: Fate) {
     match fate {
         Fate::Refused(status) => {
             assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer:?}");
@@ -65,14 +66,23 @@ fn judge((answer, seen): &(String, Vec<String>), fate: Fate) {
     }
 }
 
-/// Sends `request` to what `serve` puts in front of an origin, and half-closes; everything that
-/// comes back, and every whole request that the origin saw.
-fn exchange(
+/// What became of a request.
+pub(crate) struct Exchanged {
+    /// Everything that came back.
+    pub(crate) answer: String,
+    /// Every whole request that the origin saw.
+    pub(crate) seen: Vec<String>,
+    /// What was counted as a failure.
+    pub(crate) causes: Vec<Cause>,
+}
+
+/// Sends `request` to what `serve` puts in front of an origin, and half-closes.
+pub(crate) fn exchange(
     world: &World,
     serve: impl FnOnce(&Address) -> Proxy,
     request: &str,
     answer: &'static str,
-) -> (String, Vec<String>) {
+) -> Exchanged {
     let (origin, client) =
         (world.node("origin", Limits::AMPLE), world.node("client", Limits::AMPLE));
     let seen = Rc::new(RefCell::new(Vec::new()));
@@ -87,9 +97,10 @@ fn exchange(
     client.spawn(talk);
     let done = world.run_until(Duration::from_secs(600), || heard.borrow().is_some());
     assert!(done, "no end: {:#?}", world.leaks());
+    let causes = proxy.failures().into_iter().map(|(cause, _)| cause).collect();
     proxy.end(world);
-    let heard = heard.borrow_mut().take().unwrap_or_default();
-    (heard, seen.take())
+    let answer = heard.borrow_mut().take().unwrap_or_default();
+    Exchanged { answer, seen: seen.take(), causes }
 }
 
 async fn talk(env: SimEnv, to: Address, request: String, heard: Rc<RefCell<Option<String>>>) {
@@ -107,7 +118,18 @@ async fn talk(env: SimEnv, to: Address, request: String, heard: Rc<RefCell<Optio
     *heard.borrow_mut() = Some(String::from_utf8_lossy(&all).into_owned());
 }
 
-/// An origin that writes down each request up to its last empty line, and answers it.
+/// Whether all of a request is there: up to the last empty line, or as long as it says.
+fn is_whole(text: &str) -> bool {
+    let low = text.to_ascii_lowercase();
+    let Some((head, body)) = low.split_once("\r\n\r\n") else { return false };
+    match head.split_once("content-length: ").and_then(|(_, rest)| rest.lines().next()) {
+        Some(said) => said.parse() == Ok(body.len()),
+        None if head.contains("transfer-encoding") => text.ends_with("\r\n0\r\n\r\n"),
+        None => true,
+    }
+}
+
+/// An origin that writes down each request, and answers it.
 async fn take_down(
     env: SimEnv,
     stream: SimStream,
@@ -119,9 +141,7 @@ async fn take_down(
     while let Ok(true) = wire.more().await {
         request.extend(wire.take_all());
         let text = String::from_utf8_lossy(&request).into_owned();
-        let chunked = text.to_ascii_lowercase().contains("transfer-encoding");
-        let end = if chunked { "\r\n0\r\n\r\n" } else { "\r\n\r\n" };
-        if text.ends_with(end) {
+        if is_whole(&text) {
             seen.borrow_mut().push(text);
             request.clear();
             if wire.write(answer.as_bytes(), &Pace::QUICK).await.is_err() {
@@ -245,7 +265,7 @@ fn an_answer_that_leaves_a_doubt_is_the_origins_fault() {
         check_few_seeds(answer, Faults::CALM, |world| {
             let request = "GET / HTTP/1.1\r\nHost: sim.test\r\nConnection: close\r\n\r\n";
             let start = |address: &Address| Proxy::start(world, std::slice::from_ref(address));
-            let (heard, _) = exchange(world, start, request, answer);
+            let heard = exchange(world, start, request, answer).answer;
             assert!(heard.starts_with("HTTP/1.1 502 "), "{heard:?}");
         });
     }

@@ -13,6 +13,7 @@
 pub mod arena;
 pub mod callbacks;
 pub mod hostcalls;
+pub mod lengths;
 pub mod pairs;
 pub mod path;
 pub mod stateless;

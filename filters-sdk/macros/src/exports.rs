@@ -53,6 +53,8 @@ const ALWAYS: &str = r#"
         u32::from(::penstock::export::is_stateless::<FILTER>())
     }
     #[unsafe(no_mangle)]
+    extern "C" fn penstock_frees_lengths() {}
+    #[unsafe(no_mangle)]
     extern "C" fn proxy_on_context_create(context: u32, parent: u32) {
         run(|runtime| runtime.on_context_create(context, parent))
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sha2::{Digest, Sha256};
 use wasmtime::{ExternType, FuncType, ImportType, InstancePre, ValType};
 
-use crate::abi::{Callback, CallbackSet, Value, Version, callbacks, hostcalls};
+use crate::abi::{Callback, CallbackSet, Value, Version, callbacks, hostcalls, lengths};
 use crate::cache;
 use crate::engine::Engine;
 use crate::error::LoadError;
@@ -26,6 +26,7 @@ struct Inner {
     memory_bytes_min: u64,
     sha256: [u8; 32],
     reachable: bool,
+    frees_lengths: bool,
 }
 
 impl Module {
@@ -52,8 +53,18 @@ impl Module {
             .map(|import| (import.module().to_owned(), import.name().to_owned()))
             .collect();
         let reachable = imports.iter().any(|(_, name)| REACHING.contains(&name.as_str()));
+        let frees_lengths = module.get_export(lengths::EXPORT).is_some();
         let pre = engine.linker().instantiate_pre(&module).map_err(|error| not_wasm(&error))?;
-        let inner = Inner { pre, version, callbacks, imports, memory_bytes_min, sha256, reachable };
+        let inner = Inner {
+            pre,
+            version,
+            callbacks,
+            imports,
+            memory_bytes_min,
+            sha256,
+            reachable,
+            frees_lengths,
+        };
         Ok(Module { inner: Arc::new(inner) })
     }
 
@@ -73,6 +84,11 @@ impl Module {
     #[inline]
     pub(crate) fn is_reachable(&self) -> bool {
         self.inner.reachable
+    }
+
+    /// Whether what it makes of bodies may be of any length; see `abi::lengths`.
+    pub(crate) fn frees_lengths(&self) -> bool {
+        self.inner.frees_lengths
     }
 
     /// What it imports: module and name.

@@ -266,6 +266,9 @@ causes! {
     FilterResponds = "filter_responds", Filter, Respond(200);
     /// A filter failed, and its policy is to deny.
     FilterFailed = "filter_failed", Filter, Respond(503);
+    /// What filters made of a body is not as long as its head says: one changed it, and left
+    /// `content-length` standing.
+    FilterBodyLength = "filter_body_length", Filter, Respond(503);
     /// A filter held the request for too long.
     FilterStalled = "filter_stalled", Filter, Respond(503);
     /// A filter closed the stream.

@@ -92,6 +92,11 @@ impl Link {
         !matches!(self.place, Place::Past) && self.has(callback)
     }
 
+    /// Whether what the filter makes of bodies, in this callback, may be of any length.
+    pub(super) fn frees_length(&self, callback: Callback) -> bool {
+        self.wants(callback) && self.live.filter.module.frees_lengths()
+    }
+
     /// Whether a callback left something to pick up; asked once.
     pub(super) fn take_called(&mut self) -> bool {
         std::mem::take(&mut self.called)

@@ -165,6 +165,16 @@ impl Chain {
         self.wants(Callback::RequestBody)
     }
 
+    /// Whether bodies of requests may come out of any length, whatever their head says.
+    pub fn frees_request_length(&self) -> bool {
+        self.links.iter().any(|link| link.frees_length(Callback::RequestBody))
+    }
+
+    /// The same of bodies of responses.
+    pub fn frees_response_length(&self) -> bool {
+        self.links.iter().any(|link| link.frees_length(Callback::ResponseBody))
+    }
+
     /// Whether some filter wants to see bodies of responses.
     pub fn wants_response_body(&self) -> bool {
         self.wants(Callback::ResponseBody)

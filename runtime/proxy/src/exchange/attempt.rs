@@ -286,6 +286,7 @@ async fn receive<E: Env>(
             upload::rest(worker, down, up, parts, through, &waiting, timeouts)
         });
         let downloading = download::Download {
+            drops_rest: false,
             worker,
             down,
             up,

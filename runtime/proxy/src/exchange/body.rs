@@ -8,6 +8,7 @@ use penstock_wire::grpc::Messages;
 use penstock_wire::http1::{BodyDecoder, BodyError, Framing, chunk};
 
 use crate::downstream::Rest;
+use crate::failure::Cause;
 use crate::grpc::web::WebBody;
 
 /// One body's passage.
@@ -81,6 +82,28 @@ impl Passage {
     }
 
     /// Puts content that came through the filters into a send; `end` after the last of it.
+    ///
+    /// # Errors
+    /// It is longer or shorter than the head said, which filters let stand.
+    pub(crate) fn emit_filtered<C: Chunk>(
+        &mut self,
+        content: &[u8],
+        end: bool,
+        out: &mut SendBuf<C>,
+    ) -> Result<(), Cause> {
+        let bytes = self.content_bytes + content.len() as u64;
+        match self.framing {
+            Framing::Length(said) if bytes > said || (end && bytes < said) => {
+                Err(Cause::FilterBodyLength)
+            }
+            _ => {
+                self.emit(content, end, out);
+                Ok(())
+            }
+        }
+    }
+
+    /// Puts content into a send; `end` after the last of it.
     pub(crate) fn emit<C: Chunk>(&mut self, content: &[u8], end: bool, out: &mut SendBuf<C>) {
         self.note(content);
         self.put(content, end, out);

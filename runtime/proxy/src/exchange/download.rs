@@ -60,6 +60,8 @@ pub(crate) struct Download<'a, E: Env> {
     pub(crate) tries: &'a Tries<'a, E>,
     pub(crate) record: &'a mut Record,
     pub(crate) filtered: Option<&'a Filtered<'a, E>>,
+    /// What the endpoint still sends is nobody's.
+    pub(crate) drops_rest: bool,
 }
 
 /// The fields of RFC 6455's handshake.
@@ -104,7 +106,9 @@ impl<E: Env> Download<'_, E> {
         if self.record.call.is_some() && self.record.code.is_none() {
             self.record.code = Some(grpc::code_in(self.response, self.passage.decoder.trailers()));
         }
-        let reusable = self.response.keep_alive() && self.response.framing() != Framing::UntilClose;
+        let reusable = self.response.keep_alive()
+            && self.response.framing() != Framing::UntilClose
+            && !self.drops_rest;
         Ok(Answer::Complete { reusable, keeps_alive, first_byte })
     }
 
@@ -304,6 +308,12 @@ impl<E: Env> Download<'_, E> {
             None => None,
         };
         let held = self.turn_head(held)?;
+        if self.response.framing().is_empty() && !self.passage.decoder.is_done() {
+            // A filter has said 204 or 304 since (RFC 9110 §15.3.5, §15.4.5): what comes is not
+            // waited for.
+            self.drops_rest = true;
+            self.passage.begin_nothing();
+        }
         let framing = self.framing_down(held.as_ref());
         self.passage.frame_as(framing);
         let requests_max = self.listener.config.limits.connection_requests_max;
@@ -327,7 +337,7 @@ impl<E: Env> Download<'_, E> {
         self.deadlines.suspend_download();
         match held {
             Some(held) => {
-                self.emit(&held.bytes, held.ended, &mut out);
+                self.emit(&held.bytes, held.ended, &mut out)?;
                 self.pass_pieces(held.shown, out).await?;
             }
             None => {
@@ -369,11 +379,19 @@ impl<E: Env> Download<'_, E> {
     }
 
     /// Puts a piece of the body into a send.
-    fn emit(&mut self, piece: &[u8], ended: bool, out: &mut SendBuf<<E::Stream as Stream>::Chunk>) {
+    fn emit(
+        &mut self,
+        piece: &[u8],
+        ended: bool,
+        out: &mut SendBuf<<E::Stream as Stream>::Chunk>,
+    ) -> Result<(), Cause> {
         match self.record.web {
             // It was noted before it was turned.
-            Some(_) => self.passage.put(piece, ended, out),
-            None => self.passage.emit(piece, ended, out),
+            Some(_) => {
+                self.passage.put(piece, ended, out);
+                Ok(())
+            }
+            None => self.passage.emit_filtered(piece, ended, out),
         }
     }
 
@@ -392,17 +410,20 @@ impl<E: Env> Download<'_, E> {
             filtered.held_since(begun, before);
             held.ended = released?;
         }
+        if filtered.frees_length(Way::Response) {
+            self.response.forget_length();
+        }
         let passes = filtered.wants_body(Way::Response) || !held.bytes.is_empty() || held.ended;
         Ok((passes && !self.response.framing().is_empty()).then_some(held))
     }
 
-    /// How the body goes down. What filters look at may change its length.
+    /// How the body goes down: what filters have let go as a whole as long as it is, what becomes
+    /// gRPC-Web of any length, the rest as its head says.
     fn framing_down(&self, held: Option<&Held>) -> Framing {
-        let framing = self.down.framing_of(self.response, self.request);
         match held {
-            None => framing,
             Some(held) if held.ended => Framing::Length(held.bytes.len() as u64),
-            Some(_) => self.down.framing_of_unknown(self.request),
+            Some(_) if self.record.web.is_some() => self.down.framing_of_unknown(self.request),
+            _ => self.down.framing_of(self.response, self.request),
         }
     }
 
@@ -441,7 +462,7 @@ impl<E: Env> Download<'_, E> {
             };
             self.deadlines.suspend_download();
             self.turn(&mut piece, ended);
-            self.emit(&piece, ended, &mut out);
+            self.emit(&piece, ended, &mut out)?;
             self.worker.env().recycle(piece);
         }
     }

@@ -121,7 +121,7 @@ impl HeaderMap for RequestMap<'_> {
     }
 
     fn add(&mut self, name: &[u8], value: &[u8]) -> Result<(), BadField> {
-        if is_ours(name) {
+        if is_ours(name) || is_length(name) {
             return self.replace(name, value);
         }
         self.open()?.fields_mut().append(name, value).map_err(bad)
@@ -134,12 +134,22 @@ impl HeaderMap for RequestMap<'_> {
         if name.eq_ignore_ascii_case(b"host") {
             return self.set_pseudo(b":authority", value);
         }
+        if is_length(name) {
+            if says(value) != self.head().length() {
+                self.open()?.forget_length();
+            }
+            return Ok(());
+        }
         self.open()?.fields_mut().set(name, value).map_err(bad)
     }
 
     fn remove(&mut self, name: &[u8]) -> Result<(), BadField> {
         if is_ours(name) {
             return Err(BadField::Fixed);
+        }
+        if is_length(name) {
+            self.open()?.forget_length();
+            return Ok(());
         }
         self.open()?.fields_mut().remove(name).map(drop).map_err(bad)
     }
@@ -200,7 +210,7 @@ impl HeaderMap for ResponseMap<'_> {
     }
 
     fn add(&mut self, name: &[u8], value: &[u8]) -> Result<(), BadField> {
-        if name.first() == Some(&b':') {
+        if name.first() == Some(&b':') || is_length(name) {
             return self.replace(name, value);
         }
         self.open()?.fields_mut().append(name, value).map_err(bad)
@@ -214,12 +224,22 @@ impl HeaderMap for ResponseMap<'_> {
             let status = status.ok_or(BadField::Value)?;
             return self.open()?.set_status(status).map_err(bad);
         }
+        if is_length(name) {
+            if says(value) != self.head().length() {
+                self.open()?.forget_length();
+            }
+            return Ok(());
+        }
         self.open()?.fields_mut().set(name, value).map_err(bad)
     }
 
     fn remove(&mut self, name: &[u8]) -> Result<(), BadField> {
         if name.first() == Some(&b':') {
             return Err(BadField::Fixed);
+        }
+        if is_length(name) {
+            self.open()?.forget_length();
+            return Ok(());
         }
         self.open()?.fields_mut().remove(name).map(drop).map_err(bad)
     }
@@ -278,7 +298,8 @@ impl HeaderMap for TrailerMap<'_> {
 fn replace_each(map: &mut dyn HeaderMap, fields: Pairs<'_>) -> Result<(), BadField> {
     let mut names: Vec<Vec<u8>> = Vec::new();
     map.for_each(&mut |name, _| names.push(name.to_vec()));
-    for name in names.iter().filter(|name| !is_ours(name)) {
+    let kept = fields.iter().any(|(name, _)| is_length(name));
+    for name in names.iter().filter(|name| !is_ours(name) && !(kept && is_length(name))) {
         match map.remove(name) {
             Ok(()) | Err(BadField::Fixed) => {}
             Err(error) => return Err(error),
@@ -303,6 +324,16 @@ fn shown(fields: &Fields) -> impl Iterator<Item = (&[u8], &[u8])> {
 
 fn is_ours(name: &[u8]) -> bool {
     name.first() == Some(&b':') || Known::of(name) == Known::Host
+}
+
+fn is_length(name: &[u8]) -> bool {
+    Known::of(name) == Known::ContentLength
+}
+
+/// The length that a value says. What is another than the head's is not known to be true: a head
+/// that a filter gave one says none, and the body's end tells.
+fn says(value: &[u8]) -> Option<u64> {
+    std::str::from_utf8(value).ok()?.parse().ok()
 }
 
 /// Shows fields with their names in lower case, which most are already.

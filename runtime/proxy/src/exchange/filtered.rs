@@ -215,6 +215,15 @@ impl<'a, E: Env> Filtered<'a, E> {
         }
     }
 
+    /// Whether bodies of this half may come out of any length, whatever their head says.
+    pub(crate) fn frees_length(&self, way: Way) -> bool {
+        let chain = self.chain.borrow();
+        match way {
+            Way::Request => chain.frees_request_length(),
+            Way::Response => chain.frees_response_length(),
+        }
+    }
+
     /// Shows a head; whether it may go on at once. `Ok(false)` is a pause: go on with
     /// [`Filtered::next_piece`].
     ///

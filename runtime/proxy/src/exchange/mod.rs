@@ -176,6 +176,10 @@ impl<E: Env> Exchange<'_, E> {
         let after = self.act_filtered(scratch, routes, route, &filtered).await;
         let Scratch { request, response, upload, .. } = scratch;
         filtered.sizes.set(self.record.sizes(upload.received_bytes));
+        if let Some(response) = filtered.take_response() {
+            // Too late to be sent: what went down already was cut.
+            self.record.note_answer(&response);
+        }
         (scratch.chain, self.record.filters) = filtered.finish(Heads::both_sent(request, response));
         after
     }
@@ -239,7 +243,7 @@ impl<E: Env> Exchange<'_, E> {
         let passes =
             !bare && (held || !scratch.held.is_empty() || filtered.wants_body(Way::Request));
         if passes {
-            upload::reframe(scratch, held);
+            upload::reframe(scratch, held, filtered.frees_length(Way::Request));
         }
         self.act(scratch, route, Some(filtered), passes.then_some(held)).await
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use penstock_balance::EndpointId;
 use penstock_config::ClusterId;
 use penstock_env::{Env, Time, Unix};
+use penstock_filter_host::LocalResponse;
 use penstock_telemetry::access::{AccessRecord, Peer, Phases, Text, Tls};
 use penstock_wire::grpc::{Code, Kind, Messages};
 use penstock_wire::http1::Known;
@@ -58,6 +59,8 @@ pub(crate) struct Record {
     pub(crate) web: Option<Kind>,
     /// How the call ended.
     pub(crate) code: Option<Code>,
+    /// What a filter said of why it answered, or was kept from it.
+    pub(crate) detail: Option<Box<str>>,
 }
 
 impl Record {
@@ -85,7 +88,18 @@ impl Record {
             call: None,
             web: None,
             code: None,
+            detail: None,
         }
+    }
+
+    /// Notes what a filter said of its answer.
+    pub(crate) fn note_answer(&mut self, response: &LocalResponse) {
+        let details = &response.details;
+        self.detail = match &response.failed {
+            Some(filter) => Some(format!("{filter}: {details}").into()),
+            None if details.is_empty() => None,
+            None => Some(details.as_str().into()),
+        };
     }
 
     /// Counts the head of an answer, of this many bytes; those `apart` are in no send.
@@ -211,6 +225,9 @@ impl<E: Env> Exchange<'_, E> {
         if let Some(facts) = self.down.secure() {
             entry.tls = Some(Tls { suite: facts.suite.index(), resumed: facts.resumed });
             entry.put(Text::Sni, facts.server_name.as_deref().unwrap_or_default().as_bytes());
+        }
+        if let Some(detail) = &record.detail {
+            entry.put(Text::Detail, detail.as_bytes());
         }
     }
 }

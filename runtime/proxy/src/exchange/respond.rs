@@ -52,6 +52,7 @@ pub(crate) async fn stopped<E: Env>(
     let Some(response) = filtered.take_response() else {
         return fail_filtered(exchange, scratch, Some(filtered), cause).await;
     };
+    exchange.record.note_answer(&response);
     let accepted = cause == Cause::FilterResponds && (200..300).contains(&response.status);
     if !accepted {
         exchange.fail(cause);

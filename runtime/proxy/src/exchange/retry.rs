@@ -167,9 +167,9 @@ impl<'a, E: Env> Tries<'a, E> {
         }
     }
 
-    /// Counts a try that failed, unless it was given up by who asked.
+    /// Counts a try that failed, unless it was given up by who asked, or by a filter.
     fn count_failed(&self, cause: Cause) {
-        if cause.side() != Side::Downstream {
+        if !matches!(cause.side(), Side::Downstream | Side::Filter) {
             let counters = self.plan.cluster(self.cluster).metrics.shard(self.worker.shard());
             counters.increment(self.worker.schemas().cluster.tries_failed.at(cause.index()));
         }

@@ -46,12 +46,16 @@ pub(crate) fn begin<E: Env>(exchange: &Exchange<'_, E>, scratch: &mut Scratch) {
     scratch.upload.messages = exchange.record.counted();
 }
 
-/// Decides how a body goes up that filters have looked at: they may have changed its length.
-pub(crate) fn reframe(scratch: &mut Scratch, ended: bool) {
-    if scratch.upload.framing() != Framing::None {
-        let known = Framing::Length(scratch.held.len() as u64);
-        scratch.upload.frame_as(if ended { known } else { Framing::Chunked });
-    }
+/// Decides how a body goes up that filters look at: as long as it came out of them, where that is
+/// all of it; as long as its head says, unless they took that away.
+pub(crate) fn reframe(scratch: &mut Scratch, ended: bool, frees_length: bool) {
+    let framing = match scratch.upload.framing() {
+        Framing::None => return,
+        _ if ended => Framing::Length(scratch.held.len() as u64),
+        Framing::Length(_) if !frees_length && scratch.request.length().is_some() => return,
+        _ => Framing::Chunked,
+    };
+    scratch.upload.frame_as(framing);
 }
 
 /// Adds what is there of the body to the send that carries the head. `held` is what filters
@@ -71,7 +75,7 @@ pub(crate) fn first<E: Env>(
         passage.replay(replay, out);
     } else if let Some(ended) = held {
         keep(replay, passage, bytes);
-        passage.emit(bytes, ended, out);
+        passage.emit_filtered(bytes, ended, out)?;
     }
     if held.is_some() {
         return Ok(());
@@ -148,7 +152,7 @@ async fn bring<E: Env>(
                 let next = filtered.next_piece(Source::Request, &mut heads, passage, &mut piece);
                 let ended = look_again(pace.is_shared(), wait, due, next).await?;
                 keep(replay, passage, &piece);
-                passage.emit(&piece, ended, &mut out);
+                passage.emit_filtered(&piece, ended, &mut out)?;
                 env.recycle(piece);
             }
             None => {

@@ -39,6 +39,7 @@ pub(super) fn write(record: &AccessRecord, names: &Names, out: &mut Vec<u8>) {
     number(out, b",\"connect_us\":", phases.connect_us);
     number(out, b",\"first_byte_us\":", phases.first_byte_us);
     optional(out, b",\"cause\":\"", names.cause(record));
+    text(out, b",\"detail\":\"", record.text(Text::Detail));
     if record.trace_id != [0; 16] {
         out.extend_from_slice(b",\"trace_id\":\"");
         number::hex(out, &record.trace_id);

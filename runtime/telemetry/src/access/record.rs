@@ -160,12 +160,21 @@ pub enum Text {
     Referer,
     /// The name that was asked for in a TLS handshake; at most 96 bytes.
     Sni,
+    /// What a filter said of why it answered, or failed; at most 64 bytes.
+    Detail,
 }
 
 impl Text {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Text; 6] =
-        [Text::Method, Text::Host, Text::Path, Text::UserAgent, Text::Referer, Text::Sni];
+    pub const ALL: [Text; 7] = [
+        Text::Method,
+        Text::Host,
+        Text::Path,
+        Text::UserAgent,
+        Text::Referer,
+        Text::Sni,
+        Text::Detail,
+    ];
 
     /// Those of every request.
     pub const OF_REQUEST: [Text; 5] =
@@ -180,12 +189,14 @@ impl Text {
             Text::UserAgent => "user_agent",
             Text::Referer => "referer",
             Text::Sni => "sni",
+            Text::Detail => "detail",
         }
     }
 
     fn bytes_max(self) -> usize {
         match self {
             Text::Method => 16,
+            Text::Detail => 64,
             Text::Path => 208,
             Text::Host | Text::UserAgent | Text::Referer | Text::Sni => 96,
         }

@@ -88,6 +88,17 @@ fn a_record_is_written_in_both_formats() {
         Format::Text,
         "abab tls=TLSv1.3 cipher=TLS_AES_256_GCM_SHA384 sni=a.example resumed=yes\n",
     );
+    let mut told = sample();
+    told.put(Text::Detail, b"jwt_missing");
+    for (format, expected) in [
+        (Format::Json, "\"cause\":\"connect-timeout\",\"detail\":\"jwt_missing\",\"trace_id\""),
+        (Format::Text, "abab detail=jwt_missing\n"),
+    ] {
+        let mut out = Vec::new();
+        format.write(&told, &names(), &mut out);
+        let line = String::from_utf8(out).unwrap();
+        assert!(line.contains(expected), "{line}");
+    }
     (sealed.tls, sealed.code) = (None, Some(1));
     for (format, expected) in [
         (Format::Json, "\"status\":504,\"grpc_status\":\"CANCELLED\",\"attempts\":2"),

@@ -55,6 +55,10 @@ pub(super) fn write(record: &AccessRecord, names: &Names, out: &mut Vec<u8>) {
     if let Some(agreed) = record.tls {
         tls(record, agreed, names, out);
     }
+    // Only where a filter had something to say.
+    if !record.text(Text::Detail).is_empty() {
+        field(out, b" detail=", record.text(Text::Detail));
+    }
     out.push(b'\n');
 }
 

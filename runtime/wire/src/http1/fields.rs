@@ -159,6 +159,13 @@ impl Fields {
         Ok(count)
     }
 
+    /// Takes the length away, which edits don't reach.
+    pub(super) fn remove_length(&mut self) {
+        for field in self.list.iter_mut().filter(|field| field.known == Known::ContentLength) {
+            field.flags |= REMOVED;
+        }
+    }
+
     pub(super) fn clear(&mut self) {
         self.bytes.clear();
         self.list.clear();

@@ -44,6 +44,17 @@ impl RequestHead {
         Ok(())
     }
 
+    /// The length that it says of the body.
+    pub fn length(&self) -> Option<u64> {
+        self.length
+    }
+
+    /// Says no more how long the body is.
+    pub fn forget_length(&mut self) {
+        self.fields.remove_length();
+        self.length = None;
+    }
+
     /// Replaces path and query; the target is then in origin form.
     ///
     /// # Errors

@@ -123,21 +123,39 @@ impl ResponseHead {
     /// Replaces the status, and the phrase by the usual one.
     ///
     /// # Errors
-    /// When `status` has not three digits, or one of the two is 1xx, 204 or 304 and the other is
-    /// not: they differ in whether a body follows.
+    /// When `status` has not three digits, one of the two is 1xx, or a body would have to follow
+    /// where 204 or 304 said that none does. The other way round there is none any more.
     pub fn set_status(&mut self, status: u16) -> Result<(), EditError> {
         let is_new = self.status == 0;
-        let changes_body = is_bodyless(status) != is_bodyless(self.status);
+        let wants_body = is_bodyless(self.status) && !is_bodyless(status);
         if !(200..1000).contains(&status)
             || (100..200).contains(&self.status)
-            || (changes_body && !is_new)
+            || (wants_body && !is_new)
         {
             return Err(EditError::Invalid { what: "status" });
+        }
+        if is_bodyless(status) && !is_bodyless(self.status) && !is_new {
+            self.forget_length();
+            self.framing = Framing::None;
         }
         self.reason = self.fields.store(status::reason(status).as_bytes())?;
         self.status = status;
         self.line = None;
         Ok(())
+    }
+
+    /// The length that it says of the body, sent or not.
+    pub fn length(&self) -> Option<u64> {
+        self.length
+    }
+
+    /// Says no more how long the body is.
+    pub fn forget_length(&mut self) {
+        self.fields.remove_length();
+        self.length = None;
+        if matches!(self.framing, Framing::Length(1..)) {
+            self.framing = Framing::Chunked;
+        }
     }
 
     /// Says how the body is framed from here on; the fields follow when it is written.

@@ -125,12 +125,13 @@ fn edits_have_limits() {
 }
 
 #[test]
-fn a_status_changes_only_among_those_with_a_body() {
+fn no_status_brings_a_body_that_is_not_there() {
     let mut head = ResponseHead::new();
     for (before, after, allowed) in [
         (200, 503, true),
         (204, 304, true),
-        (200, 204, false),
+        (200, 204, true),
+        (404, 304, true),
         (304, 200, false),
         (200, 101, false),
         (200, 1000, false),
