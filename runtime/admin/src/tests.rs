@@ -58,6 +58,10 @@ impl Shards for NoShards {
 
     fn reopen_log(&mut self) {}
 
+    fn events_lost(&self) -> u64 {
+        0
+    }
+
     fn log_counts(&self) -> Option<LogCounts> {
         None
     }

@@ -191,6 +191,8 @@ impl Control {
     }
 
     fn scrape_log(&self, scrape: &mut Scrape) {
+        let help = "Lines of the event log that found no room: nobody reads it.";
+        scrape.counter("penstock_event_log_lost_total", help, &[], self.shards.events_lost());
         let Some(log) = self.shards.log_counts() else { return };
         for (name, help, count) in [
             ("penstock_access_log_lines_total", "Lines written.", log.lines),

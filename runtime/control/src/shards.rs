@@ -46,6 +46,9 @@ pub trait Shards: Send {
 
     /// What the access log has written, if there is one.
     fn log_counts(&self) -> Option<LogCounts>;
+
+    /// Lines of the event log that found no room, as nobody read it.
+    fn events_lost(&self) -> u64;
 }
 
 /// A change that shards are ready for. Dropped, it never was.

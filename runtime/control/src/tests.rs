@@ -67,6 +67,10 @@ impl Shards for Pretended {
     fn log_counts(&self) -> Option<LogCounts> {
         None
     }
+
+    fn events_lost(&self) -> u64 {
+        0
+    }
 }
 
 const CONFIG: &str = r#"

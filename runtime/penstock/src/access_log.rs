@@ -26,6 +26,8 @@ const BATCH_BYTES: usize = 256 * 1024;
 /// How long a reload waits until the lines of before are in the file of before. A disk that takes
 /// longer must not hold up the config.
 const SWITCH_MAX: Duration = Duration::from_secs(1);
+/// How long the last lines may take to be written.
+const END_MAX: Duration = Duration::from_secs(3);
 
 /// The access log of the process, if it has one.
 pub(crate) struct AccessLog {
@@ -39,6 +41,8 @@ pub(crate) struct Desk {
     bell: Arc<Bell>,
     counts: Arc<WriteCounts>,
     join: Option<JoinHandle<()>>,
+    /// Its other end is the thread's, and gone when that is.
+    ended: mpsc::Receiver<()>,
 }
 
 /// What a new config makes of the log.
@@ -191,10 +195,15 @@ impl Desk {
             writer,
             lines: Vec::with_capacity(BATCH_BYTES + 4096),
         };
-        let spawned = thread::Builder::new().name("access-log".to_owned()).spawn(|| scribe.run());
+        let (lives, ended) = mpsc::channel();
+        let run = move || {
+            let _lives: mpsc::Sender<()> = lives;
+            scribe.run();
+        };
+        let spawned = thread::Builder::new().name("access-log".to_owned()).spawn(run);
         let failed = |error: io::Error| ShardsError::Log { target: "its thread".into(), error };
         let join = spawned.map_err(failed)?;
-        Ok(Desk { orders: Some(orders), bell, counts, join: Some(join) })
+        Ok(Desk { orders: Some(orders), bell, counts, join: Some(join), ended })
     }
 
     /// Has all that is recorded from now on written by `writer`.
@@ -214,14 +223,18 @@ impl Desk {
     }
 }
 
-/// Ends the thread, after it has written what the rings hold.
+/// Ends the thread, after it has written what the rings hold; where its target takes no more, it is
+/// left behind with what it holds. Nobody waits for a log that nobody reads.
 impl Drop for Desk {
     fn drop(&mut self) {
         self.orders = None;
         self.bell.ring();
-        if let Some(join) = self.join.take()
-            && join.join().is_err()
-        {
+        // Nothing is ever sent: this ends when the thread does, or out of patience.
+        let waited = self.ended.recv_timeout(END_MAX);
+        let Some(join) = self.join.take() else { return };
+        if waited == Err(mpsc::RecvTimeoutError::Timeout) {
+            tracing::error!("the access log takes no more: what it was not given is lost");
+        } else if join.join().is_err() {
             tracing::error!("the access log's thread had panicked");
         }
     }

@@ -12,8 +12,8 @@ use crate::{Failed, arguments, capacity, log, notify, sockets};
 /// Serves from the config.
 pub(crate) fn run(arguments: &arguments::Run) -> Result<(), Failed> {
     let boot = Boot::read(Source::new(&arguments.config)).map_err(explain)?;
-    let level = log::start(log::DEFAULT);
-    let running = start(boot, level)?;
+    let log = log::start(log::DEFAULT);
+    let running = start(boot, Arc::clone(&log.level))?;
     notify::ready(&format!("serves; admin API at {}", running.admin));
     match running.thread.join()? {
         Outcome { failed: true, .. } => {

@@ -243,4 +243,8 @@ impl Shards for RunningShards {
     fn log_counts(&self) -> Option<LogCounts> {
         self.log.counts()
     }
+
+    fn events_lost(&self) -> u64 {
+        crate::log::lost()
+    }
 }

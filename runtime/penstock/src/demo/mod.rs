@@ -8,6 +8,7 @@ mod origins;
 mod scene;
 
 use std::io::{IsTerminal, Write};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -26,10 +27,10 @@ const LOG_DEFAULT: &str = "error";
 
 /// Runs until it is interrupted, or for the time that was asked for.
 pub(crate) fn run(arguments: &Demo) -> Result<(), Failed> {
-    let level = log::start(LOG_DEFAULT);
+    let log = log::start(LOG_DEFAULT);
     let origins = Origins::start()?;
     let scene = Scene::set(&origins)?;
-    let running = run::start(Boot::read(Source::new(scene.config()))?, level)?;
+    let running = run::start(Boot::read(Source::new(scene.config()))?, Arc::clone(&log.level))?;
     let handle = running.thread.handle().clone();
     let listening = handle.ask_blocking(|control| control.listening())?;
     let address = match listening.first().map(|listening| &listening.address) {

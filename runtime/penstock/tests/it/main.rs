@@ -27,6 +27,7 @@ mod services;
 mod staples;
 mod streams;
 mod strictness;
+mod stuck;
 mod tarpit;
 mod testssl;
 mod tls;

@@ -39,6 +39,10 @@ pub struct Writer {
     counts: Arc<WriteCounts>,
     /// The last write ended within a line: end it before the next one begins.
     torn: bool,
+    /// What went wrong last has been told of, and nothing went well since.
+    failing: bool,
+    /// The path is to be opened anew, and could not be yet.
+    reopens: bool,
 }
 
 #[derive(Debug)]
@@ -54,7 +58,8 @@ impl Writer {
     /// The file can't be opened for appending, nor made.
     pub fn open(target: Target) -> io::Result<Self> {
         let sink = open(&target)?;
-        Ok(Writer { target, sink, counts: Arc::default(), torn: false })
+        let counts = Arc::default();
+        Ok(Writer { target, sink, counts, torn: false, failing: false, reopens: false })
     }
 
     /// What was written and lost.
@@ -64,36 +69,53 @@ impl Writer {
 
     /// Goes on in the place of `other`, which was opened for another target: counts go on.
     pub fn replace(&mut self, other: Writer) {
-        (self.target, self.sink, self.torn) = (other.target, other.sink, other.torn);
+        *self = Writer { counts: Arc::clone(&self.counts), ..other };
     }
 
-    /// Writes whole lines. On an error they count as lost, all of this call.
+    /// Writes whole lines. On an error those that were not written whole count as lost.
     pub fn write(&mut self, lines: &[u8]) {
-        let count = count_lines(lines);
-        let result = match &mut self.sink {
+        if self.reopens {
+            self.reopen();
+        }
+        let appended = match &mut self.sink {
             Sink::Stdout(sink) => append(sink, lines, &mut self.torn),
             Sink::File(sink) => append(sink, lines, &mut self.torn),
         };
+        let (written, result) = appended;
+        self.counts.lines.fetch_add(count_lines(&lines[..written]), Relaxed);
         match result {
-            Ok(()) => self.counts.lines.fetch_add(count, Relaxed),
-            Err(_) => {
-                self.counts.errors.fetch_add(1, Relaxed);
-                self.counts.lines_lost.fetch_add(count, Relaxed)
+            Ok(()) if self.failing && !self.reopens => {
+                self.failing = false;
+                tracing::warn!("the access log is written again");
             }
-        };
+            Ok(()) => {}
+            Err(error) => {
+                self.counts.lines_lost.fetch_add(count_lines(&lines[written..]), Relaxed);
+                self.note(&error, "the access log can't be written: lines are lost");
+            }
+        }
     }
 
     /// Opens the path anew, after a rotation moved the file away. If that fails, lines go on
-    /// into the old file, and the failure is counted.
+    /// into the old file, and it is tried again before the next.
     pub fn reopen(&mut self) {
-        match open(&self.target) {
-            Ok(sink) => {
-                self.sink = sink;
-                self.torn = false;
+        let opened = open(&self.target);
+        self.reopens = opened.is_err();
+        match opened {
+            Ok(sink) => (self.sink, self.torn) = (sink, false),
+            Err(error) => {
+                self.note(
+                    &error,
+                    "the access log can't be opened anew: lines go into the old file",
+                );
             }
-            Err(_) => {
-                self.counts.errors.fetch_add(1, Relaxed);
-            }
+        }
+    }
+
+    fn note(&mut self, error: &io::Error, what: &'static str) {
+        self.counts.errors.fetch_add(1, Relaxed);
+        if !std::mem::replace(&mut self.failing, true) {
+            tracing::warn!(%error, "{what}");
         }
     }
 }
@@ -115,23 +137,30 @@ fn open(target: &Target) -> io::Result<Sink> {
     }
 }
 
-/// Writes all of `lines`; `torn` says whether what is written so far ends within a line.
-pub(super) fn append(sink: &mut impl Write, lines: &[u8], torn: &mut bool) -> io::Result<()> {
+/// Writes all of `lines`; how much was written, and why no more. `torn` says whether what is
+/// written so far ends within a line.
+pub(super) fn append(
+    sink: &mut impl Write,
+    lines: &[u8],
+    torn: &mut bool,
+) -> (usize, io::Result<()>) {
     if *torn {
-        sink.write_all(b"\n")?;
-        *torn = false;
-    }
-    let mut rest = lines;
-    while !rest.is_empty() {
-        match sink.write(rest) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(count) => {
-                *torn = rest[count - 1] != b'\n';
-                rest = &rest[count..];
-            }
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
+        match sink.write_all(b"\n") {
+            Ok(()) => *torn = false,
+            Err(error) => return (0, Err(error)),
         }
     }
-    sink.flush()
+    let mut written = 0;
+    while written < lines.len() {
+        match sink.write(&lines[written..]) {
+            Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
+            Ok(count) => {
+                written += count;
+                *torn = lines[written - 1] != b'\n';
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (written, Err(error)),
+        }
+    }
+    (written, sink.flush())
 }
