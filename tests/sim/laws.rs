@@ -1,4 +1,5 @@
-//! What `Env` promises, held against the simulated world; the shard is held to the same.
+//! What `Env` promises, held against the simulated world. A part of it is asked of the shard, in
+//! its `tests/echo.rs`.
 
 use std::cell::{Cell, RefCell};
 use std::io::ErrorKind;

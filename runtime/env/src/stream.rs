@@ -38,7 +38,8 @@ pub trait Stream: 'static {
     fn poll_recv(&self, context: &mut Context<'_>) -> Poll<io::Result<Option<Self::Chunk>>>;
 
     /// Ready when the connection is broken (a reset, not an end of stream), whether or not there
-    /// are unread bytes in front of the break. Takes nothing; wakes the reader's task.
+    /// are unread bytes in front of the break; where so many are unread that no more are received,
+    /// perhaps not before some were taken. Takes nothing; wakes the reader's task.
     fn poll_broken(&self, context: &mut Context<'_>) -> Poll<()>;
 
     /// Puts unread bytes back in front of what comes next.

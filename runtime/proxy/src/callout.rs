@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use penstock_balance::{EndpointId, TriedSet};
 use penstock_config::{ClusterId, ClusterProtocol};
-use penstock_env::{Chunk, Env, SendBuf, Stream, StreamExt, Timer, TimerExt};
+use penstock_env::{Env, SendBuf, Stream, StreamExt, Timer, TimerExt};
 use penstock_filter_host::{Callout, CalloutFailure, CalloutResponse, GrpcEvent, PairList};
 use penstock_wire::http1::{
     BodyDecoder, BodyLimits, Fields, Framing, Lenient, Limits, Method, Parsed, RequestHead,
@@ -329,11 +329,7 @@ async fn collect<S: Stream>(
     let mut clean = take(&mut decoder, &first)?;
     while !decoder.is_done() {
         match up.recv().await.map_err(|_| CalloutFailure::Unreachable)? {
-            Some(mut chunk) => {
-                clean = take(&mut decoder, &chunk)?;
-                let len = chunk.len();
-                chunk.advance(len);
-            }
+            Some(chunk) => clean = take(&mut decoder, &chunk)?,
             None => {
                 decoder.finish().map_err(|_| CalloutFailure::Unreachable)?;
                 clean = false;

@@ -246,7 +246,7 @@ impl Core {
                 };
                 if unsent > 0 && matches!(life.end, End::Open | End::Wanted) {
                     life.sending = true;
-                    // Progress is worth a wake-up: somebody may watch for stalls.
+                    // Nobody is woken: who watches for stalls asks `unsent_bytes`.
                     self.submit_send(socket, key);
                     return;
                 }
