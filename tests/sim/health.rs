@@ -108,6 +108,38 @@ fn an_endpoint_that_cannot_serve_is_asked_three_times_and_then_now_and_again() {
     });
 }
 
+/// Each answer of the other one is a reason to look for somebody else, and none to keep the ejected
+/// one out: whoever looks and does not go there has not tried it.
+#[test]
+fn who_looks_for_another_endpoint_does_not_use_up_its_trial() {
+    check_few_seeds("health looks", Faults::CALM, |world| {
+        let sick = Rc::new(Cell::new(false));
+        let (one, asked) = listen(world, &sick);
+        let env = world.node("origin", Limits::AMPLE);
+        let (own, two, other_is_well) = (env.clone(), env.address(8080), sick.clone());
+        env.listen(&two, move |stream| {
+            let (wire, other_is_well) = (Wire::new(own.clone(), stream), other_is_well.clone());
+            own.spawn(async move {
+                while let Ok(Some(_)) = wire.head().await {
+                    // Whenever the time of the first one is over, a request is here.
+                    Wire::sleep_on(&wire.env, MS * 1_000).await;
+                    let status = if other_is_well.get() { "503 No" } else { "200 OK" };
+                    let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n");
+                    if wire.write(answer.as_bytes(), &Pace::QUICK).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        });
+        let proxy = Proxy::serve(world, &text(&[one, two], "outlier.consecutive_errors = 1\n"));
+        assert_eq!(ask(world, &proxy, "GET", 3, Duration::ZERO), 3);
+        assert_eq!(asked.get(), 1);
+        sick.set(true);
+        assert!(ask(world, &proxy, "GET", 25, Duration::ZERO) > 0);
+        proxy.end(world);
+    });
+}
+
 #[test]
 fn what_may_not_be_asked_twice_fails_three_times_and_no_more() {
     check_few_seeds("health post", Faults::CALM, |world| {

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use penstock_balance::{HealthState, TriedSet, View};
+use penstock_balance::{HealthState, View};
 use penstock_config::Config;
 use penstock_env::Time;
 use penstock_proxy::snapshot::address_of;
@@ -82,9 +82,8 @@ impl Seen {
 /// Whether so few of a cluster's endpoints are well that all are asked.
 pub(crate) fn panics(cluster: &snapshot::Cluster) -> bool {
     let mut view = View::new(&cluster.balancer);
-    // At the beginning of time no endpoint is due to be tried: this looks, and takes nothing.
-    let _ =
-        cluster.balancer.look(&mut view, &cluster.usable, &TriedSet::default(), Time::default());
+    // At the beginning of time no rest is over.
+    cluster.balancer.look(&mut view, &cluster.usable, Time::default());
     view.panics()
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use penstock_balance::{EndpointId, Fault, InFlight, Pick, TriedSet};
+use penstock_balance::{EndpointId, Fault, InFlight, Pick, TriedSet, View};
 use penstock_config::ClusterId;
 use penstock_env::{Ends, Env, Rng, Stream, Time};
 use penstock_filter_host::{EnvWorld, Filters, Nudge};
@@ -417,7 +417,27 @@ impl<E: Env> Worker<E> {
         }
     }
 
-    /// An endpoint of `cluster` that was not tried yet.
+    /// An endpoint of `cluster` that was not tried yet: where one was ejected and its time is over,
+    /// this may be the request that tries it.
+    pub(crate) fn pick_or_try(
+        &self,
+        plan: &Plan<E>,
+        cluster: ClusterId,
+        key: Option<u64>,
+        tried: &TriedSet,
+    ) -> Option<EndpointId> {
+        let (ready, state) = (plan.cluster(cluster), &plan.clusters[cluster.index()]);
+        let requests_max = ready.config.limits.endpoint_requests_max;
+        // A trial of who has no room would be over before it began.
+        let has_room = |id| ready.balancer.endpoint(id).load().in_flight() < requests_max;
+        let may = |id| !tried.contains(id) && has_room(id);
+        let (now, view) = (self.inner.env.now(), &mut *state.view.borrow_mut());
+        let trial = ready.balancer.look_for_trial(view, &ready.usable, may, now);
+        trial.or_else(|| self.pick_among(view, plan, cluster, key, tried))
+    }
+
+    /// The same, of those that are well: for who may not ask it in the end, or tells nobody how it
+    /// answered.
     pub(crate) fn pick(
         &self,
         plan: &Plan<E>,
@@ -426,11 +446,21 @@ impl<E: Env> Worker<E> {
         tried: &TriedSet,
     ) -> Option<EndpointId> {
         let (ready, state) = (plan.cluster(cluster), &plan.clusters[cluster.index()]);
-        let (now, view) = (self.inner.env.now(), &mut *state.view.borrow_mut());
-        if let Some(trial) = ready.balancer.look(view, &ready.usable, tried, now) {
-            return Some(trial);
-        }
-        let rng = &mut self.inner.rng.borrow_mut();
+        let view = &mut *state.view.borrow_mut();
+        ready.balancer.look(view, &ready.usable, self.inner.env.now());
+        self.pick_among(view, plan, cluster, key, tried)
+    }
+
+    fn pick_among(
+        &self,
+        view: &View,
+        plan: &Plan<E>,
+        cluster: ClusterId,
+        key: Option<u64>,
+        tried: &TriedSet,
+    ) -> Option<EndpointId> {
+        let (ready, state) = (plan.cluster(cluster), &plan.clusters[cluster.index()]);
+        let (now, rng) = (self.inner.env.now(), &mut *self.inner.rng.borrow_mut());
         let mut pick = |usable| {
             let pick = Pick { key, usable, tried, now };
             ready.balancer.pick(&pick, rng, &mut state.balance.borrow_mut())

@@ -6,7 +6,7 @@ use penstock_config::{Balance, Outlier};
 use penstock_env::{Address, Rng, Time};
 
 use super::{Fault, HealthState, Probe, View};
-use crate::{Balancer, EndpointId, EndpointSpec, FleetSeed, TriedSet, UsableSet};
+use crate::{Balancer, EndpointId, EndpointSpec, FleetSeed, UsableSet};
 
 fn balancer(count: u16) -> Balancer {
     let endpoint =
@@ -17,6 +17,11 @@ fn balancer(count: u16) -> Balancer {
 
 fn at(ms: u64) -> Time {
     Time::from_ns(1_000_000_000 + ms * 1_000_000)
+}
+
+/// Whom a request may try that tried nobody yet.
+fn anybody(_: EndpointId) -> bool {
+    true
 }
 
 /// The first endpoint fails a request; whether that ejects it.
@@ -91,7 +96,7 @@ fn half_of_them_may_be_out_and_never_the_last_that_is_up() {
     assert!((0..9).all(|_| !fail(&cluster, 0, Fault::Connect, at(0))));
     assert_eq!(state(&cluster, 0), HealthState::Failing);
     let mut view = View::new(&cluster);
-    assert_eq!(cluster.look(&mut view, &UsableSet::all(2), &TriedSet::default(), at(1)), None);
+    cluster.look(&mut view, &UsableSet::all(2), at(1));
     assert!(view.usable().contains(EndpointId::new(0)) && !view.panics());
     succeed(&cluster, 0, at(2));
     assert_eq!(state(&cluster, 0), HealthState::Up);
@@ -101,30 +106,36 @@ fn half_of_them_may_be_out_and_never_the_last_that_is_up() {
 fn one_request_tries_an_ejected_endpoint_and_each_failure_doubles_its_time() {
     let cluster = balancer(2);
     (0..3).for_each(|_| _ = fail(&cluster, 0, Fault::Answer, at(0)));
-    let (base, tried) = (UsableSet::all(2), TriedSet::default());
+    let base = UsableSet::all(2);
     let (mut view, mut other) = (View::new(&cluster), View::new(&cluster));
     let mut now = at(0);
     for doublings in 0..8 {
         let whole = Duration::from_secs(10 << doublings).min(Duration::from_secs(300));
         let early = now + whole.mul_f64(0.79);
-        assert_eq!(cluster.look(&mut view, &base, &tried, early), None);
+        assert_eq!(cluster.look_for_trial(&mut view, &base, anybody, early), None);
         assert!(!view.usable().contains(EndpointId::new(0)));
         now = now + whole.mul_f64(1.21);
-        assert_eq!(cluster.look(&mut view, &base, &tried, now), Some(EndpointId::new(0)));
-        assert_eq!(cluster.look(&mut other, &base, &tried, now), None, "one is enough");
+        // Who only looks, or may not go there, leaves it to the next.
+        cluster.look(&mut other, &base, now);
+        let another = |id| id != EndpointId::new(0);
+        assert_eq!(cluster.look_for_trial(&mut view, &base, another, now), None);
+        let trial = cluster.look_for_trial(&mut view, &base, anybody, now);
+        assert_eq!(trial, Some(EndpointId::new(0)));
+        let second = cluster.look_for_trial(&mut other, &base, anybody, now);
+        assert_eq!(second, None, "one is enough");
         assert!(fail(&cluster, 0, Fault::Other, now), "{doublings}");
     }
     now = now + Duration::from_secs(400);
-    assert!(cluster.look(&mut view, &base, &tried, now).is_some());
+    assert!(cluster.look_for_trial(&mut view, &base, anybody, now).is_some());
     succeed(&cluster, 0, now);
     assert_eq!(state(&cluster, 0), HealthState::Up);
-    assert_eq!(cluster.look(&mut view, &base, &tried, now), None);
+    assert_eq!(cluster.look_for_trial(&mut view, &base, anybody, now), None);
     assert_eq!(view.usable().count(), 2);
     // Well for long: it begins with ten seconds again.
     now = now + Duration::from_secs(301);
     (0..3).for_each(|_| _ = fail(&cluster, 0, Fault::Answer, now));
     now = now + Duration::from_secs(13);
-    assert!(cluster.look(&mut view, &base, &tried, now).is_some());
+    assert!(cluster.look_for_trial(&mut view, &base, anybody, now).is_some());
 }
 
 #[test]
@@ -148,9 +159,9 @@ fn requests_that_found_no_other_endpoint_prolong_no_ejection() {
     assert_eq!(cluster.endpoint(EndpointId::new(0)).load().health().ejections(), 1);
     // One tries it when its time is over, which is the first one's; of those that begin behind
     // it none does.
-    let (base, tried) = (UsableSet::all(2), TriedSet::default());
-    let now = at(12_100);
-    assert!(cluster.look(&mut View::new(&cluster), &base, &tried, now).is_some());
+    let (base, now) = (UsableSet::all(2), at(12_100));
+    let trial = cluster.look_for_trial(&mut View::new(&cluster), &base, anybody, now);
+    assert!(trial.is_some());
     assert!(fail(&cluster, 0, Fault::Connect, now));
     assert!((0..50).all(|_| !fail(&cluster, 0, Fault::Connect, now)));
     assert_eq!(cluster.endpoint(EndpointId::new(0)).load().health().ejections(), 2);
@@ -176,7 +187,7 @@ fn so_few_that_are_well_are_not_left_alone() {
             cluster.endpoint(EndpointId::new(index)).load().health().set_probed(false);
         }
         let (base, mut view) = (UsableSet::all(usize::from(count)), View::new(&cluster));
-        assert_eq!(cluster.look(&mut view, &base, &TriedSet::default(), at(0)), None);
+        cluster.look(&mut view, &base, at(0));
         let seen = (view.usable().count(), view.panics());
         assert_eq!(seen, (usable, usable == usize::from(count)), "{down} of {count}");
     }
@@ -219,7 +230,7 @@ fn checks_need_as_many_in_a_row_as_the_config_says() {
 #[test]
 fn an_endpoint_rests_for_as_long_as_it_asks_and_may() {
     let (cluster, outlier) = (balancer(3), Outlier::default());
-    let (base, tried) = (UsableSet::all(3), TriedSet::default());
+    let base = UsableSet::all(3);
     let (mut view, rest) = (View::new(&cluster), |index, seconds, now| {
         cluster.rest(EndpointId::new(index), Duration::from_secs(seconds), &outlier, now)
     });
@@ -227,13 +238,14 @@ fn an_endpoint_rests_for_as_long_as_it_asks_and_may() {
     assert_eq!(state(&cluster, 0), HealthState::Resting);
     // One of three may be out, and no second one.
     assert!(!rest(1, 4, at(0)));
-    assert_eq!(cluster.look(&mut view, &base, &tried, at(3_999)), None);
+    cluster.look(&mut view, &base, at(3_999));
     assert!(!view.usable().contains(EndpointId::new(0)));
     // It asks for more, and has no more than there is.
     assert!(rest(0, 1_000, at(1_000)));
-    assert_eq!(cluster.look(&mut view, &base, &tried, at(10_999)), None);
+    cluster.look(&mut view, &base, at(10_999));
     assert_eq!(view.usable().count(), 2);
-    assert_eq!(cluster.look(&mut view, &base, &tried, at(11_000)), None, "nobody has to try it");
+    let trial = cluster.look_for_trial(&mut view, &base, anybody, at(11_000));
+    assert_eq!(trial, None, "nobody has to try it");
     assert_eq!((view.usable().count(), state(&cluster, 0)), (3, HealthState::Up));
     let never = Outlier { retry_after_max: Duration::ZERO, ..Outlier::default() };
     assert!(!cluster.rest(EndpointId::new(0), Duration::from_secs(9), &never, at(12_000)));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use penstock_env::Time;
 
 use super::HealthState;
-use crate::{Balancer, EndpointId, TriedSet, UsableSet};
+use crate::{Balancer, EndpointId, UsableSet};
 
 /// A shard's view of a cluster's health. It belongs to one balancer.
 #[derive(Debug)]
@@ -39,21 +39,27 @@ impl View {
 }
 
 impl Balancer {
-    /// Brings `view` up to date, in which nobody is usable who is not in `base`. Gives an endpoint
-    /// that was ejected and that this request is to try, if there is one: no other does for a
-    /// while.
+    /// Brings `view` up to date, in which nobody is usable who is not in `base`.
     #[inline]
-    pub fn look(
+    pub fn look(&self, view: &mut View, base: &UsableSet, now: Time) {
+        let none = self.look_for_trial(view, base, |_| false, now);
+        debug_assert!(none.is_none(), "nobody may be tried");
+    }
+
+    /// The same. Gives an endpoint that was ejected and that this request is to try, if there is
+    /// one that it `may`: no other does for a while.
+    #[inline]
+    pub fn look_for_trial(
         &self,
         view: &mut View,
         base: &UsableSet,
-        tried: &TriedSet,
+        may: impl Fn(EndpointId) -> bool,
         now: Time,
     ) -> Option<EndpointId> {
         if view.version == Some(self.version.value()) && now < view.trial_at {
             return None;
         }
-        self.look_anew(view, base, tried, now)
+        self.look_anew(view, base, &may, now)
     }
 
     #[cold]
@@ -61,7 +67,7 @@ impl Balancer {
         &self,
         view: &mut View,
         base: &UsableSet,
-        tried: &TriedSet,
+        may: &dyn Fn(EndpointId) -> bool,
         now: Time,
     ) -> Option<EndpointId> {
         if view.version != Some(self.version.value()) {
@@ -74,7 +80,7 @@ impl Balancer {
             endpoint.load().health().end_rest(now);
         }
         let ids = (0..self.endpoints().len()).map(EndpointId::new);
-        let found = ids.filter(|&id| base.contains(id) && !tried.contains(id)).find(|&id| {
+        let found = ids.filter(|&id| base.contains(id) && may(id)).find(|&id| {
             let endpoint = self.endpoint(id);
             endpoint.weight() > 0 && endpoint.load().health().take_trial(now)
         });

@@ -58,7 +58,7 @@ pub(crate) enum Picked {
     None,
 }
 
-/// An endpoint that was not tried and has room for another request.
+/// An endpoint that was not tried and has room for another request, which goes there.
 pub(crate) fn pick<E: Env>(
     worker: &Worker<E>,
     plan: &Plan<E>,
@@ -66,11 +66,31 @@ pub(crate) fn pick<E: Env>(
     key: Option<u64>,
     tried: &TriedSet,
 ) -> Picked {
+    with_room(plan, cluster, tried, |passed| worker.pick_or_try(plan, cluster, key, passed))
+}
+
+/// The same, while it is not sure that the request goes there: no endpoint's trial is used up.
+pub(crate) fn look<E: Env>(
+    worker: &Worker<E>,
+    plan: &Plan<E>,
+    cluster: ClusterId,
+    key: Option<u64>,
+    tried: &TriedSet,
+) -> Picked {
+    with_room(plan, cluster, tried, |passed| worker.pick(plan, cluster, key, passed))
+}
+
+fn with_room<E: Env>(
+    plan: &Plan<E>,
+    cluster: ClusterId,
+    tried: &TriedSet,
+    pick: impl Fn(&TriedSet) -> Option<EndpointId>,
+) -> Picked {
     let ready = plan.cluster(cluster);
     let max = ready.config.limits.endpoint_requests_max;
     let (mut passed, mut full) = (*tried, false);
     for _ in 0..PICKS_MAX {
-        match worker.pick(plan, cluster, key, &passed) {
+        match pick(&passed) {
             Some(id) if ready.balancer.endpoint(id).load().in_flight() < max => {
                 return Picked::Endpoint(id);
             }

@@ -18,7 +18,7 @@ use super::Exchange;
 use super::Scratch;
 use super::attempt::{Ask, End, Outcome, Progress, Verdict, ask_one, drive};
 use super::deadlines::Deadlines;
-use super::permits::{Picked, enter, pick, wait_for_one};
+use super::permits::{Picked, enter, look, pick, wait_for_one};
 use crate::failure::{Cause, Side};
 use crate::grpc::{self, Ending};
 use crate::route::Route;
@@ -71,7 +71,7 @@ pub(crate) async fn until_answered<E: Env>(
     loop {
         let picked = match tries.next.take() {
             Some(endpoint) => Picked::Endpoint(endpoint),
-            None => tries.pick(&tries.tried.get()),
+            None => pick(worker, plan, cluster, key, &tries.tried.get()),
         };
         let endpoint = match picked {
             Picked::Endpoint(endpoint) => endpoint,
@@ -190,8 +190,8 @@ impl<'a, E: Env> Tries<'a, E> {
         self.fresh.get()
     }
 
-    fn pick(&self, tried: &TriedSet) -> Picked {
-        pick(self.worker, self.plan, self.cluster, self.key, tried)
+    fn look(&self, tried: &TriedSet) -> Picked {
+        look(self.worker, self.plan, self.cluster, self.key, tried)
     }
 
     /// Whether another try may follow an answer.
@@ -211,7 +211,7 @@ impl<'a, E: Env> Tries<'a, E> {
         }
         self.tried.set(self.tried_too());
         // Where nobody is left to be asked, the budget keeps what it has.
-        let next = self.next.get().map_or_else(|| self.pick(&self.tried.get()), Picked::Endpoint);
+        let next = self.next.get().map_or_else(|| self.look(&self.tried.get()), Picked::Endpoint);
         match next {
             Picked::Endpoint(endpoint) => self.next.set(Some(endpoint)),
             Picked::Full => {}
@@ -271,7 +271,7 @@ impl<'a, E: Env> Tries<'a, E> {
         if !asked_for || !self.is_armed() || !progress.replayable.get() {
             return false;
         }
-        let Picked::Endpoint(other) = self.pick(&self.tried_too()) else { return false };
+        let Picked::Endpoint(other) = self.look(&self.tried_too()) else { return false };
         let other_health = self.plan.cluster(self.cluster).balancer.endpoint(other).load().health();
         if other_health.state() != HealthState::Up {
             return false;

@@ -203,7 +203,7 @@ pub(super) fn pick<E: Env>(
     };
     // Only so many are remembered as tried: more would come again and again.
     for _ in 0..TRIED_MAX {
-        let endpoint = worker.pick(plan, cluster, key, tried)?;
+        let endpoint = worker.pick_or_try(plan, cluster, key, tried)?;
         let candidate = ready.balancer.endpoint(endpoint);
         let has_room = candidate.load().in_flight() < ready.config.limits.endpoint_requests_max;
         match is_of_family(candidate.address()) {
