@@ -85,6 +85,59 @@ fn who_leaves_while_it_waits_gives_its_turn_to_the_next() {
     }
 }
 
+/// A tunnel is a request in flight as long as it lasts.
+#[test]
+fn a_tunnel_keeps_its_place_at_its_endpoint() {
+    check_few_seeds("waiting, tunnel", Faults::CALM, |world| {
+        let env = world.node("origin", Limits::AMPLE);
+        let (own, address) = (env.clone(), env.address(8080));
+        env.listen(&address, move |stream| {
+            let wire = Wire::new(own.clone(), stream);
+            own.spawn(async move {
+                let Ok(Some(head)) = wire.head().await else { return };
+                let answer: &[u8] = match head.connection_has("upgrade") {
+                    true => b"HTTP/1.1 101 Go\r\nConnection: upgrade\r\nUpgrade: sim-echo\r\n\r\n",
+                    false => b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+                };
+                let _ = wire.write(answer, &Pace::QUICK).await;
+                while let Ok(true) = wire.more().await {
+                    wire.take_all();
+                }
+            });
+        });
+        let cluster = "limits = { requests_per_endpoint = 1 }\ntimeouts.queue = \"4s\"\n";
+        let proxy = Proxy::serve(world, &(config(&[address], "", "") + cluster));
+        let answers = Answers::default();
+        let client = world.node("client", Limits::AMPLE);
+        let (own, front) = (client.clone(), proxy.front.clone());
+        client.spawn(async move {
+            let stream = Wire::connect(&own, &front).await.expect("the proxy listens");
+            let wire = Wire::new(own, stream);
+            let request = b"GET /a HTTP/1.1\r\nHost: sim.test\r\nConnection: upgrade\r\n\
+                Upgrade: sim-echo\r\n\r\n";
+            wire.write(request, &Pace::QUICK).await.expect("the proxy reads");
+            let head = wire.head().await.expect("an answer").expect("an answer");
+            assert!(head.line.contains(" 101 "), "{head:?}");
+            Wire::sleep_on(&wire.env, 20 * SECOND).await;
+            wire.stream.shutdown_write();
+            while let Ok(true) = wire.more().await {
+                wire.take_all();
+            }
+        });
+        // One while it lasts, and one behind it.
+        for number in [1, 6] {
+            let (from, begin) = ((client.clone(), proxy.front.clone()), 5 * SECOND * number);
+            client.spawn(ask(from, (number, "/a"), begin, None, answers.clone()));
+        }
+        let all = || answers.borrow().len() == 2 || world.panicked().is_some();
+        assert!(world.run_until(600 * SECOND, all), "{:#?}", world.leaks());
+        assert_eq!(world.panicked(), None);
+        let told: Vec<_> = answers.borrow().iter().map(|&(who, what, _)| (who, what)).collect();
+        assert_eq!(told, [(1, 503), (6, 200)]);
+        proxy.end(world);
+    });
+}
+
 #[test]
 fn a_route_does_not_let_its_requests_wait_longer_than_they_may_take() {
     check_few_seeds("waiting, route", Faults::CALM, |world| {

@@ -135,6 +135,12 @@ impl InFlight {
     /// Ends a request that was answered after `latency`.
     #[inline]
     pub fn finish(self, latency: Duration, now: Time) {
+        self.answered(latency, now);
+    }
+
+    /// It was answered after `latency`, and goes on from here.
+    #[inline]
+    pub fn answered(&self, latency: Duration, now: Time) {
         self.load.sample(latency, now);
         self.load.health.succeed(self.ejection, now);
     }

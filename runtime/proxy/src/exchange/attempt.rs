@@ -310,7 +310,8 @@ async fn receive<E: Env>(
     let sent = Sent { tries, in_flight, went, progress };
     match answer {
         Ok(Answer::Upgraded) => {
-            sent.in_flight.finish(env.now().since(sent_at), env.now());
+            // It is in flight as long as it lasts.
+            sent.in_flight.answered(env.now().since(sent_at), env.now());
             deadlines.lift();
             let sides = (down, sent.went.up());
             let frames = websocket::is_named_by(scratch.request.upgrade());
