@@ -85,9 +85,82 @@ fn who_leaves_while_it_waits_gives_its_turn_to_the_next() {
     }
 }
 
+/// An origin that resets what asks for `/bad`, and is quick with all else.
+fn origin_with_a_bad_path(world: &World) -> Address {
+    let env = world.node("origin", Limits::AMPLE);
+    let (own, address) = (env.clone(), env.address(8080));
+    env.listen(&address, move |stream| {
+        let wire = Wire::new(own.clone(), stream);
+        own.spawn(async move {
+            while let Ok(Some(head)) = wire.head().await {
+                if head.line.contains("/bad") {
+                    return wire.stream.close(CloseKind::Reset);
+                }
+                let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+                if wire.write(answer, &Pace::QUICK).await.is_err() {
+                    return;
+                }
+            }
+        });
+    });
+    address
+}
+
+#[test]
+fn who_waits_for_one_endpoint_holds_nobody_up_who_wants_another() {
+    check_few_seeds("waiting, lines", Faults::CALM, |world| {
+        let origins = [origin_with_a_bad_path(world), origin(world, 40 * SECOND)];
+        let cluster = "balance = \"round-robin\"\nlimits = { requests_per_endpoint = 1 }\n\
+            outlier.consecutive_errors = 0\n\
+            timeouts = { queue = \"60s\", response_head = \"90s\" }\n";
+        let text = config(&origins, "", "").replace("timeouts.upgrade_idle = \"120s\"\n", "");
+        let proxy = Proxy::serve(world, &(text + cluster));
+        let answers = Answers::default();
+        let client = world.node("client", Limits::AMPLE);
+        // One of the first two keeps the slow one busy. The third fails at the other, and waits.
+        for (number, path) in [(0, "/a"), (1, "/a"), (2, "/bad"), (3, "/a"), (4, "/a")] {
+            let (from, begin) = ((client.clone(), proxy.front.clone()), 5 * SECOND * number);
+            client.spawn(ask(from, (number, path), begin, None, answers.clone()));
+        }
+        let all = || answers.borrow().len() == 5;
+        assert!(world.run_until(600 * SECOND, all), "{:#?}", world.leaks());
+        for &(number, status, at) in &*answers.borrow() {
+            assert_eq!(status, 200);
+            let soon = at < Time::default() + 5 * SECOND * number + 4 * SECOND;
+            assert!(soon || number < 3, "{number}: {at:?}");
+        }
+        proxy.end(world);
+    });
+}
+
+/// Nobody was connected to, so nobody failed: it is not tried again elsewhere, to wait once more.
+#[test]
+fn who_waited_for_a_connection_in_vain_does_not_wait_twice() {
+    check_few_seeds("waiting, in vain", Faults::CALM, |world| {
+        let origins = [(); 3].map(|()| origin(world, 60 * SECOND));
+        let cluster = "limits = { connections = 1 }\n\
+            timeouts = { queue = \"4s\", response_head = \"90s\" }\n";
+        let text = config(&origins, "", "").replace("timeouts.upgrade_idle = \"120s\"\n", "");
+        let proxy = Proxy::serve(world, &(text + cluster));
+        let answers = Answers::default();
+        let client = world.node("client", Limits::AMPLE);
+        for number in 0..2 {
+            let (from, begin) = ((client.clone(), proxy.front.clone()), 5 * SECOND * number);
+            client.spawn(ask(from, (number, "/a"), begin, None, answers.clone()));
+        }
+        let all = || answers.borrow().len() == 2;
+        assert!(world.run_until(600 * SECOND, all), "{:#?}", world.leaks());
+        let (number, status, at) = answers.borrow()[0];
+        assert_eq!((number, status), (1, 503));
+        assert!(at < Time::default() + 12 * SECOND, "{at:?}");
+        assert_eq!(proxy.failures(), [(Cause::QueueTimeout, 1)]);
+        proxy.end(world);
+    });
+}
+
 /// A tunnel is a request in flight as long as it lasts.
 #[test]
-fn a_tunnel_keeps_its_place_at_its_endpoint() {
+fn a_tunnel_is_in_flight_at_its_endpoint() {
     check_few_seeds("waiting, tunnel", Faults::CALM, |world| {
         let env = world.node("origin", Limits::AMPLE);
         let (own, address) = (env.clone(), env.address(8080));

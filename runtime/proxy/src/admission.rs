@@ -145,13 +145,39 @@ impl Drop for RequestPermit {
     fn drop(&mut self) {
         let before = self.in_use.requests.fetch_sub(1, Relaxed);
         assert!(before > 0, "more requests ended than began");
-        self.queue.wake_one();
+        // With it ended what it had at an endpoint, and perhaps its connection.
+        if self.queue.waiting.get() > 0 {
+            self.queue.lines.iter().for_each(Line::wake_one);
+        }
     }
+}
+
+/// What a request may wait for. Each has a line of its own: who waits for one does not hold up
+/// those who want another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum For {
+    /// To be among the cluster's requests.
+    Request,
+    /// Whichever endpoint has room.
+    Endpoint,
+    /// An endpoint that its key leads to, or that it has not tried: not everybody's.
+    CertainEndpoint,
+    /// A connection, or room for one.
+    Connection,
 }
 
 /// The requests of one shard that wait for something of a cluster.
 #[derive(Default)]
 pub(crate) struct Queue {
+    /// By what they wait for.
+    lines: [Line; 4],
+    /// How many they are, in all lines.
+    waiting: Cell<u32>,
+}
+
+/// Those that wait for the same, the first in front.
+#[derive(Default)]
+struct Line {
     waiting: RefCell<VecDeque<Rc<Ticket>>>,
 }
 
@@ -165,7 +191,7 @@ impl Queue {
     /// A permit for a request, if nobody waits and there is one.
     #[inline]
     pub(crate) fn enter(self: &Rc<Self>, in_use: &Arc<InUse>, max: u32) -> Option<RequestPermit> {
-        let free = self.waiting.borrow().is_empty() && take(&in_use.requests, max);
+        let free = self.is_empty(For::Request) && take(&in_use.requests, max);
         free.then(|| self.permit(in_use))
     }
 
@@ -189,27 +215,30 @@ impl Queue {
         (max, queued_max): (u32, u32),
         until: Time,
     ) -> Result<RequestPermit, Cause> {
-        self.wait_for(env, queued_max, until, || self.enter_first(in_use, max)).await
+        let find = |is_first| if is_first { self.enter_first(in_use, max) } else { None };
+        self.wait_for(env, For::Request, (queued_max, until), find).await
     }
 
     /// Waits until `find` finds something, asking when this shard frees anything, and every few
-    /// milliseconds.
+    /// milliseconds. It is told whether it asks for the first in its line: what everybody there
+    /// could use is that one's.
     ///
     /// # Errors
     /// As [`Queue::wait_to_enter`].
     pub(crate) async fn wait_for<E: Env, T>(
-        self: &Rc<Self>,
+        &self,
         env: &E,
-        queued_max: u32,
-        until: Time,
-        mut find: impl FnMut() -> Option<T>,
+        what: For,
+        (queued_max, until): (u32, Time),
+        mut find: impl FnMut(bool) -> Option<T>,
     ) -> Result<T, Cause> {
-        if self.waiting.borrow().len() >= queued_max as usize {
+        if self.waiting.get() >= queued_max {
             return Err(Cause::ClusterFull);
         }
-        let ticket = Rc::new(Ticket::default());
-        self.waiting.borrow_mut().push_back(Rc::clone(&ticket));
-        let _leaves = Leaves { queue: self, ticket: &ticket };
+        let (line, ticket) = (self.line(what), Rc::new(Ticket::default()));
+        line.waiting.borrow_mut().push_back(Rc::clone(&ticket));
+        self.waiting.set(self.waiting.get() + 1);
+        let _leaves = Leaves { queue: self, line, ticket: &ticket };
         let timer = env.timer();
         timer.set((env.now() + LOOK_EVERY).min(until));
         loop {
@@ -221,8 +250,8 @@ impl Queue {
                 timer.poll_expired(context)
             })
             .await;
-            let first = self.waiting.borrow().front().is_some_and(|one| Rc::ptr_eq(one, &ticket));
-            if first && let Some(found) = find() {
+            let first = line.waiting.borrow().front().is_some_and(|one| Rc::ptr_eq(one, &ticket));
+            if let Some(found) = find(first) {
                 return Ok(found);
             }
             if env.now() >= until {
@@ -232,14 +261,25 @@ impl Queue {
         }
     }
 
-    /// Whether nobody waits.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.waiting.borrow().is_empty()
+    /// Whether nobody waits for this.
+    #[inline]
+    pub(crate) fn is_empty(&self, what: For) -> bool {
+        self.waiting.get() == 0 || self.line(what).waiting.borrow().is_empty()
     }
 
-    /// Tells the longest waiting that something became free.
+    /// Tells whoever waits for this longest that it became free.
+    pub(crate) fn wake_one(&self, what: For) {
+        self.line(what).wake_one();
+    }
+
+    fn line(&self, what: For) -> &Line {
+        &self.lines[what as usize]
+    }
+}
+
+impl Line {
     #[inline]
-    pub(crate) fn wake_one(&self) {
+    fn wake_one(&self) {
         let first = self.waiting.borrow().front().map(Rc::clone);
         if let Some(ticket) = first {
             ticket.called.set(true);
@@ -251,15 +291,17 @@ impl Queue {
     }
 }
 
-/// Takes a ticket out of the queue however the wait ends, and passes the turn on.
+/// Takes a ticket out of its line however the wait ends, and passes the turn on.
 struct Leaves<'a> {
     queue: &'a Queue,
+    line: &'a Line,
     ticket: &'a Rc<Ticket>,
 }
 
 impl Drop for Leaves<'_> {
     fn drop(&mut self) {
-        self.queue.waiting.borrow_mut().retain(|one| !Rc::ptr_eq(one, self.ticket));
-        self.queue.wake_one();
+        self.line.waiting.borrow_mut().retain(|one| !Rc::ptr_eq(one, self.ticket));
+        self.queue.waiting.set(self.queue.waiting.get() - 1);
+        self.line.wake_one();
     }
 }

@@ -206,7 +206,8 @@ async fn ask_http2<E: Env>(
     head: &RequestHead,
     callout: &Callout,
 ) -> Option<Result<CalloutResponse, CalloutFailure>> {
-    let (lease, _) = http2::lease(worker, plan, (cluster, endpoint)).await.ok()?;
+    let (lease, _) =
+        http2::lease(worker, plan, (cluster, endpoint), &Cell::default()).await.ok()?;
     let scheme = if plan.cluster(cluster).tls.is_some() { "https" } else { "http" };
     let (outbound, bodiless) = (RequestOutbound::of(head), callout.body.is_empty());
     let asked = match Asked::send(lease, head, &outbound, scheme, bodiless) {

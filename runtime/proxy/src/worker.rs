@@ -18,7 +18,7 @@ use penstock_telemetry::access::AccessRecord;
 use penstock_telemetry::metrics::Instance;
 use penstock_tls::Session;
 
-use crate::admission::{ConnectionPermit, Open, Upstream};
+use crate::admission::{ConnectionPermit, For, Open, Upstream};
 use crate::bell::{Bell, Bells};
 use crate::exchange::Scratch;
 use crate::failure::Cause;
@@ -500,6 +500,17 @@ impl<E: Env> Worker<E> {
         place().or_else(|| plan.drop_unused(cluster).then(place).flatten())
     }
 
+    /// The same, unless others wait for one already.
+    #[inline]
+    pub(crate) fn connection_permit_in_turn(
+        &self,
+        plan: &Plan<E>,
+        cluster: ClusterId,
+    ) -> Option<ConnectionPermit> {
+        let is_next = plan.queue(cluster).is_empty(For::Connection);
+        if is_next { self.connection_permit(plan, cluster) } else { None }
+    }
+
     /// A bell that rings when the worker drains, or serves another snapshot.
     pub(crate) fn bell(&self) -> Rc<Bell> {
         self.inner.bells.add()
@@ -533,7 +544,7 @@ impl<E: Env> Worker<E> {
         }
         let (now, current) = (self.inner.env.now(), self.inner.plan.borrow());
         let (queue, is_current) = (plan.queue(cluster), Rc::ptr_eq(plan, &current));
-        let is_found_here = is_current && !queue.is_empty();
+        let is_found_here = is_current && !queue.is_empty(For::Connection);
         if !is_found_here && plan.cluster(cluster).in_use.is_wanted() {
             // Somebody waits who would not find it: on another shard, or in another plan. Its
             // place is found.
@@ -541,7 +552,7 @@ impl<E: Env> Worker<E> {
         }
         if is_current {
             plan.pool(cluster, endpoint).put(up, now);
-            queue.wake_one();
+            queue.wake_one(For::Connection);
         } else if let Some((pool, _)) = current.successor(plan, cluster, endpoint) {
             pool.put(up, now);
         }

@@ -5,6 +5,7 @@
 
 mod talk;
 
+use std::cell::Cell;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::rc::{Rc, Weak};
@@ -181,7 +182,9 @@ async fn begin<E: Env>(
         };
         tried.insert(endpoint);
         let in_flight = ready.balancer.endpoint(endpoint).begin();
-        let Ok((lease, _)) = http2::lease(worker, plan, (cluster, endpoint)).await else {
+        let Ok((lease, _)) =
+            http2::lease(worker, plan, (cluster, endpoint), &Cell::default()).await
+        else {
             continue;
         };
         match Asked::send(lease, head, &RequestOutbound::of(head), scheme, false) {

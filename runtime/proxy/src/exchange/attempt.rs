@@ -22,7 +22,7 @@ use super::permits::{Found, wait_to_connect};
 use super::retry::Tries;
 use super::{After, Exchange};
 use super::{Scratch, upload};
-use crate::admission::Upstream;
+use crate::admission::{For, Upstream};
 use crate::downstream::{Downstream, GONE};
 use crate::failure::{self, Cause};
 use crate::http2::{self, Asked};
@@ -110,7 +110,8 @@ pub(crate) async fn ask_one<E: Env>(
         return Box::pin(ask_http2(exchange, scratch, route, sent, ask)).await;
     }
     let pool = plan.pool(cluster, endpoint);
-    let pooled = match tries.is_fresh() {
+    // What is free is theirs that wait for it.
+    let pooled = match tries.is_fresh() || !plan.queue(cluster).is_empty(For::Connection) {
         true => None,
         false => pool.take(worker.env().now(), ready.config.timeouts.keep_alive),
     };
@@ -124,9 +125,11 @@ pub(crate) async fn ask_one<E: Env>(
         None => {
             // Boxed: connections are opened far more rarely than used, and an exchange that
             // does not open one shall not carry the room for it.
-            match Box::pin(connect(exchange, cluster, endpoint, ask.deadlines)).await {
+            let asked = Cell::new(false);
+            let to = (cluster, endpoint);
+            match Box::pin(connect(exchange, to, ask.deadlines, &asked)).await {
                 Ok(up) => up,
-                Err(cause) => return unconnected(exchange, route, cause, sent),
+                Err(cause) => return unconnected(exchange, route, (cause, asked.get()), sent),
             }
         }
     };
@@ -141,13 +144,17 @@ pub(crate) async fn ask_one<E: Env>(
     receive(exchange, scratch, route, sent, Went::Http1 { up, reused }, ask).await
 }
 
-/// The request did not get as far as a connection.
+/// The request did not get as far as a connection. Whether the endpoint was `asked` for one by
+/// then: who waits in a queue of ours, or goes away, learns nothing of an endpoint.
 fn unconnected<E: Env>(
     exchange: &Exchange<'_, E>,
     route: &Route,
-    cause: Cause,
+    (cause, asked): (Cause, bool),
     (tries, in_flight): (&Tries<'_, E>, InFlight),
 ) -> End {
+    if !asked || cause.side() == failure::Side::Downstream {
+        return End::Failed(cause, Verdict::Final);
+    }
     let (worker, ready) = (exchange.worker, exchange.plan.cluster(tries.cluster));
     let counters = ready.metrics.shard(worker.shard());
     counters.increment(worker.schemas().cluster.connect_failures);
@@ -155,9 +162,8 @@ fn unconnected<E: Env>(
         let asked = (tries.cluster, tries.endpoint());
         worker.fail_endpoint(exchange.plan, asked, in_flight, Fault::Connect);
     }
-    let again = cause.side() != failure::Side::Downstream
-        && cause != Cause::RouteTimeout
-        && route.config.retry.on.contains(&RetryOn::ConnectFailure);
+    let again =
+        cause != Cause::RouteTimeout && route.config.retry.on.contains(&RetryOn::ConnectFailure);
     End::Failed(cause, Verdict::elsewhere_if(again))
 }
 
@@ -175,11 +181,12 @@ async fn ask_http2<E: Env>(
     // Waiting for a connection has limits of its own, for each of its parts.
     ask.deadlines.suspend_download();
     let (lease, reused) = {
-        let leasing = pin!(http2::lease(worker, plan, (cluster, endpoint)));
+        let asked = Cell::new(false);
+        let leasing = pin!(http2::lease(worker, plan, (cluster, endpoint), &asked));
         let progress = Progress::default();
         match drive(exchange.down, worker.env(), ask.deadlines, &progress, None, leasing).await {
             Ok(leased) => leased,
-            Err(cause) => return unconnected(exchange, route, cause, sent),
+            Err(cause) => return unconnected(exchange, route, (cause, asked.get()), sent),
         }
     };
     match reused {
@@ -222,20 +229,22 @@ async fn ask_http2<E: Env>(
     receive(exchange, scratch, route, sent, went, ask).await
 }
 
+/// A connection to the endpoint, which is `asked` for one from some time on.
 async fn connect<E: Env>(
     exchange: &mut Exchange<'_, E>,
-    cluster: ClusterId,
-    endpoint: EndpointId,
+    (cluster, endpoint): (ClusterId, EndpointId),
     deadlines: &Deadlines,
+    asked: &Cell<bool>,
 ) -> Result<Upstream<E::Stream>, Cause> {
     let (worker, ready) = (exchange.worker, exchange.plan.cluster(cluster));
-    let _permit = match worker.connection_permit(exchange.plan, cluster) {
+    let _permit = match worker.connection_permit_in_turn(exchange.plan, cluster) {
         Some(permit) => permit,
         None => match wait_to_connect(exchange, cluster, endpoint, deadlines).await? {
             Found::Unused(up) => return Ok(up),
             Found::Permit(permit) => permit,
         },
     };
+    asked.set(true);
     let env = worker.env();
     ready.metrics.shard(worker.shard()).increment(worker.schemas().cluster.connects);
     let begun = env.now();

@@ -13,7 +13,7 @@ use penstock_env::Env;
 use super::Exchange;
 use super::attempt::{Progress, drive};
 use super::deadlines::Deadlines;
-use crate::admission::{ConnectionPermit, RequestPermit, Upstream};
+use crate::admission::{ConnectionPermit, For, RequestPermit, Upstream};
 use crate::failure::Cause;
 use crate::worker::{Plan, Worker};
 
@@ -60,6 +60,29 @@ pub(crate) enum Picked {
 
 /// An endpoint that was not tried and has room for another request, which goes there.
 pub(crate) fn pick<E: Env>(
+    worker: &Worker<E>,
+    plan: &Plan<E>,
+    cluster: ClusterId,
+    key: Option<u64>,
+    tried: &TriedSet,
+) -> Picked {
+    let line = line_of(key, tried);
+    if line == For::Endpoint && !plan.queue(cluster).is_empty(line) {
+        // Behind those that have waited for it.
+        return Picked::Full;
+    }
+    find(worker, plan, cluster, key, tried)
+}
+
+/// Where a request waits for an endpoint.
+fn line_of(key: Option<u64>, tried: &TriedSet) -> For {
+    match key {
+        None if tried.count() == 0 => For::Endpoint,
+        _ => For::CertainEndpoint,
+    }
+}
+
+fn find<E: Env>(
     worker: &Worker<E>,
     plan: &Plan<E>,
     cluster: ClusterId,
@@ -113,9 +136,14 @@ pub(crate) async fn wait_for_one<E: Env>(
 ) -> Result<EndpointId, Cause> {
     let (plan, env) = (exchange.plan, exchange.worker.env());
     let (config, begun) = (&plan.cluster(cluster).config, env.now());
-    let (queued_max, until) = (config.limits.queued_max, begun + config.timeouts.queue);
-    let waiting = plan.queue(cluster).wait_for(env, queued_max, until, || {
-        match pick(exchange.worker, plan, cluster, key, tried) {
+    let limits = (config.limits.queued_max, begun + config.timeouts.queue);
+    let line = line_of(key, tried);
+    let waiting = plan.queue(cluster).wait_for(env, line, limits, |is_first| {
+        // Certain endpoints are nothing that others in the line could use.
+        if !is_first && line == For::Endpoint {
+            return None;
+        }
+        match find(exchange.worker, plan, cluster, key, tried) {
             Picked::Endpoint(endpoint) => Some(endpoint),
             Picked::Full | Picked::None => None,
         }
@@ -142,12 +170,17 @@ pub(crate) async fn wait_to_connect<E: Env>(
     let (ready, begun) = (plan.cluster(cluster), env.now());
     let (limits, timeouts) = (&ready.config.limits, &ready.config.timeouts);
     let _wanting = ready.in_use.want();
-    let waiting =
-        plan.queue(cluster).wait_for(env, limits.queued_max, begun + timeouts.queue, || {
-            let unused = plan.pool(cluster, endpoint).take(env.now(), timeouts.keep_alive);
-            let permit = || exchange.worker.connection_permit(plan, cluster).map(Found::Permit);
-            unused.map(Found::Unused).or_else(permit)
-        });
+    let until = begun + timeouts.queue;
+    let find = |is_first: bool| {
+        if !is_first {
+            return None;
+        }
+        let unused = plan.pool(cluster, endpoint).take(env.now(), timeouts.keep_alive);
+        let permit = || exchange.worker.connection_permit(plan, cluster).map(Found::Permit);
+        unused.map(Found::Unused).or_else(permit)
+    };
+    let queue = plan.queue(cluster);
+    let waiting = queue.wait_for(env, For::Connection, (limits.queued_max, until), find);
     let found = watched(exchange, deadlines, waiting).await;
     exchange.record.queue += env.now().since(begun);
     found

@@ -12,7 +12,7 @@ use penstock_wire::proxy_protocol::{Addresses, write_v1, write_v2};
 
 use super::hello::{self, Hello};
 use super::record::Record;
-use crate::admission::ConnectionPermit;
+use crate::admission::{ConnectionPermit, For};
 use crate::failure::{self, Cause, Side};
 use crate::secure::{self, Introduced};
 use crate::worker::{Plan, Worker};
@@ -163,15 +163,19 @@ impl<E: Env> Call<'_, E> {
     /// A permit among the cluster's connections, waited for if need be.
     async fn permit(&self) -> Result<ConnectionPermit, Cause> {
         let Call { worker, plan, cluster, down, timer } = *self;
-        if let Some(permit) = worker.connection_permit(plan, cluster) {
+        if let Some(permit) = worker.connection_permit_in_turn(plan, cluster) {
             return Ok(permit);
         }
         let (ready, env) = (plan.cluster(cluster), worker.env());
         let _wanting = ready.in_use.want();
         let until = env.now() + ready.config.timeouts.queue;
         let queued_max = ready.config.limits.queued_max;
-        let find = || worker.connection_permit(plan, cluster);
-        let waiting = plan.queue(cluster).wait_for(env, queued_max, until, find);
+        let find = |is_first| match is_first {
+            true => worker.connection_permit(plan, cluster),
+            false => None,
+        };
+        let limits = (queued_max, until);
+        let waiting = plan.queue(cluster).wait_for(env, For::Connection, limits, find);
         // The queue has a deadline of its own.
         timer.set(Time::NEVER);
         watched(down, timer, Cause::QueueTimeout, waiting).await

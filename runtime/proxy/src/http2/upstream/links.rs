@@ -15,7 +15,7 @@ use penstock_config::{ClusterId, SharedHttp2};
 use penstock_env::{Env, Time, Timer, TimerExt};
 
 use super::link::{self, Lease, Link, STREAMS_MAX};
-use crate::admission::ConnectionPermit;
+use crate::admission::{ConnectionPermit, For};
 use crate::failure::Cause;
 use crate::worker::{Plan, Worker};
 
@@ -140,10 +140,13 @@ impl<E: Env> Drop for Opening<'_, E> {
 /// What a request that wants to open a connection came to have.
 enum Found<E: Env> {
     Lease(Lease<E>),
+    /// Somebody else opens one.
+    Opening,
     Permit(ConnectionPermit),
 }
 
 /// Room for a request on a connection to `endpoint`, and whether the connection was there before.
+/// `asked` tells whether the endpoint is waited for, and not somebody here.
 ///
 /// # Errors
 /// It could not be opened, not in time, or there may be no more of them.
@@ -151,33 +154,33 @@ pub(crate) async fn lease<E: Env>(
     worker: &Worker<E>,
     plan: &Rc<Plan<E>>,
     (cluster, endpoint): (ClusterId, EndpointId),
+    asked: &Cell<bool>,
 ) -> Result<(Lease<E>, bool), Cause> {
     let links = plan.links(cluster, endpoint);
     let ready = plan.cluster(cluster);
     let (env, timer) = (worker.env(), worker.env().timer());
-    let until = env.now() + ready.config.timeouts.connect;
-    let mut waited = false;
-    loop {
+    let (mut waited, mut until) = (false, None);
+    let permit = loop {
         if let Some(lease) = links.find(&plan.snapshot.config.runtime.http2) {
             return Ok((lease, !waited));
         }
         if !links.can_wait() {
-            break;
+            asked.set(false);
+            match find_permit(worker, plan, cluster, links).await? {
+                Found::Lease(lease) => return Ok((lease, true)),
+                Found::Opening => until = None,
+                Found::Permit(permit) => break permit,
+            }
         }
         waited = true;
+        asked.set(true);
         let round = links.round.get();
-        timer.set(until);
+        timer.set(*until.get_or_insert_with(|| env.now() + ready.config.timeouts.connect));
         let changed = poll_fn(|context| links.poll_change(round, context));
         timer.race(changed).await.ok_or(Cause::ConnectTimeout)?;
-    }
-    let begun = Opening::begin(links);
-    let permit = match worker.connection_permit(plan, cluster) {
-        Some(permit) => permit,
-        None => match wait_for_place(worker, plan, cluster, links).await? {
-            Found::Lease(lease) => return Ok((lease, true)),
-            Found::Permit(permit) => permit,
-        },
     };
+    let begun = Opening::begin(links);
+    asked.set(true);
     ready.metrics.shard(worker.shard()).increment(worker.schemas().cluster.connects);
     timer.set(env.now() + ready.config.timeouts.connect);
     let stage = Cell::default();
@@ -192,18 +195,28 @@ pub(crate) async fn lease<E: Env>(
     Ok((lease, false))
 }
 
-async fn wait_for_place<E: Env>(
+/// A permit for another connection, or what makes it needless; waited for if need be.
+async fn find_permit<E: Env>(
     worker: &Worker<E>,
     plan: &Rc<Plan<E>>,
     cluster: ClusterId,
     links: &Links<E>,
 ) -> Result<Found<E>, Cause> {
+    if let Some(permit) = worker.connection_permit_in_turn(plan, cluster) {
+        return Ok(Found::Permit(permit));
+    }
     let (env, ready) = (worker.env(), plan.cluster(cluster));
-    let until = env.now() + ready.config.timeouts.queue;
+    let limits = (ready.config.limits.queued_max, env.now() + ready.config.timeouts.queue);
     let _wanting = ready.in_use.want();
-    let find = || {
-        let permit = || worker.connection_permit(plan, cluster).map(Found::Permit);
-        links.find(&plan.snapshot.config.runtime.http2).map(Found::Lease).or_else(permit)
+    // Room on a connection to its endpoint is nothing that others in the line could use.
+    let find = |is_first: bool| {
+        let lease = links.find(&plan.snapshot.config.runtime.http2).map(Found::Lease);
+        let opening = || links.can_wait().then_some(Found::Opening);
+        let permit = || match is_first {
+            true => worker.connection_permit(plan, cluster).map(Found::Permit),
+            false => None,
+        };
+        lease.or_else(opening).or_else(permit)
     };
-    plan.queue(cluster).wait_for(env, ready.config.limits.queued_max, until, find).await
+    plan.queue(cluster).wait_for(env, For::Connection, limits, find).await
 }
