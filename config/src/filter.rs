@@ -55,6 +55,9 @@ section! {
         http_calls: Vec<ClusterId> = Vec::new();
         /// Callouts that an instance may have under way.
         http_calls_max: u32 = 256, in 1..=65_536;
+        /// Requests and connections that are over and that an instance may keep, until it is done
+        /// with them (`proxy_on_done`).
+        ended_max: u32 = 1_024, in 0..=65_536;
         /// The clusters that it may call by gRPC; what they speak is `h2`.
         grpc_calls: Vec<ClusterId> = Vec::new();
         /// gRPC calls and streams that an instance may have under way.
@@ -149,6 +152,8 @@ section! {
         body: Duration = Duration::from_millis(10), in DEADLINE_MIN..=DEADLINE_MAX;
         /// Starting an instance, and giving it its configuration.
         start: Duration = Duration::from_secs(1), in DEADLINE_MIN..=START_MAX;
+        /// How long it may keep a request or connection that is over, its root context too.
+        ended: Duration = Duration::from_secs(30), in DEADLINE_MIN..=ENDED_MAX;
     }
 }
 
@@ -271,3 +276,4 @@ const MEMORY: RangeInclusive<ByteSize> = ByteSize::kib(64)..=ByteSize::gib(4);
 const DEADLINE_MIN: Duration = Duration::from_millis(1);
 const DEADLINE_MAX: Duration = Duration::from_secs(1);
 const START_MAX: Duration = Duration::from_secs(60);
+const ENDED_MAX: Duration = Duration::from_secs(600);

@@ -156,6 +156,7 @@ static MODULES: LazyLock<Modules> = LazyLock::new(|| {
         ("/root.wasm", ROOT),
         ("/queue.wasm", QUEUE),
         ("/tell.wasm", TELL),
+        ("/report.wasm", calls::REPORT),
         ("/grpc.wasm", calls::GRPC),
         ("/watch.wasm", calls::WATCH),
         ("/grow.wasm", bodies::GROW),
@@ -196,6 +197,7 @@ fn module(body: &str) -> String {
         (import "env" "proxy_continue_stream" (func $continue (param i32) (result i32)))
         (import "env" "proxy_close_stream" (func $close (param i32) (result i32)))
         (import "env" "proxy_set_effective_context" (func $effective (param i32) (result i32)))
+        (import "env" "proxy_done" (func $done (result i32)))
         (import "env" "proxy_http_call"
             (func $call (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
         (import "env" "proxy_set_tick_period_milliseconds"

@@ -116,6 +116,36 @@ fn timers_call_clusters_and_every_shard_sees_what_came_of_it() {
 }
 
 #[test]
+fn what_is_called_at_the_end_of_an_exchange_goes_out_and_is_answered() {
+    check_few_seeds("roots, ends", Faults::CALM, |world| {
+        let ((app, _), (auth, calls)) = (origin(world, "origin"), origin(world, "auth"));
+        let cluster = format!("[cluster.auth]\nendpoints = [\"{auth}\"]\n");
+        let block = "[filter.report]\nwasm = \"/report.wasm\"\nhttp_calls = [\"auth\"]\n\
+            http_calls_max = 2\n";
+        let app = [app];
+        let texts = [
+            config(&app, "filters = [\"report\"]\n", &format!("{block}{cluster}")),
+            config(&app, "", &cluster),
+        ];
+        let proxy = Proxy::serve_on(world, &texts, 1);
+        // More of them than may be under way at a time.
+        for count in b'0'..b'6' {
+            let seen = (200, Some(char::from(count).to_string()));
+            assert_eq!(ask(world, &proxy, &[""], "x-count"), [seen]);
+            pass(world, 2 * SECOND);
+        }
+        assert_eq!(calls.get(), 2 * 6);
+        // A call that fails is answered, too; and an old version ends with its last exchange.
+        world.set_path(&auth, Path::Refused);
+        assert_eq!(ask(world, &proxy, &[""], "x-count"), [(200, Some("6".to_owned()))]);
+        proxy.reload();
+        pass(world, 2 * SECOND);
+        assert_eq!(calls.get(), 2 * 6);
+        proxy.end(world);
+    });
+}
+
+#[test]
 fn one_shard_hears_of_what_every_shard_puts_into_a_queue() {
     check_few_seeds("roots, queues", Faults::CALM, |world| {
         let (app, _) = origin(world, "origin");

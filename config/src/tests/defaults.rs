@@ -161,6 +161,7 @@ fn a_filter_that_is_told_nothing() {
     check("deadline.headers", "5ms");
     check("deadline.body", "10ms");
     check("deadline.start", "1s");
+    check("deadline.ended", "30s");
     check("on_error", "deny");
     check("isolation", "shared");
     check("pause_headers", "all");

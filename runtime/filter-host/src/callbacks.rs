@@ -1,5 +1,7 @@
 //! The callbacks of an instance, one function each.
 
+use penstock_env::Time;
+
 use crate::abi::Action;
 use crate::calls::Headers;
 use crate::contexts::{ContextId, Ending, Kind};
@@ -200,8 +202,12 @@ impl Instance {
     }
 
     /// The end of a context: its calls are cancelled, `proxy_on_done` is asked, and unless that
-    /// wants to wait for `proxy_done`, log and delete follow.
+    /// wants to wait for `proxy_done`, log and delete follow. What is called in these is made in
+    /// the root's name, as Envoy makes all calls.
     pub(crate) fn close(&mut self, id: ContextId, mut lent: Lent<'_>) -> Result<(), Trapped> {
+        if let Some(context) = self.context(id) {
+            context.ending = Ending::Begun;
+        }
         self.cancel_callouts(id)?;
         let finished = match self.calls.done.is_some() {
             true => {
@@ -217,13 +223,46 @@ impl Instance {
             }
             false => true,
         };
-        if !finished {
-            if let Some(context) = self.context(id) {
-                context.ending = Ending::Waiting;
-            }
-            return Ok(());
+        match finished || !self.await_done(id) {
+            true => self.bury(id, lent),
+            false => Ok(()),
         }
-        self.bury(id, lent)
+    }
+
+    /// Keeps a context until `proxy_done`, if there is room for another.
+    fn await_done(&mut self, id: ContextId) -> bool {
+        let state = self.state_mut();
+        if state.waiting.count >= state.settings.ended_max {
+            state.counters().limits.add(1);
+            return false;
+        }
+        let until = state.world.now() + state.settings.ended_deadline;
+        if let Some(context) = state.contexts.find(id) {
+            context.ending = Ending::Waiting { until };
+            state.waiting.count += 1;
+            state.waiting.until = state.waiting.until.min(until);
+        }
+        true
+    }
+
+    /// Has those be done that were waited for until `now`.
+    pub(crate) fn end_overdue(&mut self, now: Time) {
+        let state = self.state_mut();
+        state.waiting.until = Time::NEVER;
+        for (id, context) in state.contexts.iter_mut() {
+            match context.ending {
+                Ending::Waiting { until } if until <= now => {
+                    context.ending = Ending::Due;
+                    state.waiting.count -= 1;
+                    state.due.push(id);
+                    state.stats.shards[state.place].limits.add(1);
+                }
+                Ending::Waiting { until } => {
+                    state.waiting.until = state.waiting.until.min(until);
+                }
+                Ending::No | Ending::Begun | Ending::Due => {}
+            }
+        }
     }
 
     /// `proxy_on_log` and `proxy_on_delete`.

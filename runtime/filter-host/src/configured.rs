@@ -98,6 +98,8 @@ fn settings(config: &config::Config, filter: &config::Filter) -> FilterSettings 
         header_deadline: filter.deadlines.headers,
         body_deadline: filter.deadlines.body,
         start_deadline: filter.deadlines.start,
+        ended_deadline: filter.deadlines.ended,
+        ended_max: filter.ended_max,
         body_bytes_max: filter.body_buffer_max.as_usize(),
         hostcall_bytes_max: filter.hostcall_bytes_max.as_usize(),
         callouts_max: filter.http_calls_max,

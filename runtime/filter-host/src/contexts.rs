@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::task::Waker;
 
+use penstock_env::Time;
+
 use crate::session::{Callout, LocalResponse};
 
 /// A context's id, as the guest sees it: never 0, and not used again for 2,047 lives of a slot.
@@ -68,8 +70,13 @@ pub(crate) struct Context {
 pub(crate) enum Ending {
     /// It is in use.
     No,
-    /// `proxy_on_done` answered false: it waits for `proxy_done`.
-    Waiting,
+    /// It is over: what it calls from now on is its root's, for nobody waits for it here.
+    Begun,
+    /// `proxy_on_done` answered false: it waits for `proxy_done`, so long.
+    Waiting {
+        /// When its end comes by itself.
+        until: Time,
+    },
     /// `proxy_done` came: its log and delete callbacks are due.
     Due,
 }

@@ -169,18 +169,22 @@ impl Filters {
         Rc::clone(&slot.live)
     }
 
-    /// When the next timer of a root context is due.
+    /// When the next timer of a root context is due, or something was waited for long enough.
     pub fn next_tick(&self) -> Option<Time> {
         let due = |running: &Rc<Running>| {
             let instance = running.instance.borrow();
-            instance.as_ref()?.state().ticks.iter().map(|tick| tick.next).min()
+            let ticks = instance.as_ref()?.state().ticks.iter().map(|tick| tick.next).min();
+            let overdue = running.overdue_at();
+            ticks.into_iter().chain((overdue != Time::NEVER).then_some(overdue)).min()
         };
         self.shard.all_running().iter().filter_map(due).min()
     }
 
-    /// Calls every timer that is due. Failures are noted with their filters.
+    /// Calls every timer that is due, and ends what was waited for long enough. Failures are noted
+    /// with their filters.
     pub fn tick(&self, now: Time) {
         for running in self.shard.all_running() {
+            running.end_overdue(now);
             let due = running.due(now);
             for root in due {
                 // A failure took the instance, and is noted: the other roots' ticks find none.
@@ -339,14 +343,29 @@ impl Shard {
         if self.retired.borrow().is_empty() {
             return;
         }
-        let idle = |running: &Rc<Running>| {
-            running.instance.borrow().as_ref().is_none_or(|instance| instance.streams() == 0)
-        };
-        let (idle, busy) = self.retired.take().into_iter().partition::<Vec<_>, _>(idle);
+        let is_idle = |running: &Rc<Running>| running.is_idle();
+        let (idle, busy) = self.retired.take().into_iter().partition::<Vec<_>, _>(is_idle);
         self.retired.replace(busy);
         for running in idle {
-            running.shut_down();
-            running.rest();
+            match running.shut_down() {
+                true => running.rest(),
+                false => self.retired.borrow_mut().push(running),
+            }
+        }
+    }
+
+    /// Ends an instance that was made for one exchange, which is over.
+    pub(crate) fn end(&self, running: Rc<Running>, ended_max: u32) {
+        if running.is_idle() && running.shut_down() {
+            return;
+        }
+        let mut retired = self.retired.borrow_mut();
+        match retired.len() < ended_max as usize {
+            true => retired.push(running),
+            false => {
+                drop(retired);
+                running.cut_short();
+            }
         }
     }
 

@@ -14,7 +14,7 @@ use crate::error::{TrapCause, Trapped};
 use crate::filter::Filter;
 use crate::limits::Limits;
 use crate::metrics::SAMPLE_EVERY;
-use crate::state::{Arena, Call, Callouts, Clock, Lent, LogBudget, State, Watch};
+use crate::state::{Arena, Call, Callouts, Clock, Lent, LogBudget, State, Waiting, Watch};
 use crate::ticker::{DEADLINE_MAX, TICK};
 use crate::world::World;
 
@@ -210,7 +210,7 @@ impl Instance {
         self.state_mut().contexts.find(id)
     }
 
-    /// Exchanges that have a context.
+    /// Exchanges that have a context; once it is shut down, its roots that wait.
     pub(crate) fn streams(&self) -> usize {
         self.state().contexts.len() - self.roots.len()
     }
@@ -296,6 +296,7 @@ fn state(filter: &Filter, shard: usize, world: &Rc<dyn World>) -> State {
         callouts: Callouts::default(),
         ticks: Vec::new(),
         roots_moved: false,
+        waiting: Waiting::default(),
         due: Vec::new(),
         scratch: Vec::new(),
         clock: Clock::default(),

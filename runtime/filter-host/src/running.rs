@@ -264,10 +264,44 @@ impl Running {
         self.counters().memory_bytes.set(0);
     }
 
-    /// Ends the instance in good order.
-    pub(crate) fn shut_down(self: &Rc<Running>) {
+    /// Whether no exchange has anything in it.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.instance.borrow().as_ref().is_none_or(|instance| instance.streams() == 0)
+    }
+
+    /// When the next context is over that waits for `proxy_done`.
+    pub(crate) fn overdue_at(&self) -> Time {
+        let instance = self.instance.borrow();
+        instance.as_ref().map_or(Time::NEVER, |instance| instance.state().waiting.until)
+    }
+
+    /// Ends those that were waited for until `now`.
+    pub(crate) fn end_overdue(self: &Rc<Running>, now: Time) {
+        if self.overdue_at() <= now {
+            // A failure is noted as any other; nothing waits for these contexts any more.
+            let _ = self.with(|instance| {
+                instance.end_overdue(now);
+                Ok(())
+            });
+        }
+    }
+
+    /// Ends the instance in good order; whether it is over by now: its root contexts may want to
+    /// wait for `proxy_done`.
+    pub(crate) fn shut_down(self: &Rc<Running>) -> bool {
         // A failure here is noted as any other; nothing waits for the instance any more.
         let _ = self.with(Instance::shut_down);
+        let over = self.is_idle();
+        if over {
+            self.instance.take();
+        }
+        over
+    }
+
+    /// Ends the instance now, whatever waits in it.
+    pub(crate) fn cut_short(self: &Rc<Running>) {
+        let _ = self.shut_down();
+        self.end_overdue(Time::NEVER);
         self.instance.take();
     }
 }

@@ -39,6 +39,10 @@ pub struct FilterSettings {
     pub body_deadline: Duration,
     /// How long an instance may take to start and read its configuration.
     pub start_deadline: Duration,
+    /// How long a context is kept whose stream is over and which is not done with it.
+    pub ended_deadline: Duration,
+    /// How many such contexts an instance may keep.
+    pub ended_max: u32,
     /// Body bytes, or those of a connection, that a pausing filter may hold back, per stream and
     /// direction.
     pub body_bytes_max: usize,
@@ -77,6 +81,8 @@ impl FilterSettings {
             header_deadline: Duration::from_millis(5),
             body_deadline: Duration::from_millis(10),
             start_deadline: Duration::from_millis(1_000),
+            ended_deadline: Duration::from_secs(30),
+            ended_max: 1_024,
             body_bytes_max: 1 << 20,
             hostcall_bytes_max: 4 << 20,
             callouts_max: 256,

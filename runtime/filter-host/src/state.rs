@@ -9,7 +9,7 @@ use penstock_env::{Map, Time};
 use wasmtime::{Memory, TypedFunc};
 
 use crate::abi::{BufferType, Status, Version, arena};
-use crate::contexts::{ContextId, Contexts, Kind};
+use crate::contexts::{ContextId, Contexts, Ending, Kind};
 use crate::grpc::{GrpcEvent, Ongoing};
 use crate::limits::Limits;
 use crate::metrics::{FilterStats, ShardStats};
@@ -47,6 +47,8 @@ pub(crate) struct State {
     pub(crate) ticks: Vec<Tick>,
     /// They were changed since the shard last looked, or there are items of a queue to tell of.
     pub(crate) roots_moved: bool,
+    /// Contexts that are over and not done.
+    pub(crate) waiting: Waiting,
     /// Contexts whose `proxy_done` came and whose last callbacks are due.
     pub(crate) due: Vec<ContextId>,
     /// Where values are put together before they are copied into the guest.
@@ -71,6 +73,19 @@ impl State {
         match self.contexts.find(effective).map(|context| context.kind) {
             Some(Kind::Stream { root, .. }) => root,
             Some(Kind::Root { .. }) | None => effective,
+        }
+    }
+
+    /// Whose the calls are that the guest makes now; `None` when that is gone.
+    pub(crate) fn caller(&mut self) -> Option<ContextId> {
+        let effective = self.call.effective;
+        let context = self.contexts.find(effective)?;
+        match context.kind {
+            // The exchange would take them to the endpoints, and it is over.
+            Kind::Stream { root, .. } if context.ending != Ending::No => {
+                self.contexts.find(root).map(|_| root)
+            }
+            Kind::Stream { .. } | Kind::Root { .. } => Some(effective),
         }
     }
 
@@ -257,6 +272,20 @@ impl Callouts {
                 return self.last_token;
             }
         }
+    }
+}
+
+/// The contexts that are over and wait for `proxy_done`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waiting {
+    pub(crate) count: u32,
+    /// None of them is to be ended before.
+    pub(crate) until: Time,
+}
+
+impl Default for Waiting {
+    fn default() -> Waiting {
+        Waiting { count: 0, until: Time::NEVER }
     }
 }
 

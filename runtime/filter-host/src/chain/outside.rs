@@ -134,8 +134,9 @@ impl Link {
         let lent = Lent { session: session.map(|session| session as _), ..Lent::default() };
         // A failure is noted; there is nothing left of the exchange to give the policy to.
         let _ = running.with(|instance| instance.close(id, lent));
-        if self.live.filter.settings.isolation == Isolation::Request {
-            running.shut_down();
+        let settings = &self.live.filter.settings;
+        if settings.isolation == Isolation::Request {
+            self.live.shard().end(running, settings.ended_max);
         }
         self.live.shard().reap();
     }

@@ -1,6 +1,7 @@
 //! What a chain does with filters that pause, answer, call and end, on filters written as text.
 
 mod connection;
+mod ends;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -180,28 +181,6 @@ fn an_http_call_comes_out_and_its_answer_goes_in() {
     assert_eq!(chain.request_headers(&mut session, true), Flow::Pause);
     chain.finish(&mut session);
     assert_eq!(harness.filters.streams(), 0);
-}
-
-#[test]
-fn a_context_that_is_not_done_waits_for_proxy_done() {
-    let body = r#"
-        (func (export "proxy_on_done") (param i32) (result i32) i32.const 0)
-        (func (export "proxy_on_configure") (param i32 i32) (result i32)
-            (i32.eqz (call $period (i32.const 10))))
-        (func (export "proxy_on_tick") (param i32)
-            (drop (call $effective (i32.const 2)))
-            (drop (call $done)))
-        (func (export "proxy_on_log") (param i32)
-            (drop (call $log (i32.const 2) (i32.const 0) (i32.const 6))))"#;
-    let harness = harness(body, |_| {});
-    let (mut session, mut chain) = (session(), harness.chain());
-    assert_eq!(chain.request_headers(&mut session, true), Flow::Continue);
-    chain.finish(&mut session);
-    assert_eq!(harness.filters.streams(), 1);
-    assert!(!harness.world.logged("x-seen"));
-    harness.advance(Duration::from_millis(10));
-    assert_eq!(harness.filters.streams(), 0);
-    assert!(harness.world.logged("x-seen"));
 }
 
 #[test]

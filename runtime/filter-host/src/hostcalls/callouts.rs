@@ -13,6 +13,7 @@ use crate::session::Callout;
 use crate::state::State;
 
 /// `proxy_http_call`. The call belongs to the effective context: it is cancelled when that ends.
+/// One that is made at the end is the root context's.
 #[expect(clippy::too_many_arguments, reason = "the ABI's own signature")]
 pub(super) fn http_call(
     guest: &mut Guest<'_>,
@@ -49,8 +50,7 @@ pub(super) fn http_call(
         state.counters().limits.add(1);
         return Err(Status::InternalFailure.into());
     }
-    let owner = state.call.effective;
-    state.contexts.find(owner).ok_or(Status::BadArgument)?;
+    let owner = state.caller().ok_or(Status::BadArgument)?;
     let token = state.callouts.next_token();
     state.callouts.open.insert(token, owner);
     let callout = Callout {

@@ -109,8 +109,7 @@ fn open(
         state.counters().limits.add(1);
         return Err(Status::InternalFailure.into());
     }
-    let owner = state.call.effective;
-    state.contexts.find(owner).ok_or(Status::InternalFailure)?;
+    let owner = state.caller().ok_or(Status::InternalFailure)?;
     let outgoing = Rc::new(Outgoing::default());
     if let Some(message) = message {
         // A single message is not one that waits: its own limit is enough.

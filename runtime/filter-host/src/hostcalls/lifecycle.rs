@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use penstock_env::Time;
+
 use crate::abi::Status;
 use crate::contexts::{ContextId, Ending};
 use crate::guest::{Answer, Guest, slice};
@@ -23,8 +25,12 @@ pub(super) fn done(guest: &mut Guest<'_>) -> Answer {
     let state = guest.state();
     let id = state.call.effective;
     match state.contexts.find(id) {
-        Some(context) if context.ending == Ending::Waiting => {
+        Some(context) if matches!(context.ending, Ending::Waiting { .. }) => {
             context.ending = Ending::Due;
+            state.waiting.count -= 1;
+            if state.waiting.count == 0 {
+                state.waiting.until = Time::NEVER;
+            }
             state.due.push(id);
             Ok(())
         }
