@@ -96,7 +96,7 @@ pub use tls::{
     CertificateFiles, Certificates, ClientCert, ClusterTls, CrlOver, ListenerTls, TlsVersion,
     UnknownName, VerifyEndpoint,
 };
-pub use values::address::{Cidr, EndpointAddress, ListenAddress};
+pub use values::address::{Cidr, EndpointAddress, ListenAddress, Trusted};
 pub use values::bgp::{BgpPeer, BirdName, RouterId};
 pub use values::grpc::GrpcService;
 pub use values::header::{HeaderName, HeaderValue, Method, UpgradeToken};

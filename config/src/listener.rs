@@ -13,7 +13,7 @@ use crate::grammar::setting::ListOf;
 use crate::proxy_protocol::ProxyProtocol;
 use crate::route::Route;
 use crate::tls::ListenerTls;
-use crate::values::address::{Cidr, ListenAddress};
+use crate::values::address::{ListenAddress, Trusted};
 use crate::values::units::{ByteSize, Ratio};
 
 section! {
@@ -38,9 +38,11 @@ section! {
         filters: Vec<FilterUse> = Vec::new(), in CHAIN;
         /// Malformed input that is let through all the same, by name, and counted.
         lenient: Vec<Lenience> = Vec::new();
-        /// Peers whose `X-Forwarded-For` and `Forwarded` are believed and kept, and `Client-Cert`
-        /// where no certificate is asked for.
-        trusted: Vec<Cidr> = Vec::new();
+        /// Proxies whose `X-Forwarded-For` and `Forwarded` are kept, and `Client-Cert` where no
+        /// certificate is asked for: networks, and `"unix"` for all who come over a unix socket.
+        /// Who asked is then the last address in `X-Forwarded-For` that is none of theirs: to
+        /// filters (`source.address`), where a cluster hashes by `source`, and in the log.
+        trusted: Vec<Trusted> = Vec::new();
         /// Which fields tell endpoints who asked.
         forwarded: ForwardedFields = ForwardedFields::XForwarded;
         /// Adds `Via` to requests and responses (RFC 9110 §7.6.3).

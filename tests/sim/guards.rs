@@ -12,7 +12,10 @@ fn config(origin: &Address, listener: &str, routes: &[&str]) -> String {
     let routes = routes.iter().map(|route| format!("[[listener.web.route]]\n{route}\n"));
     let routes: String = routes.collect();
     let filters = match format!("{listener}{routes}").contains("filters") {
-        true => blocks("deny", 0) + "[filter.tell]\nwasm = \"/tell.wasm\"\n",
+        true => {
+            let more = ["tell", "from"].map(|it| format!("[filter.{it}]\nwasm = \"/{it}.wasm\"\n"));
+            blocks("deny", 0) + &more.concat()
+        }
         false => String::new(),
     };
     format!(
@@ -157,4 +160,18 @@ fn nobody_else_says_whom_a_request_is_from() {
         // Who is trusted is believed.
         check("trusted = [\"0.0.0.0/0\", \"::/0\"]", &routes, &request, Passed(&[], &[]));
     }
+}
+
+#[test]
+fn filters_are_told_for_whom_a_trusted_proxy_speaks() {
+    let request = get("/", "X-Forwarded-For: 198.51.100.1, 203.0.113.9, 10.77.0.1\r\n");
+    let (filters, open) = ("filters = [\"from\"]\n", [OPEN]);
+    let trusts = format!("{filters}trusted = [\"10.0.0.0/8\"]");
+    check(&trusts, &open, &request, Passed(&["x-count: 203.0.113.9:0\r\n"], &[]));
+    // Who says nothing of others asks itself, and so does who is not believed.
+    check(&trusts, &open, &get("/", ""), Passed(&["x-count: 10.0.0."], &[]));
+    check(filters, &open, &request, Passed(&["x-count: 10.0.0."], &["203.0.113.9"]));
+    // What filters make of the field changes nobody's mind.
+    let edits = "to = \"app\"\nrequest_headers = { set = { x-forwarded-for = \"192.0.2.1\" } }";
+    check(&trusts, &[edits], &request, Passed(&["x-count: 203.0.113.9:0\r\n"], &[]));
 }

@@ -157,6 +157,7 @@ static MODULES: LazyLock<Modules> = LazyLock::new(|| {
         ("/queue.wasm", QUEUE),
         ("/tell.wasm", TELL),
         ("/report.wasm", calls::REPORT),
+        ("/from.wasm", FROM),
         ("/grpc.wasm", calls::GRPC),
         ("/watch.wasm", calls::WATCH),
         ("/grow.wasm", bodies::GROW),
@@ -198,6 +199,7 @@ fn module(body: &str) -> String {
         (import "env" "proxy_close_stream" (func $close (param i32) (result i32)))
         (import "env" "proxy_set_effective_context" (func $effective (param i32) (result i32)))
         (import "env" "proxy_done" (func $done (result i32)))
+        (import "env" "proxy_get_property" (func $property (param i32 i32 i32 i32) (result i32)))
         (import "env" "proxy_http_call"
             (func $call (param i32 i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32)))
         (import "env" "proxy_set_tick_period_milliseconds"
@@ -235,6 +237,7 @@ fn module(body: &str) -> String {
         (data (i32.const 56) "x-count")
         (data (i32.const 160) "sim.AuthCheck")
         (data (i32.const 176) "Watch")
+        (data (i32.const 184) "source\00address")
         (data (i32.const 80)
             "\03\00\00\00\07\00\00\00\03\00\00\00\05\00\00\00\01\00\00\00"
             "\0a\00\00\00\01\00\00\00:method\00GET\00:path\00/\00:authority\00a\00")
@@ -373,6 +376,14 @@ const QUEUE: &str = r#"
         (i32.store8 (i32.const 1040) (global.get $count))
         (drop (call $add (i32.const 2) (i32.const 56) (i32.const 7) (i32.const 1040) (i32.const 1)))
         (i32.const 0))"#;
+
+/// Adds `x-count` to requests: who asked, as far as it is told.
+const FROM: &str = r#"
+    (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+        (if (call $property (i32.const 184) (i32.const 14) (i32.const 1028) (i32.const 1032))
+            (then unreachable))
+        (call $add (i32.const 0) (i32.const 56) (i32.const 7) (i32.load (i32.const 1028))
+            (i32.load (i32.const 1032))))"#;
 
 /// Adds `x-count` to requests: the first letter of the configuration that the request is under.
 const TELL: &str = r#"

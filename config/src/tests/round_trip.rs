@@ -52,7 +52,7 @@ include = "/run/penstock/routes.conf"
 address = [":8080", "[::1]:8081", "unix:/run/web.sock"]
 filters = ["jwt", { filter = "rate", config = { per = "ip", burst = 10, share = 0.5 } }]
 lenient = ["obs-fold"]
-trusted = ["10.0.0.0/8", "::1"]
+trusted = ["10.0.0.0/8", "::1", "unix"]
 forwarded = "both"
 proxy_protocol = { from = "10.0.0.0/8" }
 limits = { head = "16KiB", line = "8KiB", uri = 4096 }

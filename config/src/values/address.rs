@@ -258,6 +258,45 @@ impl Cidr {
     }
 }
 
+/// Peers that are believed what they say of others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Trusted {
+    /// Those in a network.
+    Network(Cidr),
+    /// `"unix"`: those that come over a unix socket, whose file says who may.
+    Unix,
+}
+
+impl Trusted {
+    /// Whether a peer is one of them; it has no address over a unix socket.
+    pub fn contains(&self, peer: Option<IpAddr>) -> bool {
+        match self {
+            Trusted::Network(network) => peer.is_some_and(|peer| network.contains(peer)),
+            Trusted::Unix => peer.is_none(),
+        }
+    }
+}
+
+impl fmt::Display for Trusted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Trusted::Network(network) => network.fmt(f),
+            Trusted::Unix => f.write_str("unix"),
+        }
+    }
+}
+
+impl FromStr for Trusted {
+    type Err = BadText;
+
+    fn from_str(text: &str) -> Result<Trusted, BadText> {
+        match text {
+            "unix" => Ok(Trusted::Unix),
+            network => network.parse().map(Trusted::Network),
+        }
+    }
+}
+
 fn unix_path(path: &str) -> Result<PathBuf, BadText> {
     if !Path::new(path).is_absolute() {
         return Err(BadText("a unix socket's path is absolute: \"unix:/run/app.sock\""));
@@ -301,6 +340,8 @@ text_settings! {
     ListenAddress: "an address to listen on: \":443\", \"127.0.0.1:80\", \"[::1]:80\" \
         or \"unix:/PATH\"";
     Cidr: "a network such as \"10.0.0.0/8\", or one address";
+    Trusted: "a network such as \"10.0.0.0/8\", one address, or \"unix\" for all who come over \
+        a unix socket";
 }
 
 const EXPECTED: BadText =

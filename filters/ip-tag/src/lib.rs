@@ -12,9 +12,9 @@
 //! ```
 //!
 //! Of several networks that an address is in the longest prefix decides: `192.0.2.200` is `vpn`.
-//! What downstream wrote into the field itself is always removed. The address is the peer's;
-//! behind proxies of one's own `trusted_hops` counts from the right of `X-Forwarded-For`. A
-//! request that has fewer addresses there than it should is tagged as none.
+//! What downstream wrote into the field itself is always removed. The address is `source.address`,
+//! whom proxies that the listener trusts speak for. `trusted_hops` is for hosts that don't know: it
+//! counts from the right of `X-Forwarded-For`; where there are fewer, the tag is none.
 
 #![deny(unsafe_code)]
 

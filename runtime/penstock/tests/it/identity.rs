@@ -1,8 +1,12 @@
-//! Who a downstream is, by its certificate: told to endpoints, matched by routes, logged.
+//! Who a downstream is, by its certificate, or by the word of a proxy in front: told to endpoints,
+//! matched by routes, logged.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
 
 use serde_json::Value;
 
-use crate::harness::{Certificates, Origin, Penstock, installed, talk, until};
+use crate::harness::{Certificates, Folder, Origin, Penstock, installed, talk, until};
 use crate::tls::{has, openssl};
 
 /// Two routes: those that show ada's certificate, and the rest.
@@ -81,5 +85,43 @@ fn a_claim_of_a_certificate_passes_only_from_a_trusted_peer() {
         for field in ["client-cert: :yq==:", "x-forwarded-client-cert: hash=1"] {
             assert_eq!(head.contains(field), passes, "{trusted}{head}");
         }
+    }
+}
+
+#[test]
+fn a_proxy_on_a_unix_socket_is_believed_where_the_config_says_so() {
+    let origin = Origin::named("origin");
+    for trusted in [false, true] {
+        let folder = Folder::new();
+        let (socket, log) = (folder.join("web.sock"), folder.join("access.log"));
+        let believed = if trusted { "trusted = [\"unix\"]\n" } else { "" };
+        let text = format!(
+            "[observe]\naccess_log = \"json:{}\"\n[listener.web]\naddress = \"unix:{}\"\n\
+             forwarded = \"both\"\n{believed}to = \"app\"\n\
+             [cluster.app]\nendpoints = [\"{}\"]\n",
+            log.display(),
+            socket.display(),
+            origin.address
+        );
+        let _penstock = Penstock::start_in(folder, &text);
+        let connect = || UnixStream::connect(&socket).ok();
+        let mut proxy = until("the listener is there", connect);
+        let request = b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\
+            X-Forwarded-For: 203.0.113.9\r\nX-Forwarded-Proto: https\r\n\r\n";
+        proxy.write_all(request).expect("it is taken");
+        let mut answer = String::new();
+        proxy.read_to_string(&mut answer).expect("an answer");
+        has(&answer, &["200 OK"]);
+        let head = origin.head().expect("a request came").to_ascii_lowercase();
+        let forwarded = "forwarded: for=unknown;host=\"a.test\";proto=http\r\n";
+        has(&head, &[forwarded, "x-forwarded-host: a.test\r\n"]);
+        let told = ["x-forwarded-for: 203.0.113.9\r\n", "x-forwarded-proto: https\r\n"];
+        assert!(told.iter().all(|told| head.contains(told) == trusted), "{head}");
+        assert_eq!(head.contains("x-forwarded-proto: http\r\n"), !trusted, "{head}");
+        let line: Value = until("the log is written", || {
+            serde_json::from_str(std::fs::read_to_string(&log).ok()?.lines().next()?).ok()
+        });
+        assert_eq!(line["downstream"], "unix:");
+        assert_eq!(line.get("client"), trusted.then_some(&"203.0.113.9".into()));
     }
 }

@@ -6,6 +6,7 @@
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -107,6 +108,8 @@ pub(crate) struct Filtered<'a, E: Env> {
     /// Halves that were resumed while nobody waited for them.
     resumed: [Cell<bool>; 2],
     response: RefCell<Option<Box<LocalResponse>>>,
+    /// Who asked, where a trusted peer says it.
+    pub(crate) client: Cell<Option<IpAddr>>,
     pub(crate) route: Cell<Option<u32>>,
     pub(crate) cluster: Cell<Option<ClusterId>>,
     pub(crate) endpoint: Cell<Option<EndpointId>>,
@@ -155,6 +158,7 @@ impl<'a, E: Env> Filtered<'a, E> {
             begun_at: worker.env().now(),
             resumed: Default::default(),
             response: RefCell::default(),
+            client: Cell::new(None),
             route: Cell::new(None),
             cluster: Cell::new(None),
             endpoint: Cell::new(None),
@@ -459,6 +463,7 @@ impl<'a, E: Env> Filtered<'a, E> {
         let listener = &snapshot.listeners[self.down.listener()];
         let route = self.route.get().and_then(|at| listener.routes.routes().get(at as usize));
         Facts {
+            client: self.client.get(),
             peer: self.down.peer(),
             local: self.down.local(),
             secure: self.down.secure(),

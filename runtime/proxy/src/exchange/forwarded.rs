@@ -4,10 +4,10 @@
 //! these fields are dropped, and ours tell what we saw.
 
 use std::io::Write;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
-use penstock_config::{Cidr, ForwardedFields};
+use penstock_config::{ForwardedFields, Trusted};
 use penstock_env::Env;
 use penstock_wire::http1::{Known, KnownSet, RequestHead};
 
@@ -67,36 +67,23 @@ impl<'a> Added<'a> {
         if !trusted {
             drop = FORWARDED_FIELDS;
         }
-        if let Some(peer) = peer {
-            if x_forwarded {
+        if x_forwarded {
+            if let Some(peer) = peer {
                 drop = drop.with(Known::XForwardedFor);
-                self.x_forwarded(request, peer, trusted, seen);
+                self.x_forwarded_for(request, peer, trusted);
             }
-            if forwarded {
-                drop = drop.with(Known::Forwarded);
-                self.forwarded_field(request, peer, trusted, seen);
-            }
+            self.x_forwarded(request, trusted, seen);
+        }
+        if forwarded {
+            drop = drop.with(Known::Forwarded);
+            self.forwarded_field(request, peer, trusted, seen);
         }
         drop
     }
 
-    fn x_forwarded(
-        &mut self,
-        request: &RequestHead,
-        peer: IpAddr,
-        trusted: bool,
-        (host, scheme): Seen<'_>,
-    ) {
-        let before = |known| {
-            let name: &[u8] = match known {
-                Known::XForwardedFor => b"x-forwarded-for",
-                Known::XForwardedProto => b"x-forwarded-proto",
-                _ => b"x-forwarded-host",
-            };
-            let is_there = trusted && request.fields().value_of_known(known).is_some();
-            is_there.then(|| request.fields().values_of(name))
-        };
-        let chain = before(Known::XForwardedFor);
+    fn x_forwarded_for(&mut self, request: &RequestHead, peer: IpAddr, trusted: bool) {
+        let is_there = trusted && request.fields().value_of_known(Known::XForwardedFor).is_some();
+        let chain = is_there.then(|| request.fields().values_of(b"x-forwarded-for"));
         self.put(b"X-Forwarded-For", |values| {
             for value in chain.into_iter().flatten() {
                 values.extend_from_slice(value);
@@ -104,11 +91,15 @@ impl<'a> Added<'a> {
             }
             write_ip(values, peer);
         });
-        // A trusted peer's word stands: it has seen the downstream, we only saw the peer.
-        if before(Known::XForwardedProto).is_none() {
+    }
+
+    /// A trusted peer's word stands: it has seen the downstream, we only saw the peer.
+    fn x_forwarded(&mut self, request: &RequestHead, trusted: bool, (host, scheme): Seen<'_>) {
+        let is_said = |known| trusted && request.fields().value_of_known(known).is_some();
+        if !is_said(Known::XForwardedProto) {
             self.put(b"X-Forwarded-Proto", |values| values.extend_from_slice(scheme.as_bytes()));
         }
-        if let Some(host) = host.filter(|_| before(Known::XForwardedHost).is_none()) {
+        if let Some(host) = host.filter(|_| !is_said(Known::XForwardedHost)) {
             self.put(b"X-Forwarded-Host", |values| values.extend_from_slice(host));
         }
     }
@@ -117,7 +108,7 @@ impl<'a> Added<'a> {
     fn forwarded_field(
         &mut self,
         request: &RequestHead,
-        peer: IpAddr,
+        peer: Option<IpAddr>,
         trusted: bool,
         (host, scheme): Seen<'_>,
     ) {
@@ -130,9 +121,11 @@ impl<'a> Added<'a> {
             }
             values.extend_from_slice(b"for=");
             match peer {
-                IpAddr::V4(_) => write_ip(values, peer),
+                // RFC 7239 §6.2: it came over a unix socket.
+                None => values.extend_from_slice(b"unknown"),
+                Some(peer @ IpAddr::V4(_)) => write_ip(values, peer),
                 // RFC 7239 §6: IPv6 in brackets, and so in quotes.
-                IpAddr::V6(_) => {
+                Some(peer @ IpAddr::V6(_)) => {
                     values.extend_from_slice(b"\"[");
                     write_ip(values, peer);
                     values.extend_from_slice(b"]\"");
@@ -170,34 +163,49 @@ pub(crate) fn disown<E: Env>(exchange: &Exchange<'_, E>, request: &mut RequestHe
 
 /// Whether the config trusts the peer.
 fn is_believed<E: Env>(exchange: &Exchange<'_, E>) -> bool {
-    let peer = exchange.down.peer().ip();
-    peer.is_some_and(|peer| is_trusted(&exchange.listener.config.trusted, peer))
+    is_trusted(&exchange.listener.config.trusted, exchange.down.peer().ip())
 }
 
-/// Who asked: the peer, or the last in its `X-Forwarded-For` that the config does not trust. What
-/// stands before that one is hearsay.
-pub(crate) fn source(trusted: &[Cidr], peer: IpAddr, request: &RequestHead) -> IpAddr {
-    let mut source = peer;
+/// Who asked, where a peer that the config trusts says that it was somebody else: the last in
+/// `X-Forwarded-For` that is not trusted. What stands before that one is hearsay.
+pub(crate) fn client<E: Env>(exchange: &Exchange<'_, E>, request: &RequestHead) -> Option<IpAddr> {
+    let trusted = &exchange.listener.config.trusted;
+    // Most have none: nothing is looked up for them.
+    if trusted.is_empty() { None } else { told(trusted, exchange.down.peer().ip(), request) }
+}
+
+fn told(trusted: &[Trusted], peer: Option<IpAddr>, request: &RequestHead) -> Option<IpAddr> {
     if !is_trusted(trusted, peer) || request.fields().value_of_known(Known::XForwardedFor).is_none()
     {
-        return source;
+        return None;
     }
-    let values: Vec<&[u8]> = request.fields().values_of(b"x-forwarded-for").collect();
-    let hops = values.iter().rev().flat_map(|value| value.rsplit(|&byte| byte == b','));
-    for hop in hops {
-        let text = std::str::from_utf8(hop.trim_ascii()).unwrap_or_default();
-        let Ok(address) = text.parse::<IpAddr>() else { return source };
-        source = address;
-        if !is_trusted(trusted, address) {
-            break;
-        }
+    let values = request.fields().values_of(b"x-forwarded-for");
+    let mut client = None;
+    // From the left, so that nothing has to be kept: whoever is not trusted takes the place of all
+    // before it, and of those that are trusted behind one another the first was spoken for. Behind
+    // what is no address nobody knows.
+    for hop in values.flat_map(|value| value.split(|&byte| byte == b',')) {
+        client = match address_of(hop.trim_ascii()) {
+            Some(hop) if client.is_none() || !is_trusted(trusted, Some(hop)) => Some(hop),
+            Some(_) => client,
+            None => None,
+        };
     }
-    source
+    client
 }
 
-/// Whether the config trusts this peer.
-pub(crate) fn is_trusted(trusted: &[Cidr], address: IpAddr) -> bool {
-    trusted.iter().any(|net| net.contains(address))
+/// An address as a hop has it: alone, or with a port, as some proxies write it.
+fn address_of(hop: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(hop).ok()?;
+    let alone = text.parse::<IpAddr>().ok();
+    let address = alone.or_else(|| Some(text.parse::<SocketAddr>().ok()?.ip()))?;
+    // It is one, whichever way it is written.
+    Some(address.to_canonical())
+}
+
+/// Whether the config trusts this peer; it has no address over a unix socket.
+pub(crate) fn is_trusted(trusted: &[Trusted], peer: Option<IpAddr>) -> bool {
+    trusted.iter().any(|one| one.contains(peer))
 }
 
 fn write_ip(out: &mut Vec<u8>, ip: IpAddr) {
@@ -235,33 +243,46 @@ const FORWARDED_NAMES: [&[u8]; 4] =
 mod tests {
     use std::net::IpAddr;
 
-    use penstock_config::Cidr;
+    use penstock_config::Trusted;
     use penstock_wire::http1::RequestHead;
 
-    use super::{source, write_ip};
+    use super::{told, write_ip};
 
+    /// Of a peer at 10.0.0.1, or over a unix socket; both are trusted.
     #[track_caller]
     fn check(forwarded: &[&str], expected: &str) {
-        let trusted: Vec<Cidr> =
-            ["10.0.0.0/8", "::1/128"].map(|net| net.parse().expect("a network")).to_vec();
+        let trusted: Vec<Trusted> =
+            ["10.0.0.0/8", "::1/128", "unix"].map(|net| net.parse().expect("a network")).to_vec();
         let mut head = RequestHead::new();
         head.start(b"GET", b"/", b"host").expect("a request");
         for value in forwarded {
             head.fields_mut().append(b"X-Forwarded-For", value.as_bytes()).expect("a field");
         }
         let peer: IpAddr = "10.0.0.1".parse().expect("an address");
-        assert_eq!(source(&trusted, peer, &head).to_string(), expected, "{forwarded:?}");
+        let is = |peer| told(&trusted, peer, &head).map_or("-".to_owned(), |ip| ip.to_string());
+        assert_eq!((is(Some(peer)), is(None)), (expected.into(), expected.into()));
+        // Whom nobody trusts is not asked.
+        let networks = &trusted[..2];
+        let stranger = "192.0.2.1".parse().ok();
+        assert_eq!((told(networks, stranger, &head), told(networks, None, &head)), (None, None));
     }
 
     #[test]
-    fn the_source_is_the_last_hop_that_is_not_trusted() {
-        check(&[], "10.0.0.1");
+    fn who_asked_is_the_last_hop_that_is_not_trusted() {
+        check(&[], "-");
         check(&["203.0.113.7"], "203.0.113.7");
         check(&["1.2.3.4, 203.0.113.7, 10.9.9.9"], "203.0.113.7");
         check(&["1.2.3.4", "203.0.113.7", "10.9.9.9, 10.1.1.1"], "203.0.113.7");
         check(&["2001:db8::1, ::1"], "2001:db8::1");
         check(&["10.2.2.2"], "10.2.2.2");
+        check(&["1.2.3.4, 10.2.2.2, 203.0.113.7, 10.3.3.3, 10.4.4.4"], "203.0.113.7");
         check(&["evil, 10.3.3.3"], "10.3.3.3");
+        check(&["evil, 10.3.3.3, 10.4.4.4"], "10.3.3.3");
+        check(&["1.2.3.4, evil"], "-");
+        check(&["1.2.3.4, "], "-");
+        check(&["::ffff:203.0.113.7"], "203.0.113.7");
+        check(&["203.0.113.7:4711, 10.9.9.9"], "203.0.113.7");
+        check(&["[2001:db8::1]:4711"], "2001:db8::1");
     }
 
     #[test]

@@ -35,8 +35,7 @@ pub(crate) fn establish<E: Env>(
 
 fn is_believed<E: Env>(exchange: &Exchange<'_, E>) -> bool {
     let asks = exchange.listener.tls.as_ref().is_some_and(|tls| tls.asks_for_certificates());
-    let peer = exchange.down.peer().ip();
-    !asks && peer.is_some_and(|peer| is_trusted(&exchange.listener.config.trusted, peer))
+    !asks && is_trusted(&exchange.listener.config.trusted, exchange.down.peer().ip())
 }
 
 fn too_large(_: EditError) -> Cause {

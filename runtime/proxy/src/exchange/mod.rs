@@ -121,6 +121,8 @@ impl<E: Env> Drop for Entry<'_, '_, E> {
 
 impl<E: Env> Exchange<'_, E> {
     async fn answer(&mut self, scratch: &mut Scratch) -> After {
+        forwarded::disown(self, &mut scratch.request);
+        self.record.client = forwarded::client(self, &scratch.request);
         // CVE-2025-8671, CVE-2023-44487: no endpoint and no filter works for what is over already.
         if let Some(cause) = self.down.ended_before() {
             self.fail(cause);
@@ -136,7 +138,6 @@ impl<E: Env> Exchange<'_, E> {
         {
             return respond::fail(self, scratch, Cause::Misdirected).await;
         }
-        forwarded::disown(self, &mut scratch.request);
         if let Err(cause) = identity::establish(self, &mut scratch.request) {
             return respond::fail(self, scratch, cause).await;
         }
@@ -171,6 +172,7 @@ impl<E: Env> Exchange<'_, E> {
         let (chain, begun) = (std::mem::take(&mut scratch.chain), self.record.unix);
         let (worker, down) = (self.worker, self.down);
         let filtered = Filtered::new(worker, &plan, down, links, chain, begun);
+        filtered.client.set(self.record.client);
         filtered.route.set(self.record.route);
         filtered.sizes.set(self.record.sizes(0));
         let after = self.act_filtered(scratch, routes, route, &filtered).await;

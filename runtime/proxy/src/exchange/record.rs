@@ -1,5 +1,6 @@
 //! What is known of an exchange when it ends: counted, and written to the access log.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use penstock_balance::EndpointId;
@@ -37,6 +38,8 @@ pub(crate) struct Record {
     pub(crate) unix: Unix,
     pub(crate) head: Duration,
     pub(crate) head_bytes: usize,
+    /// Who asked, where a trusted peer says it.
+    pub(crate) client: Option<IpAddr>,
     pub(crate) route: Option<u32>,
     pub(crate) cluster: Option<ClusterId>,
     pub(crate) endpoint: Option<EndpointId>,
@@ -71,6 +74,7 @@ impl Record {
             unix: arrival.unix,
             head: arrival.complete.since(arrival.first),
             head_bytes: arrival.bytes,
+            client: None,
             route: None,
             cluster: None,
             endpoint: None,
@@ -204,6 +208,7 @@ impl<E: Env> Exchange<'_, E> {
         entry.bytes_in = bytes_in;
         entry.bytes_out = record.bytes_out;
         entry.downstream = self.down.peer().into();
+        entry.client = record.client;
         entry.endpoint = endpoint.unwrap_or_default();
         entry.snapshot = self.plan.snapshot.generation;
         entry.route = record.route;

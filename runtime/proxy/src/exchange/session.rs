@@ -1,5 +1,6 @@
 //! An exchange as its filters see it: heads, trailers, properties.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use penstock_env::Address;
@@ -15,6 +16,8 @@ use crate::properties::{Properties, address, integer, text};
 /// What does not change while a filter runs.
 #[derive(Clone, Copy)]
 pub(crate) struct Facts<'a> {
+    /// Who asked, where a trusted peer says it.
+    pub(crate) client: Option<IpAddr>,
     pub(crate) peer: &'a Address,
     pub(crate) local: &'a Address,
     pub(crate) secure: Option<&'a Secured>,
@@ -74,7 +77,11 @@ impl HttpSession<'_> {
             [b"response", b"headers", name] => {
                 text(self.response.as_ref().and_then(|map| map.value(name)), out)
             }
-            [b"source", name] => address(name, Some(facts.peer), out),
+            [b"source", name] => match facts.client {
+                // Nobody says which port it was: 0, as in Envoy.
+                Some(client) => address(name, Some(&Address::Ip((client, 0).into())), out),
+                None => address(name, Some(facts.peer), out),
+            },
             [b"destination", name] => address(name, Some(facts.local), out),
             [b"upstream", name] => address(name, facts.endpoint, out),
             [b"connection", name] => connection(name, facts.secure, out),

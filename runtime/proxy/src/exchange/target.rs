@@ -7,7 +7,6 @@ use penstock_wire::http1::{Known, Lenient, RequestHead, path};
 
 use super::Exchange;
 use super::Scratch;
-use super::forwarded;
 use crate::failure::Cause;
 use crate::route::{Path, Route, RouteTable};
 
@@ -75,9 +74,8 @@ pub(crate) fn hash_key<E: Env>(
     let (seed, request): (&FleetSeed, _) = (&plan.snapshot.seed, &scratch.request);
     match hash {
         HashKey::Source => {
-            let peer = exchange.down.peer().ip()?;
-            let ip = forwarded::source(&exchange.listener.config.trusted, peer, request);
-            Some(match ip {
+            let ip = exchange.record.client.or_else(|| exchange.down.peer().ip())?;
+            Some(match ip.to_canonical() {
                 std::net::IpAddr::V4(ip) => seed.hash(&ip.octets()),
                 std::net::IpAddr::V6(ip) => seed.hash(&ip.octets()),
             })

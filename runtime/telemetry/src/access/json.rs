@@ -15,6 +15,11 @@ pub(super) fn write(record: &AccessRecord, names: &Names, out: &mut Vec<u8>) {
     }
     optional(out, b",\"route\":\"", names.route(record));
     optional(out, b",\"cluster\":\"", names.cluster(record));
+    if let Some(client) = record.client {
+        out.extend_from_slice(b",\"client\":\"");
+        number::ip(out, client);
+        out.push(b'"');
+    }
     peer(out, b",\"downstream\":\"", record.downstream);
     peer(out, b",\"endpoint\":\"", record.endpoint);
     string(out, b",\"protocol\":\"", record.protocol.as_str().as_bytes());

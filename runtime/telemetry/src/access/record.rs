@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use penstock_env::{Address, Unix};
 
 /// Bytes for all texts of a record together; it keeps the record within 512 bytes.
-pub const TEXT_BYTES_MAX: usize = 336;
+pub const TEXT_BYTES_MAX: usize = 320;
 
 /// One request (or connection, for protocols without requests), as the access log shows it.
 #[derive(Clone, Copy, Debug)]
@@ -23,8 +23,10 @@ pub struct AccessRecord {
     pub bytes_out: u64,
     /// The trace id (W3C) or a request id of ours; zeros for none.
     pub trace_id: [u8; 16],
-    /// Who asked.
+    /// Who connected.
     pub downstream: Peer,
+    /// Who asked, where somebody else connected for them who is believed.
+    pub client: Option<IpAddr>,
     /// Who answered, or was tried last.
     pub endpoint: Peer,
     /// Which snapshot the indexes below belong to.
@@ -225,6 +227,7 @@ impl AccessRecord {
             bytes_out: 0,
             trace_id: [0; 16],
             downstream: Peer::None,
+            client: None,
             endpoint: Peer::None,
             snapshot: 0,
             route: None,
@@ -259,6 +262,7 @@ impl AccessRecord {
             bytes_out,
             trace_id,
             downstream,
+            client,
             endpoint,
             snapshot,
             route,
@@ -281,7 +285,7 @@ impl AccessRecord {
         (*snapshot, *listener) = (0, 0);
         (*service, *route, *cluster, *cause) = (None, None, None, None);
         (*status, *attempts, *protocol) = (0, 0, Protocol::Tcp);
-        (*tls, *code) = (None, None);
+        (*tls, *code, *client) = (None, None, None);
         *spans = [(0, 0); Text::ALL.len()];
         (*used, *cut) = (0, 0);
     }

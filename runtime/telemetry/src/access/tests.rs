@@ -109,6 +109,22 @@ fn a_record_is_written_in_both_formats() {
         let line = String::from_utf8(out).unwrap();
         assert!(line.contains(expected), "{line}");
     }
+    // Behind a proxy that is believed: who asked stands where readers of the format expect it.
+    let mut spoken = sample();
+    spoken.client = Some("203.0.113.9".parse().unwrap());
+    for (format, begins, contains) in [
+        (Format::Text, "203.0.113.9 - - [", "abab downstream=192.0.2.7:50123\n"),
+        (
+            Format::Json,
+            "{\"time\"",
+            ",\"client\":\"203.0.113.9\",\"downstream\":\"192.0.2.7:50123\",",
+        ),
+    ] {
+        let mut out = Vec::new();
+        format.write(&spoken, &names(), &mut out);
+        let line = String::from_utf8(out).unwrap();
+        assert!(line.starts_with(begins) && line.contains(contains), "{line}");
+    }
     let mut late = sample();
     // 12000-01-01T00:00:00Z: 10,030 years of 365.2425 days.
     late.start = Unix { us: 316_516_204_800_000_000 };

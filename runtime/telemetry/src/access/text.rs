@@ -8,9 +8,10 @@ use super::record::{AccessRecord, Peer, Text, Tls};
 
 /// Appends the line.
 pub(super) fn write(record: &AccessRecord, names: &Names, out: &mut Vec<u8>) {
-    match record.downstream {
-        Peer::Ip(ip, _) => number::ip(out, ip),
-        other => number::peer(out, other),
+    // As nginx has it behind proxies that it trusts (`set_real_ip_from`).
+    match (record.client, record.downstream) {
+        (Some(ip), _) | (None, Peer::Ip(ip, _)) => number::ip(out, ip),
+        (None, other) => number::peer(out, other),
     }
     time(record, out);
     escape::text(out, record.text(Text::Method), b' ');
@@ -48,7 +49,11 @@ pub(super) fn write(record: &AccessRecord, names: &Names, out: &mut Vec<u8>) {
     } else {
         number::hex(out, &record.trace_id);
     }
-    // At the end of the line, and only of calls.
+    // At the end of the line: of what came through a proxy, of calls, and of what came over TLS.
+    if record.client.is_some() {
+        out.extend_from_slice(b" downstream=");
+        number::peer(out, record.downstream);
+    }
     if let Some(code) = names.code(record) {
         field(out, b" grpc_status=", code.as_bytes());
     }
@@ -62,7 +67,6 @@ pub(super) fn write(record: &AccessRecord, names: &Names, out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-/// At the end of the line, and only of those that came over TLS.
 fn tls(record: &AccessRecord, agreed: Tls, names: &Names, out: &mut Vec<u8>) {
     let (version, suite) = names.tls(agreed);
     field(out, b" tls=", version.as_bytes());
