@@ -89,8 +89,6 @@ pub(crate) struct Progress {
     pub(crate) uploaded: Cell<bool>,
     /// Whether all that went up of its body could go up again.
     pub(crate) replayable: Cell<bool>,
-    /// Bytes the downstream had not taken when its stall was last looked at.
-    unsent: Cell<usize>,
 }
 
 /// Asks one endpoint.
@@ -183,8 +181,7 @@ async fn ask_http2<E: Env>(
     let (lease, reused) = {
         let asked = Cell::new(false);
         let leasing = pin!(http2::lease(worker, plan, (cluster, endpoint), &asked));
-        let progress = Progress::default();
-        match drive(exchange.down, worker.env(), ask.deadlines, &progress, None, leasing).await {
+        match drive(exchange.down, worker.env(), ask.deadlines, None, leasing).await {
             Ok(leased) => leased,
             Err(cause) => return unconnected(exchange, route, (cause, asked.get()), sent),
         }
@@ -249,9 +246,9 @@ async fn connect<E: Env>(
     ready.metrics.shard(worker.shard()).increment(worker.schemas().cluster.connects);
     let begun = env.now();
     deadlines.download(begun + ready.config.timeouts.connect, Wait::Connect);
-    let (progress, stage) = (Progress::default(), Cell::default());
+    let stage = Cell::default();
     let connecting = pin!(secure::connect(worker, exchange.plan, (cluster, endpoint), &stage));
-    let connected = drive(exchange.down, env, deadlines, &progress, None, connecting).await;
+    let connected = drive(exchange.down, env, deadlines, None, connecting).await;
     exchange.record.connect += env.now().since(begun);
     match connected {
         Ok(stream) => Ok(Upstream { stream, _permit }),
@@ -314,7 +311,7 @@ async fn receive<E: Env>(
         };
         let uploading = uploading.map(|future| Box::pin(future) as Upload<'_>);
         let downloading = pin!(downloading.run());
-        drive(down, env, deadlines, &progress, uploading, downloading).await
+        drive(down, env, deadlines, uploading, downloading).await
     };
     let sent = Sent { tries, in_flight, went, progress };
     match answer {
@@ -484,7 +481,6 @@ pub(crate) async fn drive<E: Env, T>(
     down: Downstream<'_, E>,
     env: &E,
     deadlines: &Deadlines,
-    progress: &Progress,
     mut upload: Option<Upload<'_>>,
     mut download: Pin<&mut impl Future<Output = Result<T, Cause>>>,
 ) -> Result<T, Cause> {
@@ -503,29 +499,15 @@ pub(crate) async fn drive<E: Env, T>(
         }
         deadlines.arm(down.timer());
         while down.timer().poll_expired(context).is_ready() {
-            let Some(cause) = deadlines.expired(env) else { return Poll::Pending };
-            let unsent = down.unsent_bytes();
-            if cause != Wait::Write.cause() || (unsent > 0 && unsent >= progress.unsent.get()) {
+            if let Some(cause) = deadlines.expired(env.now(), || down.unsent_bytes()) {
                 return Poll::Ready(Err(cause));
             }
-            // It takes some, if slowly.
-            progress.unsent.set(unsent);
-            match unsent {
-                0 => deadlines.end_write(),
-                _ => deadlines.extend_write(env.now()),
-            }
+            // Nothing did after all: a deadline moved, or the downstream takes some, if slowly.
             deadlines.arm(down.timer());
         }
         Poll::Pending
     })
     .await
-}
-
-impl Progress {
-    /// A send to the downstream begins: its stall is measured from here.
-    pub(crate) fn sending(&self, bytes: usize) {
-        self.unsent.set(bytes + 1);
-    }
 }
 
 /// No deadline: something else is waited for first.

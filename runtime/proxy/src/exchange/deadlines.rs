@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-use penstock_env::{Env, Time, Timer};
+use penstock_env::{Time, Timer};
 
 use crate::failure::Cause;
 
@@ -44,9 +44,17 @@ impl Wait {
 pub(crate) struct Deadlines {
     upload: Cell<(Time, Wait)>,
     download: Cell<(Time, Wait)>,
-    write: Cell<Time>,
-    write_stall: Cell<Duration>,
+    write: Cell<Write>,
     route: Cell<Time>,
+}
+
+/// What the downstream was sent, and how long it may take nothing of it.
+#[derive(Clone, Copy, Debug)]
+struct Write {
+    at: Time,
+    stall: Duration,
+    /// Bytes that it had not taken when that was last looked at.
+    unsent: usize,
 }
 
 /// Lifts the deadline of a request's body when it is dropped.
@@ -64,8 +72,7 @@ impl Deadlines {
         Deadlines {
             upload: Cell::new((Time::NEVER, Wait::Upload)),
             download: Cell::new((Time::NEVER, Wait::ResponseHead)),
-            write: Cell::new(Time::NEVER),
-            write_stall: Cell::default(),
+            write: Cell::new(Write { at: Time::NEVER, stall: Duration::ZERO, unsent: 0 }),
             route: Cell::new(Time::NEVER),
         }
     }
@@ -95,20 +102,23 @@ impl Deadlines {
         self.download(Time::NEVER, Wait::ResponseBody);
     }
 
-    /// Until when the downstream has to take some of what it was sent at `now`.
+    /// The downstream has to take some of what it was sent, within each `stall` from `now` on.
     pub(crate) fn write(&self, now: Time, stall: Duration) {
-        self.write_stall.set(stall);
-        self.write.set(now + stall);
+        self.write.set(Write { at: now + stall, stall, ..self.write.get() });
     }
 
-    /// Gives the downstream as long again, from `now`: it took some.
-    pub(crate) fn extend_write(&self, now: Time) {
-        self.write.set(now + self.write_stall.get());
+    /// So many bytes are sent to the downstream now, all of which it has to take yet.
+    pub(crate) fn sending(&self, bytes: usize) {
+        self.write.set(Write { unsent: bytes + 1, ..self.write.get() });
     }
 
-    /// The downstream has taken everything.
-    pub(crate) fn end_write(&self) {
-        self.write.set(Time::NEVER);
+    /// Whether the downstream, which has so many bytes to take by `now`, took none of what it was
+    /// sent; if it did, it has as long again.
+    fn is_stalled(&self, now: Time, unsent: usize) -> bool {
+        let Write { stall, unsent: before, .. } = self.write.get();
+        let at = if unsent == 0 { Time::NEVER } else { now + stall };
+        self.write.set(Write { at, stall, unsent });
+        unsent > 0 && unsent >= before
     }
 
     /// Until when the whole exchange has to end.
@@ -130,12 +140,11 @@ impl Deadlines {
     /// Sets `timer` to the nearest.
     pub(crate) fn arm<T: Timer>(&self, timer: &T) {
         let bodies = self.upload.get().0.min(self.download.get().0);
-        timer.set(bodies.min(self.write.get()).min(self.route.get()));
+        timer.set(bodies.min(self.write.get().at).min(self.route.get()));
     }
 
-    /// What ran out by now, if anything did.
-    pub(crate) fn expired<E: Env>(&self, env: &E) -> Option<Cause> {
-        let now = env.now();
+    /// What ran out by `now`, if anything did; `unsent` bytes the downstream has to take yet.
+    pub(crate) fn expired(&self, now: Time, unsent: impl FnOnce() -> usize) -> Option<Cause> {
         let ((upload, taken), (download, wait)) = (self.upload.get(), self.download.get());
         if self.route.get() <= now {
             Some(Cause::RouteTimeout)
@@ -143,7 +152,7 @@ impl Deadlines {
             Some(taken.cause())
         } else if download <= now {
             Some(wait.cause())
-        } else if self.write.get() <= now {
+        } else if self.write.get().at <= now && self.is_stalled(now, unsent()) {
             Some(Wait::Write.cause())
         } else {
             None

@@ -505,7 +505,7 @@ impl<E: Env> Download<'_, E> {
         self.record.bytes_out += out.len() as u64;
         self.deadlines.write(self.now(), self.listener.config.timeouts.write_stall);
         self.down.sent().await.map_err(|_| GONE)?;
-        self.progress.sending(out.len());
+        self.deadlines.sending(out.len());
         self.down.start_send(out, self.passage.rest());
         if self.passage.is_finished() {
             return Ok(());

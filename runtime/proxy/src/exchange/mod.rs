@@ -34,7 +34,7 @@ use penstock_tls::{Facts, Identity};
 use penstock_wire::grpc::Kind;
 use penstock_wire::http1::{EditError, Framing, Known, KnownSet, Method, RequestHead};
 
-use self::attempt::{Ask, Outcome, Progress};
+use self::attempt::{Ask, Outcome};
 pub(crate) use self::body::Passage;
 use self::deadlines::{Deadlines, Wait};
 pub(crate) use self::download::{cause_of as cause_of_response, via};
@@ -282,8 +282,7 @@ impl<E: Env> Exchange<'_, E> {
         let mut heads = Heads::of_request(request);
         let source = Source::Request;
         let released = pin!(filtered.next_piece(source, &mut heads, upload, held));
-        let progress = Progress::default();
-        let released = attempt::drive(down, env, &deadlines, &progress, None, released).await;
+        let released = attempt::drive(down, env, &deadlines, None, released).await;
         filtered.held_since(begun, before);
         released
     }

@@ -11,7 +11,7 @@ use penstock_config::ClusterId;
 use penstock_env::Env;
 
 use super::Exchange;
-use super::attempt::{Progress, drive};
+use super::attempt::drive;
 use super::deadlines::Deadlines;
 use crate::admission::{ConnectionPermit, For, RequestPermit, Upstream};
 use crate::failure::Cause;
@@ -48,7 +48,7 @@ async fn watched<E: Env, T>(
     let (env, down) = (exchange.worker.env(), exchange.down);
     // What an attempt before this one waited for is over.
     deadlines.suspend_download();
-    drive(down, env, deadlines, &Progress::default(), None, pin!(waiting)).await
+    drive(down, env, deadlines, None, pin!(waiting)).await
 }
 
 pub(crate) enum Picked {

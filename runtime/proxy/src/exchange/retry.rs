@@ -388,7 +388,7 @@ async fn rest<E: Env>(
             timer.expired().await;
             Ok(())
         });
-        drive(down, env, deadlines, &Progress::default(), None, resting).await
+        drive(down, env, deadlines, None, resting).await
     })
     .await
 }
