@@ -57,8 +57,10 @@ fn begin(
     count
 }
 
-/// Asks `count` requests, one each `every`; those that were answered 200.
+/// Asks `count` requests, one each `every`; those that were answered 200. What is behind the method
+/// are fields.
 fn ask(world: &World, proxy: &Proxy, method: &'static str, count: u32, every: Duration) -> u32 {
+    let (method, fields) = method.split_once('\n').unwrap_or((method, ""));
     let (env, left) = (world.node("client", Limits::AMPLE), Rc::new(Cell::new(count)));
     let (own, front, good) = (env.clone(), proxy.front.clone(), Rc::new(Cell::new(0)));
     let (told, heard) = (left.clone(), good.clone());
@@ -68,7 +70,7 @@ fn ask(world: &World, proxy: &Proxy, method: &'static str, count: u32, every: Du
             let wire = Wire::new(own.clone(), stream);
             let request = format!(
                 "{method} / HTTP/1.1\r\nHost: sim.test\r\nContent-Length: 0\r\n\
-                 Connection: close\r\n\r\n"
+                 Connection: close\r\n{fields}\r\n"
             );
             wire.write(request.as_bytes(), &Pace::QUICK).await.expect("it is taken");
             let head = wire.head().await.expect("an answer").expect("an answer");
@@ -164,6 +166,56 @@ fn an_endpoint_that_refuses_connections_is_tried_three_times() {
         assert_eq!(refused, 3);
         proxy.end(world);
     });
+}
+
+#[test]
+fn an_endpoint_that_takes_requests_and_never_answers_is_asked_three_times() {
+    check_few_seeds("health mute", Faults::CALM, |world| {
+        let (mute, asked) = mute(world, Duration::from_secs(20));
+        let (well, _) = listen(world, &Rc::new(Cell::new(true)));
+        let timeouts = "timeouts.response_head = \"2s\"\n";
+        let proxy = Proxy::serve(world, &text(&[mute, well], timeouts));
+        assert_eq!(ask(world, &proxy, "GET", 80, MS), 77);
+        assert_eq!(asked.get(), 3);
+        proxy.end(world);
+    });
+}
+
+/// Who asks says how long they wait, and that is nothing that an endpoint could fail at.
+#[test]
+fn calls_that_wait_for_nothing_eject_nobody() {
+    check_few_seeds("health impatient", Faults::CALM, |world| {
+        let (one, asked) = mute(world, MS * 500);
+        let (two, other) = mute(world, MS * 500);
+        let proxy = Proxy::serve(world, &text(&[one, two], ""));
+        let call = "POST\nContent-Type: application/grpc\r\nTE: trailers\r\ngrpc-timeout: 20m\r\n";
+        assert_eq!(ask(world, &proxy, call, 60, MS), 60);
+        // Each of them has its turn, as before.
+        let before = (asked.get(), other.get());
+        assert_eq!(ask(world, &proxy, "GET", 4, MS), 4);
+        assert_eq!((asked.get() - before.0, other.get() - before.1), (2, 2));
+        proxy.end(world);
+    });
+}
+
+/// An endpoint that answers after so long; how often it was asked.
+fn mute(world: &World, work: Duration) -> (Address, Rc<Cell<u32>>) {
+    let (env, count) = (world.node("origin", Limits::AMPLE), Rc::new(Cell::new(0)));
+    let (own, address, counted) = (env.clone(), env.address(8080), count.clone());
+    env.listen(&address, move |stream| {
+        let (wire, count) = (Wire::new(own.clone(), stream), counted.clone());
+        own.spawn(async move {
+            while let Ok(Some(_)) = wire.head().await {
+                count.set(count.get() + 1);
+                Wire::sleep_on(&wire.env, work).await;
+                let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+                if wire.write(answer, &Pace::QUICK).await.is_err() {
+                    return;
+                }
+            }
+        });
+    });
+    (address, count)
 }
 
 /// As servers do whose time for unused connections is over just when the next request comes.

@@ -1,7 +1,7 @@
 //! Ejection: an endpoint that fails requests gets none for a while.
 //!
-//! Three failed connects in a row, three answers in a row that say it can't serve, or less than
-//! half of the requests of ten seconds served: a rule for clusters of a few hosts, where a share of
+//! Three failed connects in a row, three answers in a row that say it can't serve or don't come in
+//! time, or less than half of the requests of ten seconds served: a rule for clusters of a few hosts, where a share of
 //! their mean would be no measure. Half of them may be out at a time.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -19,9 +19,9 @@ use crate::{Balancer, EndpointId};
 pub enum Fault {
     /// It could not be connected to.
     Connect,
-    /// It answered that it can't serve: 502, 503, 504, UNAVAILABLE.
+    /// It answered that it can't serve: 502, 503, 504, UNAVAILABLE; or not in its time.
     Answer,
-    /// It broke off, was too slow, or made no sense.
+    /// It broke off, or made no sense.
     Other,
 }
 

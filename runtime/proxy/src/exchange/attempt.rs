@@ -127,7 +127,9 @@ pub(crate) async fn ask_one<E: Env>(
             let to = (cluster, endpoint);
             match Box::pin(connect(exchange, to, ask.deadlines, &asked)).await {
                 Ok(up) => up,
-                Err(cause) => return unconnected(exchange, route, (cause, asked.get()), sent),
+                Err(cause) => {
+                    return unconnected(exchange, route, ask.deadlines, (cause, asked.get()), sent);
+                }
             }
         }
     };
@@ -147,6 +149,7 @@ pub(crate) async fn ask_one<E: Env>(
 fn unconnected<E: Env>(
     exchange: &Exchange<'_, E>,
     route: &Route,
+    deadlines: &Deadlines,
     (cause, asked): (Cause, bool),
     (tries, in_flight): (&Tries<'_, E>, InFlight),
 ) -> End {
@@ -156,7 +159,7 @@ fn unconnected<E: Env>(
     let (worker, ready) = (exchange.worker, exchange.plan.cluster(tries.cluster));
     let counters = ready.metrics.shard(worker.shard());
     counters.increment(worker.schemas().cluster.connect_failures);
-    if cause.side() == failure::Side::Upstream {
+    if blames(cause, deadlines) {
         let asked = (tries.cluster, tries.endpoint());
         worker.fail_endpoint(exchange.plan, asked, in_flight, Fault::Connect);
     }
@@ -183,7 +186,9 @@ async fn ask_http2<E: Env>(
         let leasing = pin!(http2::lease(worker, plan, (cluster, endpoint), &asked));
         match drive(exchange.down, worker.env(), ask.deadlines, None, leasing).await {
             Ok(leased) => leased,
-            Err(cause) => return unconnected(exchange, route, (cause, asked.get()), sent),
+            Err(cause) => {
+                return unconnected(exchange, route, ask.deadlines, (cause, asked.get()), sent);
+            }
         }
     };
     match reused {
@@ -332,7 +337,7 @@ async fn receive<E: Env>(
             let goes_on = scratch.request.keep_alive();
             End::Answered(sent.complete(exchange, reusable, (keeps_alive, goes_on), first_byte))
         }
-        Err(cause) => sent.failed(exchange, cause),
+        Err(cause) => sent.failed(exchange, deadlines, cause),
     }
 }
 
@@ -416,14 +421,13 @@ impl<E: Env> Sent<'_, E> {
     }
 
     /// The endpoint, or the downstream, did not do its part.
-    fn failed(self, exchange: &Exchange<'_, E>, cause: Cause) -> End {
+    fn failed(self, exchange: &Exchange<'_, E>, deadlines: &Deadlines, cause: Cause) -> End {
         let stale = self.went.is_stale(cause, &self.progress);
-        // An endpoint that leaves, or has enough, says so and did not fail.
-        let fails = cause.side() == failure::Side::Upstream && cause != Cause::UpstreamRefused;
-        if fails && !stale {
+        if blames(cause, deadlines) && !stale {
             let asked = (self.tries.cluster, self.tries.endpoint());
             let fault = match cause {
-                Cause::UpstreamUnavailable => Fault::Answer,
+                // Whoever waits for an answer in vain gives it itself: a 504.
+                Cause::UpstreamUnavailable | Cause::UpstreamTimeout => Fault::Answer,
                 _ => Fault::Other,
             };
             exchange.worker.fail_endpoint(exchange.plan, asked, self.in_flight, fault);
@@ -445,6 +449,17 @@ impl<E: Env> Sent<'_, E> {
             again => Verdict::elsewhere_if(again),
         };
         End::Failed(cause, verdict)
+    }
+}
+
+/// Whether the endpoint failed, where a request ended so.
+fn blames(cause: Cause, deadlines: &Deadlines) -> bool {
+    match cause {
+        // An endpoint that leaves, or has enough, says so and did not fail.
+        Cause::UpstreamRefused => false,
+        // Else whoever asks could have any endpoint ejected, by waiting for nothing.
+        Cause::RouteTimeout => !deadlines.is_chosen(),
+        cause => cause.side() == failure::Side::Upstream,
     }
 }
 

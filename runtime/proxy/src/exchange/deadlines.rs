@@ -46,6 +46,8 @@ pub(crate) struct Deadlines {
     download: Cell<(Time, Wait)>,
     write: Cell<Write>,
     route: Cell<Time>,
+    /// Who asks set that one.
+    chosen: Cell<bool>,
 }
 
 /// What the downstream was sent, and how long it may take nothing of it.
@@ -74,6 +76,7 @@ impl Deadlines {
             download: Cell::new((Time::NEVER, Wait::ResponseHead)),
             write: Cell::new(Write { at: Time::NEVER, stall: Duration::ZERO, unsent: 0 }),
             route: Cell::new(Time::NEVER),
+            chosen: Cell::new(false),
         }
     }
 
@@ -121,9 +124,16 @@ impl Deadlines {
         unsent > 0 && unsent >= before
     }
 
-    /// Until when the whole exchange has to end.
-    pub(crate) fn route(&self, at: Time) {
-        self.route.set(at);
+    /// Until when the whole exchange has to end, as its route has it, or who asks by a call.
+    pub(crate) fn route(&self, begun: Time, own: Option<Duration>, chosen: Option<Duration>) {
+        let limit = [own, chosen].into_iter().flatten().min();
+        self.route.set(limit.map_or(Time::NEVER, |limit| begun + limit));
+        self.chosen.set(limit != own);
+    }
+
+    /// Whether that is how long who asks will wait, which says nothing of an endpoint.
+    pub(crate) fn is_chosen(&self) -> bool {
+        self.chosen.get()
     }
 
     /// How long the whole exchange still has, if that is limited.

@@ -329,8 +329,7 @@ impl<E: Env> Exchange<'_, E> {
         }
         let deadlines = Deadlines::new();
         let waits = self.record.call.and_then(|_| grpc::timeout_of(&scratch.request));
-        let limit = [route.config.timeout, waits].into_iter().flatten().min();
-        deadlines.route(limit.map_or(Time::NEVER, |limit| self.record.first + limit));
+        deadlines.route(self.record.first, route.config.timeout, waits);
         let ask = Ask { deadlines: &deadlines, filtered, held };
         match retry::until_answered(self, scratch, route, cluster, key, ask).await {
             Outcome::Answered(after) => after,
