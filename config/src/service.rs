@@ -113,7 +113,10 @@ section! {
 section! {
     /// How much a service takes.
     pub struct ServiceLimits("limits") = default {
-        /// Connections to this service; over it, new ones are closed.
+        /// Connections to this service; over it, new ones are closed. Flows of datagrams, and what
+        /// limits them here and in their cluster: where there is no room, a new one has the oldest
+        /// give way whose client did not go on after an answer. Such flows have half of the
+        /// cluster's connections, each shard a part of it.
         connections_max as "connections": u32 = 1_000_000, in 1..=10_000_000;
         /// Connections of one source address, in IPv6 one /64, to all ways in.
         source_connections_max as "connections_per_source": u32 = 1_024, in 1..=10_000_000;

@@ -64,7 +64,19 @@ impl Notes {
 /// Asks `questions` times by one socket, at times of its own choice, and hears what comes.
 fn client(world: &World, name: u32, proxy: &Proxy, questions: u32, pause_ms: u32) -> Rc<Notes> {
     let env = world.node("client", Limits::AMPLE);
-    let socket = env.open_datagrams(&proxy.front, None).expect("there are ports");
+    client_at(world, &env, name, proxy, (questions, pause_ms))
+}
+
+/// The same, at this address.
+fn client_at(
+    world: &World,
+    env: &SimEnv,
+    name: u32,
+    proxy: &Proxy,
+    (questions, pause_ms): (u32, u32),
+) -> Rc<Notes> {
+    let (env, front) = (env.clone(), &proxy.front);
+    let socket = env.open_datagrams(front, None).expect("there are ports");
     let (notes, mut rng) = (Rc::new(Notes::default()), world.rng());
     let seen = Rc::clone(&notes);
     env.clone().spawn(async move {
@@ -181,26 +193,90 @@ fn where_nobody_is_there_flows_end_with_that_cause() {
 }
 
 #[test]
-fn no_more_flows_than_the_limit_until_silent_ones_have_ended() {
+fn no_more_flows_than_the_limit_and_those_that_went_on_stay() {
     check_few_seeds("datagrams, limit", Faults::NONE, |world| {
         let (_nodes, addresses) = endpoints(world, 1);
         let limits = "limits = { connections = 2 }\ntimeouts = { datagram = \"20s\" }";
         let proxy = Proxy::serve(world, &config(&addresses, limits, ""));
+        // Who asks once and is answered has no more of its flow; the third has the first's place.
         let clients: Vec<_> = (0..3).map(|name| client(world, name, &proxy, 1, 10)).collect();
         settle(world, &clients);
-        let answered = || clients.iter().filter(|one| one.answers.borrow().len() == 1).count();
-        assert_eq!((answered(), proxy.service_connections()), (2, 2));
+        assert!(clients.iter().all(|one| one.answers.borrow().len() == 1));
+        assert_eq!((proxy.service_connections(), proxy.failures()), (2, vec![]));
+        // Those that go on after an answer stay, and others have to wait.
+        let busy: Vec<_> = (4..6).map(|name| client(world, name, &proxy, 20, 2_000)).collect();
+        world.run(Duration::from_secs(5));
+        let late = client(world, 7, &proxy, 1, 10);
+        settle(world, &[late.clone()]);
+        assert_eq!((late.answers.borrow().len(), proxy.service_connections()), (0, 2));
         assert_eq!(proxy.failures(), [(Cause::ConnectionsMax, 1)]);
-        // A flow that is used stays, the other one ends.
-        let busy = client(world, 4, &proxy, 1, 10);
-        world.run(Duration::from_secs(19));
-        assert_eq!(busy.answers.borrow().len(), 0);
-        world.run(Duration::from_secs(3));
+        settle(world, &busy);
+        assert!(busy.iter().all(|one| one.answers.borrow().len() == 20));
+        world.run(Duration::from_secs(22));
         assert_eq!(proxy.service_connections(), 0);
-        let later = client(world, 5, &proxy, 30, 2_000);
-        settle(world, &[Rc::clone(&later)]);
-        assert_eq!(later.answers.borrow().len(), 30, "it never was silent for 20 s");
-        assert_eq!(proxy.service_connections(), 1);
+        proxy.end(world);
+    });
+}
+
+/// An endpoint that answers only those who ask as `client` does, and how many others it heard.
+fn choosy_endpoint(world: &World) -> Address {
+    let env = world.node("endpoint", Limits::AMPLE);
+    let address = env.address(9_000);
+    env.bind_datagrams(&address, move |replies, ends, datagrams| {
+        for datagram in datagrams.iter().filter(|datagram| datagram.len() == 8) {
+            replies.send(&ends, &[&[&[0], *datagram].concat()]);
+        }
+    });
+    address
+}
+
+#[test]
+fn flows_that_nothing_answers_keep_nobody_out() {
+    check_few_seeds("datagrams, unanswered", Faults::NONE, |world| {
+        let cluster = "limits = { connections = 40 }";
+        let proxy = Proxy::serve_on(world, &[config(&[choosy_endpoint(world)], "", cluster)], 2);
+        let known: Vec<_> = (0..8).map(|name| client(world, name, &proxy, 20, 500)).collect();
+        world.run(Duration::from_secs(2));
+        let (attacker, mut held) = (world.node("attacker", Limits::AMPLE), Vec::new());
+        for round in 0..10 {
+            for _ in 0..20 {
+                let socket = attacker.open_datagrams(&proxy.front, None).expect("there are ports");
+                socket.send(&[b"x"]);
+                held.push(socket);
+            }
+            world.run(Duration::from_millis(200));
+            let new = client(world, 100 + round, &proxy, 3, 100);
+            settle(world, &[new.clone()]);
+            assert_eq!(new.answers.borrow().len(), 3, "after {round} rounds");
+        }
+        settle(world, &known);
+        assert!(known.iter().all(|one| one.answers.borrow().len() == 20));
+        let failures = proxy.failures();
+        // Ten of them had a place on each shard at the end.
+        let gave_way = |(cause, count): &(Cause, u64)| *cause == Cause::FlowGaveWay && *count > 100;
+        assert!(failures.len() == 1 && failures.iter().all(gave_way), "{failures:?}");
+        drop(held);
+        proxy.end(world);
+    });
+}
+
+#[test]
+fn flows_in_a_clients_name_that_nothing_answers_do_not_keep_it_out() {
+    check_few_seeds("datagrams, a source", Faults::NONE, |world| {
+        let limits = "limits = { connections_per_source = 4 }";
+        let proxy = Proxy::serve(world, &config(&[choosy_endpoint(world)], limits, ""));
+        let env = world.node("client", Limits::AMPLE);
+        let open = || env.open_datagrams(&proxy.front, None).expect("there are ports");
+        let sockets: Vec<_> = (0..20).map(|_| open()).collect();
+        for socket in &sockets {
+            socket.send(&[b"x"]);
+        }
+        world.run(Duration::from_secs(1));
+        let own = client_at(world, &env, 1, &proxy, (3, 100));
+        settle(world, &[own.clone()]);
+        assert_eq!(own.answers.borrow().len(), 3);
+        assert_eq!(proxy.failures(), [(Cause::FlowGaveWay, 17)]);
+        drop(sockets);
         proxy.end(world);
     });
 }

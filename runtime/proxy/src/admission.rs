@@ -94,9 +94,9 @@ pub(crate) struct ConnectionPermit {
 }
 
 impl ConnectionPermit {
-    /// Whether it is one of the cluster with these counts.
-    pub(crate) fn is_of(&self, in_use: &Arc<InUse>) -> bool {
-        Arc::ptr_eq(&self.in_use, in_use)
+    /// The counts of the cluster that it is one of.
+    pub(crate) fn in_use(&self) -> &Arc<InUse> {
+        &self.in_use
     }
 }
 

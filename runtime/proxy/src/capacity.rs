@@ -45,7 +45,7 @@ impl Capacity {
 
 /// Who an address is of, whichever way it came in: one of IPv4 itself, of IPv6 whoever has the /64
 /// (RFC 6177 §2: a site gets that much at least, and may change the rest at will).
-fn who_has(source: IpAddr) -> IpAddr {
+pub(crate) fn who_has(source: IpAddr) -> IpAddr {
     match source.to_canonical() {
         IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
         v4 @ IpAddr::V4(_) => v4,

@@ -151,6 +151,9 @@ causes! {
     SourceConnectionsMax = "source_connections_max", Downstream, Close;
     /// Its service does not serve the source address.
     SourceDenied = "source_denied", Downstream, Close;
+    /// A flow of datagrams that nobody had answered was ended for a newer one: its service, its
+    /// cluster or its source had as many as they may, or those without an answer their part.
+    FlowGaveWay = "flow_gave_way", Downstream, Close;
     /// The same, and there was no place left to keep the connection.
     TarpitFull = "tarpit_full", Downstream, Close;
     /// A peer that has to say who its connection is from said it wrongly, or not at all.

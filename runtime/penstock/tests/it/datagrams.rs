@@ -201,6 +201,43 @@ impl Drop for Ends {
 }
 
 #[test]
+fn flows_that_nothing_answers_keep_nobody_out() {
+    let endpoint = UdpSocket::bind("127.0.0.1:0").expect("a port");
+    let address = endpoint.local_addr().expect("an address");
+    std::thread::spawn(move || {
+        let mut bytes = [0; 100];
+        while let Ok((length, peer)) = endpoint.recv_from(&mut bytes) {
+            if &bytes[..length] == b"asks" {
+                let _ = endpoint.send_to(b"is answered", peer);
+            }
+        }
+    });
+    let text = config("127.0.0.1", &[address], "") + "limits = { connections = 64 }\n";
+    let penstock = Penstock::start(&text);
+    let to = SocketAddr::from(([127, 0, 0, 1], port_of(&penstock)));
+    let old = client(to);
+    // Asked twice, it is proven.
+    (0..2).for_each(|_| assert_eq!(ask(&old, to, b"asks").0, b"is answered"));
+    let begun = "penstock_service_connections_total{service=\"s\"}";
+    for round in 1..=5_u8 {
+        for _ in 0..200 {
+            let socket = UdpSocket::bind(("127.0.1.1", 0)).expect("a port");
+            socket.send_to(b"x", to).expect("it is sent");
+        }
+        // Some may be lost on the way to us.
+        let most = f64::from(round) * 200.0 * 0.9;
+        until("they have come", || (penstock.metric(begun) > most).then_some(()));
+        assert_eq!(ask(&client(to), to, b"asks").0, b"is answered");
+        assert_eq!(ask(&old, to, b"asks").0, b"is answered");
+    }
+    let failures =
+        |cause: &str| penstock.metric(&format!("penstock_failures_total{{cause=\"{cause}\"}}"));
+    assert_eq!(failures("cluster_full"), 0.0);
+    assert!(failures("flow_gave_way") > 500.0, "{}", failures("flow_gave_way"));
+    assert!(penstock.metric("penstock_service_connections{service=\"s\"}") <= 64.0);
+}
+
+#[test]
 fn nginx_answers_behind_it() {
     if !installed("nginx") {
         return;

@@ -6,10 +6,12 @@
 //! ```
 //! A flow ends when nothing has moved for a while; nothing in datagrams says so. An endpoint that
 //! is said to be gone is left for another one: what was sent to it is lost, as on any network.
+//! Where there is no room for a new flow, the oldest of the `newcomers` gives way.
 
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use penstock_balance::{EndpointId, InFlight, TriedSet};
@@ -20,8 +22,10 @@ use penstock_telemetry::metrics::Instance;
 
 use super::connect::{pick, source_key};
 use super::introduced;
+use super::newcomers::{Newcomer, Newcomers};
 use super::record::Record;
-use crate::admission::ConnectionPermit;
+use crate::admission::{ConnectionPermit, InUse};
+use crate::capacity::who_has;
 use crate::failure::{self, Cause};
 use crate::snapshot::Entrance;
 use crate::worker::{ConnectionGuard, Plan, RequestGuard, Worker};
@@ -29,6 +33,7 @@ use crate::worker::{ConnectionGuard, Plan, RequestGuard, Worker};
 /// The flows of a shard.
 pub(crate) struct Flows<E: Env> {
     flows: RefCell<Map<Key, Rc<Flow<E>>>>,
+    newcomers: RefCell<Newcomers<Key>>,
 }
 
 /// What tells a flow's datagrams from all others.
@@ -59,11 +64,39 @@ struct Flow<E: Env> {
     /// Bytes from the client, and to it.
     carried: Cell<(u64, u64)>,
     metrics: Instance,
+    tenure: Cell<Tenure>,
+    /// Until it gives way.
+    places: RefCell<Option<Places<E>>>,
+}
+
+/// What a flow has proven.
+#[derive(Clone, Copy)]
+enum Tenure {
+    /// Nothing.
+    New(Newcomer),
+    /// The same; who hears its answer may be somebody else than who asked.
+    Answered(Newcomer),
+    /// Its client went on after an answer.
+    Proven,
+    /// It made room for another one before that.
+    GaveWay,
+}
+
+/// A flow among all others.
+struct Places<E: Env> {
+    permit: ConnectionPermit,
+    _guard: ConnectionGuard<E>,
 }
 
 impl<E: Env> Flows<E> {
     pub(crate) fn new(seed: u64) -> Self {
-        Flows { flows: RefCell::new(Map::with_hasher(MapSeed::new(seed))) }
+        let flows = RefCell::new(Map::with_hasher(MapSeed::new(seed)));
+        Flows { flows, newcomers: RefCell::default() }
+    }
+
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.flows.borrow().is_empty() && self.newcomers.borrow().is_empty()
     }
 
     /// Has all flows look at their time soon: nothing new comes in any more.
@@ -73,6 +106,41 @@ impl<E: Env> Flows<E> {
 
     fn find(&self, key: &Key) -> Option<Rc<Flow<E>>> {
         self.flows.borrow().get(key).map(Rc::clone)
+    }
+
+    /// The client of a flow has sent something.
+    fn hear(&self, flow: &Flow<E>) {
+        if let Tenure::Answered(newcomer) = flow.tenure.get() {
+            self.newcomers.borrow_mut().remove(newcomer);
+            flow.tenure.set(Tenure::Proven);
+        }
+    }
+
+    /// Has the oldest newcomer give way that `find` finds; its places are free at once. False where
+    /// there is none.
+    fn make_room(&self, now: Time, find: impl FnOnce(&Newcomers<Key>) -> Option<Key>) -> bool {
+        let key = find(&self.newcomers.borrow());
+        let flow = key.and_then(|key| self.flows.borrow_mut().remove(&key));
+        let Some(flow) = flow else { return false };
+        self.leave(&flow, Tenure::GaveWay);
+        drop(flow.places.take());
+        flow.timer.set(now);
+        true
+    }
+
+    /// A flow is over.
+    fn remove(&self, key: &Key, flow: &Flow<E>) {
+        if !matches!(flow.tenure.get(), Tenure::GaveWay) {
+            // Another one may have its key by now, otherwise.
+            self.flows.borrow_mut().remove(key);
+            self.leave(flow, Tenure::Proven);
+        }
+    }
+
+    fn leave(&self, flow: &Flow<E>, to: Tenure) {
+        if let Tenure::New(newcomer) | Tenure::Answered(newcomer) = flow.tenure.replace(to) {
+            self.newcomers.borrow_mut().remove(newcomer);
+        }
     }
 }
 
@@ -107,6 +175,7 @@ pub(crate) fn serve<E: Env>(
 fn carry<E: Env>(worker: &Worker<E>, key: Key, replies: &E::Replies, datagrams: &[&[u8]]) {
     let flow = worker.flows().find(&key).or_else(|| begin(worker, key, replies));
     let Some(flow) = flow else { return };
+    worker.flows().hear(&flow);
     let (block, ids) = (flow.metrics.shard(worker.shard()), &worker.schemas().service);
     flow.seen.set(worker.env().now());
     let sent = introduced::send(&*flow.up.borrow(), &flow.header, datagrams);
@@ -130,12 +199,22 @@ fn begin<E: Env>(worker: &Worker<E>, key: Key, replies: &E::Replies) -> Option<R
         worker.count_failure(&plan, Entrance::Service(place), Cause::SourceDenied);
         return None;
     }
-    let guard = worker.admit(Entrance::Service(place), source)?;
+    let (flows, now) = (worker.flows(), worker.env().now());
+    let guard = worker.admit_or(Entrance::Service(place), source, |cause| match cause {
+        Cause::SourceConnectionsMax => {
+            flows.make_room(now, |all| all.oldest_from(who_has(client.peer.ip())))
+        }
+        _ => flows.make_room(now, |all| all.oldest_to(key.service)),
+    })?;
     let mut record = Record::new(worker, place, Protocol::Udp);
     record.pace.idle = ready.config.datagram_idle(key.ends.local.port());
     let peer = Address::Ip(client.peer);
     let mut tried = Tried { set: TriedSet::default(), last: None };
-    let (up, to) = match open(worker, &plan, &mut record, key, &mut tried) {
+    let opened = permit(worker, &plan, key).and_then(|permit| {
+        let (up, to) = open(worker, &plan, &mut record, key, &mut tried)?;
+        Ok((up, to, permit))
+    });
+    let (up, to, permit) = match opened {
         Ok(opened) => opened,
         Err(cause) => {
             let cluster = ready.config.destinations.others;
@@ -143,8 +222,9 @@ fn begin<E: Env>(worker: &Worker<E>, key: Key, replies: &E::Replies) -> Option<R
             return None;
         }
     };
-    let (timer, now) = (worker.env().timer(), worker.env().now());
+    let timer = worker.env().timer();
     timer.set(now + record.pace.idle);
+    let newcomer = flows.newcomers.borrow_mut().add(key.service, who_has(client.peer.ip()), key);
     let flow = Rc::new(Flow {
         up: RefCell::new(up),
         header: introduced::header(&ready.config, client),
@@ -152,8 +232,10 @@ fn begin<E: Env>(worker: &Worker<E>, key: Key, replies: &E::Replies) -> Option<R
         seen: Cell::new(now),
         carried: Cell::default(),
         metrics: record.metrics.clone(),
+        tenure: Cell::new(Tenure::New(newcomer)),
+        places: RefCell::new(Some(Places { permit, _guard: guard })),
     });
-    worker.flows().flows.borrow_mut().insert(key, Rc::clone(&flow));
+    flows.flows.borrow_mut().insert(key, Rc::clone(&flow));
     let session = Session {
         worker: worker.clone(),
         flow: Rc::clone(&flow),
@@ -162,11 +244,27 @@ fn begin<E: Env>(worker: &Worker<E>, key: Key, replies: &E::Replies) -> Option<R
         record,
         to,
         answered: None,
-        _guard: guard,
         _under_way: worker.begin_request(),
     };
     worker.env().spawn(session.run());
     Some(flow)
+}
+
+/// A permit for a new flow: a free one, or that of the oldest newcomer, which also goes where they
+/// have their part. Half of a cluster's is for flows that have proven themselves; the other half
+/// shards divide, so that what comes to one of them leaves room on the others.
+fn permit<E: Env>(worker: &Worker<E>, plan: &Plan<E>, key: Key) -> Result<ConnectionPermit, Cause> {
+    let service = &plan.snapshot.services[key.service as usize].config;
+    let cluster = service.destinations.others.ok_or(Cause::NoEndpoint)?;
+    let (flows, now) = (worker.flows(), worker.env().now());
+    let make_room = || flows.make_room(now, |all| all.oldest_to(key.service));
+    let max = plan.cluster(cluster).config.limits.connections_max as usize;
+    let part = max / 2 / plan.snapshot.process.shard_count();
+    if flows.newcomers.borrow().count(key.service) >= part.max(1) {
+        make_room();
+    }
+    let permit = || worker.connection_permit(plan, cluster);
+    permit().or_else(|| make_room().then(permit).flatten()).ok_or(Cause::ClusterFull)
 }
 
 /// Endpoints that were tried for a flow.
@@ -179,7 +277,8 @@ struct Tried {
 struct To {
     address: Address,
     in_flight: InFlight,
-    permit: ConnectionPermit,
+    /// Its cluster's counts.
+    in_use: Arc<InUse>,
 }
 
 /// Opens a way to an endpoint; to another one where that can't be had.
@@ -194,7 +293,6 @@ fn open<E: Env>(
     let cluster: ClusterId = service.destinations.others.ok_or(Cause::NoEndpoint)?;
     let ready = plan.cluster(cluster);
     let (counters, ids) = (ready.metrics.shard(worker.shard()), &worker.schemas().cluster);
-    let permit = worker.connection_permit(plan, cluster).ok_or(Cause::ClusterFull)?;
     let source = key.client().peer.ip();
     let (hash, mut last) = (source_key(plan, source), None);
     // The endpoint is to see the client's own address.
@@ -212,7 +310,10 @@ fn open<E: Env>(
         let in_flight = ready.balancer.endpoint(endpoint).begin();
         let address = ready.balancer.endpoint(endpoint).address().clone();
         let cause = match worker.env().open_datagrams(&address, foreign) {
-            Ok(up) => return Ok((up, To { address, in_flight, permit })),
+            Ok(up) => {
+                let in_use = Arc::clone(&ready.in_use);
+                return Ok((up, To { address, in_flight, in_use }));
+            }
             Err(error) => failure::of_connect(&error),
         };
         counters.increment(ids.connect_failures);
@@ -236,7 +337,6 @@ struct Session<E: Env> {
     to: To,
     /// How long the first answer took.
     answered: Option<Duration>,
-    _guard: ConnectionGuard<E>,
     _under_way: RequestGuard<E>,
 }
 
@@ -246,6 +346,10 @@ impl<E: Env> Session<E> {
         async move {
             let flow = Rc::clone(&self.flow);
             let cause = loop {
+                if let Tenure::GaveWay = flow.tenure.get() {
+                    // It was served, where it was answered.
+                    break self.answered.is_none().then_some(Cause::FlowGaveWay);
+                }
                 let receive = poll_fn(|context| {
                     let take = &mut |answers: &[&[u8]]| self.answer(answers);
                     flow.up.borrow().poll_receive(context, take)
@@ -274,6 +378,9 @@ impl<E: Env> Session<E> {
             self.answered = Some(now.since(flow.seen.get()));
         }
         flow.seen.set(now);
+        if let Tenure::New(newcomer) = flow.tenure.get() {
+            flow.tenure.set(Tenure::Answered(newcomer));
+        }
         let (block, ids) = (flow.metrics.shard(worker.shard()), &worker.schemas().service);
         let sent = self.replies.send(&self.key.ends, answers);
         let (up, down) = flow.carried.get();
@@ -312,6 +419,13 @@ impl<E: Env> Session<E> {
                 tried.set.insert(EndpointId::new(index));
             }
         }
+        if !Arc::ptr_eq(&self.to.in_use, &ready.in_use) {
+            // A reload has given the service another cluster.
+            let Some(permit) = worker.connection_permit(&plan, cluster) else { return false };
+            let mut places = self.flow.places.borrow_mut();
+            let Some(places) = &mut *places else { return false };
+            places.permit = permit;
+        }
         let opened = open(worker, &plan, &mut self.record, self.key, &mut tried);
         let Ok((up, to)) = opened else { return false };
         *self.flow.up.borrow_mut() = up;
@@ -321,15 +435,15 @@ impl<E: Env> Session<E> {
 
     fn end(self, cause: Option<Cause>) {
         let Session { worker, flow, key, record, to, answered, .. } = self;
-        worker.flows().flows.borrow_mut().remove(&key);
+        worker.flows().remove(&key, &flow);
         match (cause, answered) {
+            // Nothing was asked for, or nobody answered: datagrams don't say.
+            (Some(Cause::FlowGaveWay), _) | (None, None) => drop(to.in_flight),
             (Some(_), _) => to.in_flight.fail(),
             (None, Some(time)) => to.in_flight.finish(time, worker.env().now()),
-            // Nothing was asked for, or nobody answered: datagrams don't say.
-            (None, None) => drop(to.in_flight),
         }
         let (peer, carried) = (Address::Ip(key.client().peer), flow.carried.get());
-        record.finish(&worker, &peer, carried, cause, (&to.address, &to.permit));
+        record.finish(&worker, &peer, carried, cause, (&to.address, &to.in_use));
     }
 }
 

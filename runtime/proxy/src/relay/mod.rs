@@ -16,6 +16,7 @@ mod filtered;
 mod hello;
 mod introduced;
 mod names;
+mod newcomers;
 mod pace;
 mod record;
 mod session;

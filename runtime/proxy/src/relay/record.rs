@@ -1,5 +1,6 @@
 //! What is known of a relayed connection when it ends: counted, and written to the access log.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use penstock_balance::EndpointId;
@@ -9,7 +10,7 @@ use penstock_telemetry::access::{Peer, Phases, Protocol};
 use penstock_telemetry::metrics::Instance;
 
 use super::pace::Pace;
-use crate::admission::ConnectionPermit;
+use crate::admission::InUse;
 use crate::failure::Cause;
 use crate::snapshot::Entrance;
 use crate::worker::{Plan, Worker};
@@ -69,12 +70,12 @@ impl Record {
         down: &Address,
         carried: (u64, u64),
         cause: Option<Cause>,
-        (up, permit): (&Address, &ConnectionPermit),
+        (up, in_use): (&Address, &Arc<InUse>),
     ) {
         let plan = worker.plan();
         // The config may be another by now: the cluster is known by its counts.
         let clusters = &plan.snapshot.clusters;
-        let cluster = clusters.iter().position(|cluster| permit.is_of(&cluster.in_use));
+        let cluster = clusters.iter().position(|cluster| Arc::ptr_eq(&cluster.in_use, in_use));
         let cluster = cluster.map(|index| index as u16);
         let to = (cluster, Peer::from(up));
         self.note_end(worker, &plan, down, (cause, carried), to);

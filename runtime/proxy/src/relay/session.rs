@@ -88,7 +88,13 @@ impl<E: Env> Session<E> {
             Some(Side::Upstream) => in_flight.fail(),
             _ => in_flight.finish(self.record.connect_time(), self.worker.env().now()),
         }
-        self.record.finish(&self.worker, self.down.peer(), carried, cause, (up.peer(), permit));
+        self.record.finish(
+            &self.worker,
+            self.down.peer(),
+            carried,
+            cause,
+            (up.peer(), permit.in_use()),
+        );
     }
 }
 

@@ -27,33 +27,52 @@ impl<E: Env> Worker<E> {
         entrance: Entrance,
         source: Option<IpAddr>,
     ) -> Option<ConnectionGuard<E>> {
+        self.admit_or(entrance, source, |_| false)
+    }
+
+    /// As [`Worker::admit`], asked again where `make_room` has ended something else.
+    pub(crate) fn admit_or(
+        &self,
+        entrance: Entrance,
+        source: Option<IpAddr>,
+        make_room: impl FnOnce(Cause) -> bool,
+    ) -> Option<ConnectionGuard<E>> {
         let plan = self.plan();
-        let Door { metrics, connections, active, connections_max, source_connections_max } =
-            self.door(&plan, entrance);
-        let block = metrics.shard(self.inner.shard);
-        block.increment(connections);
+        let door = self.door(&plan, entrance);
+        door.metrics.shard(self.inner.shard).increment(door.connections);
+        let mut entered = self.enter(&plan, &door, source);
+        if let Err(cause) = entered
+            && make_room(cause)
+        {
+            entered = self.enter(&plan, &door, source);
+        }
+        entered.map_err(|cause| self.count_failure(&plan, entrance, cause)).ok()
+    }
+
+    fn enter(
+        &self,
+        plan: &Plan<E>,
+        door: &Door<'_>,
+        source: Option<IpAddr>,
+    ) -> Result<ConnectionGuard<E>, Cause> {
+        let Door { metrics, active, connections_max, source_connections_max, .. } = *door;
         // Counts are the whole appliance's, added up over shards: those that accept in the same
         // instant may each be one too many.
-        if metrics.gauge(active) >= i64::from(connections_max) || !self.has_room(&plan) {
-            self.count_failure(&plan, entrance, Cause::ConnectionsMax);
-            return None;
+        if metrics.gauge(active) >= i64::from(connections_max) || !self.has_room(plan) {
+            return Err(Cause::ConnectionsMax);
         }
-        let source = match source {
+        let capacity = &plan.snapshot.capacity;
+        let permit = source.map(|source| capacity.enter(source, source_connections_max));
+        let source = match permit {
             None => None,
-            Some(source) => {
-                let permit = plan.snapshot.capacity.enter(source, source_connections_max);
-                if permit.is_none() {
-                    self.count_failure(&plan, entrance, Cause::SourceConnectionsMax);
-                    return None;
-                }
-                permit
-            }
+            Some(None) => return Err(Cause::SourceConnectionsMax),
+            Some(permit) => permit,
         };
-        block.shift(active, 1);
+        metrics.shard(self.inner.shard).shift(active, 1);
         self.inner.connections.set(self.inner.connections.get() + 1);
         self.shift_connections(1);
         let counted = (metrics.clone(), active);
-        Some(ConnectionGuard { worker: self.clone(), counted, source })
+        Ok(ConnectionGuard { worker: self.clone(), counted, source })
     }
 
     /// Counts a connection that was let in under the source that it turned out to be from.

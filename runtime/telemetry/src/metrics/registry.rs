@@ -54,6 +54,11 @@ impl Instance {
         &self.blocks[index]
     }
 
+    /// How many shards write.
+    pub fn shard_count(&self) -> usize {
+        self.blocks.len()
+    }
+
     /// A counter, summed over shards.
     pub fn counter(&self, id: CounterId) -> u64 {
         self.sum(id.0)
