@@ -171,7 +171,9 @@ section! {
         /// Counted in a table of fixed size: a source that shares its places there with busy ones
         /// may get fewer.
         source_connections_max as "connections_per_source": u32 = 1_024, in 1..=10_000_000;
-        /// TLS handshakes under way on one shard; over it, new connections are closed.
+        /// TLS handshakes under way on one shard, from a whole ClientHello on. Over it, the oldest
+        /// of the source that has the most gives way to a newcomer, or one that stands still; where
+        /// there is none such, new connections are closed.
         handshakes_max as "handshakes": u32 = 1_024, in 1..=1_000_000;
         /// Requests on one connection.
         connection_requests_max as "requests_per_connection": u32 = 10_000, in 1..=1_000_000_000;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use penstock_config::{ClusterProtocol, Config};
-use penstock_env::{Env, SendBuf, Stream, StreamExt};
+use penstock_env::{CloseKind, Env, SendBuf, Stream, StreamExt};
 use penstock_proxy::{Cause, TlsParts};
 use penstock_tests::sim::{Faults, Limits, World, check_few_seeds, check_some_seeds};
 use penstock_tls::{
@@ -24,6 +24,7 @@ use crate::http::ledger::{Outcome, Policy};
 use crate::http::origin::HOST;
 use crate::http::plan::Menu;
 use crate::http::scene::Scene;
+use crate::http::wire::Wire;
 use crate::proxy::{Proxy, act, config};
 
 const MENU: Menu = Menu {
@@ -84,8 +85,55 @@ fn what_is_no_handshake_is_cut_under_its_name() {
     cut("", &[HTTP], &[(Cause::NotTls, 1)]);
     cut("", &[HALF], &[(Cause::TlsTimeout, 1)]);
     cut("", &[b""], &[(Cause::DownstreamSilent, 1)]);
-    let causes = [(Cause::TlsTimeout, 1), (Cause::HandshakesMax, 2)];
+    // And half a hello takes nobody's place.
+    let causes = [(Cause::TlsTimeout, 3)];
     cut("limits = { handshakes = 1 }\n", &[HALF, HALF, HALF], &causes);
+}
+
+#[test]
+fn handshakes_that_stand_still_keep_nobody_out() {
+    check_few_seeds("tls, places", Faults::CALM, |world| {
+        world.veil();
+        let mut stage = scene().set(world);
+        let listener = format!("{TLS}{PATIENT}limits = {{ handshakes = 32 }}\n");
+        let inner = Proxy::serve(world, &config(&stage.origins, &listener, ""));
+        let outer = Proxy::serve(world, &tls_cluster(&inner, HOST));
+        let (env, over) = (world.node("attacker", Limits::AMPLE), Rc::new(Cell::new(false)));
+        let (standing, hello) = (Rc::new(Cell::new(0)), hello());
+        for _ in 0..48 {
+            let (own, front, hello) = (env.clone(), inner.front.clone(), hello.clone());
+            let (over, standing) = (over.clone(), standing.clone());
+            standing.set(standing.get() + 1);
+            env.spawn(async move {
+                while !over.get() {
+                    let Ok(stream) = own.connect(&front).await else { continue };
+                    stream.start_send(SendBuf::of(hello.clone()));
+                    while let Ok(Some(_)) = stream.recv().await {}
+                    stream.close(CloseKind::Now);
+                    Wire::sleep_on(&own, Duration::from_secs(1)).await;
+                }
+                standing.set(standing.get() - 1);
+            });
+        }
+        let full = || inner.failures().iter().any(|(cause, _)| *cause == Cause::HandshakesMax);
+        assert!(world.run_until(Duration::from_secs(10), full), "{:?}", inner.failures());
+        act(world, &mut stage, &outer);
+        assert!(stage.ledger.count(|outcome| outcome == Outcome::Exact) > 0);
+        assert_eq!(outer.failures(), [], "{:?}", inner.failures());
+        over.set(true);
+        assert!(world.run_until(Duration::from_secs(60), || standing.get() == 0));
+        end(world, outer, inner);
+    });
+}
+
+/// The hello of a client that could go on.
+fn hello() -> Vec<u8> {
+    let connector = CERTIFICATES.with(|all| all.get_or_init(make).connector(HOST, false));
+    let mut session = connector.dialer().begin(None).expect("a session");
+    let (mut plain, mut out) = (Vec::new(), Vec::new());
+    session.lend(Vec::new);
+    session.receive(&[], &mut plain, &mut out).expect("it begins");
+    out
 }
 
 /// Sends `openings`, each on a connection of its own, and finds all cut for these causes.

@@ -184,6 +184,9 @@ causes! {
     HandshakesMax = "handshakes_max", Ours, Close;
     /// The request is for another host than the TLS connection was opened for.
     Misdirected = "misdirected", Downstream, Respond(421);
+    /// A TLS handshake was ended for a newcomer's, where there were as many as the listener allows:
+    /// the oldest of the source that had the most, or one that stood still.
+    HandshakeGaveWay = "handshake_gave_way", Downstream, Close;
     /// The downstream broke a rule of HTTP/2 that ends the connection.
     Http2Violation = "http2_violation", Downstream, Close;
     /// The downstream had `h2` hold or do more than it may.

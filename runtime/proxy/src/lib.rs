@@ -10,6 +10,7 @@ mod admission;
 mod bell;
 mod callout;
 mod capacity;
+mod crumbs;
 mod downstream;
 mod exchange;
 pub mod failure;

@@ -29,7 +29,7 @@ use crate::introduction::Introduction;
 use crate::metrics::Schemas;
 use crate::pool::Pool;
 use crate::relay::datagrams::Flows;
-use crate::secure::{Secure, SecureStream, Turns};
+use crate::secure::{Handshakes, Secure, SecureStream, Turns};
 use crate::snapshot::{Entrance, Snapshot};
 use crate::{protocol, relay, tarpit};
 
@@ -83,7 +83,7 @@ struct Inner<E: Env> {
     rng: RefCell<Rng>,
     connections: Cell<usize>,
     requests: Cell<usize>,
-    handshakes: Rc<Cell<u32>>,
+    handshakes: Rc<Handshakes>,
     turns: Turns,
     told: RefCell<Vec<Told>>,
     seal: Seal<E>,
@@ -354,13 +354,9 @@ impl<E: Env> Worker<E> {
         &self.inner.turns
     }
 
-    /// A place among the handshakes under way, of which there may be `max`.
-    pub(crate) fn begin_handshake(&self, max: u32) -> Option<HandshakeGuard> {
-        let count = &self.inner.handshakes;
-        (count.get() < max).then(|| {
-            count.set(count.get() + 1);
-            HandshakeGuard { count: Rc::clone(count) }
-        })
+    /// Handshakes with clients that are under way.
+    pub(crate) fn handshakes(&self) -> &Rc<Handshakes> {
+        &self.inner.handshakes
     }
 
     /// Seals a plain stream with a session whose handshake is over.
@@ -519,17 +515,6 @@ struct Told {
     kind: Telling,
     next: Time,
     left_out: u64,
-}
-
-/// A handshake in the counts, until it is dropped.
-pub(crate) struct HandshakeGuard {
-    count: Rc<Cell<u32>>,
-}
-
-impl Drop for HandshakeGuard {
-    fn drop(&mut self) {
-        self.count.set(self.count.get() - 1);
-    }
 }
 
 /// A request in the counts, until it is dropped.

@@ -2,10 +2,11 @@
 //! carried as it came, and the handshake is the endpoint's.
 
 use penstock_config::ClusterId;
-use penstock_env::{Env, Stream, StreamExt, TimerExt};
-use penstock_wire::tls_hello::{HELLO_BYTES_MAX, HelloError, Parsed, parse_client_hello};
+use penstock_env::{Env, Stream, TimerExt};
+use penstock_wire::tls_hello::{HelloError, Parsed, parse_client_hello};
 
 use crate::failure::Cause;
+use crate::secure::hello;
 use crate::snapshot::Service;
 
 /// What was read of a connection, and what it asks for.
@@ -38,20 +39,11 @@ pub(super) async fn choose<E: Env>(
 }
 
 async fn name<S: Stream>(down: &S, head: &mut Vec<u8>) -> Result<Option<String>, Cause> {
-    let mut scratch = Vec::new();
-    loop {
-        let received = down.recv().await.map_err(|_| Cause::TlsGone)?;
-        head.extend_from_slice(&received.ok_or(Cause::TlsGone)?);
-        match parse_client_hello(head, &mut scratch) {
-            Ok(Parsed::Complete(hello)) => return Ok(hello.server_name.map(str::to_owned)),
-            // Records of a few bytes each would make a short hello long.
-            Ok(Parsed::Partial { .. }) if head.len() > 2 * HELLO_BYTES_MAX => {
-                return Err(Cause::TlsFailed);
-            }
-            Ok(Parsed::Partial { .. }) => {}
-            Err(HelloError::NotTls) => return Err(Cause::NotTls),
-            Err(_) => return Err(Cause::TlsFailed),
-        }
+    hello::collect(down, head).await.map_err(|hello::Gone| Cause::TlsGone)?;
+    match parse_client_hello(head, &mut Vec::new()) {
+        Ok(Parsed::Complete(hello)) => Ok(hello.server_name.map(str::to_owned)),
+        Err(HelloError::NotTls) => Err(Cause::NotTls),
+        Ok(Parsed::Partial { .. }) | Err(_) => Err(Cause::TlsFailed),
     }
 }
 

@@ -5,7 +5,8 @@ use std::rc::Rc;
 use penstock_env::{CloseKind, Env, Stream, Time, Timer, TimerExt, Wake};
 use penstock_tls::{ACME_PROTOCOL, Facts, Refusal, SessionError};
 
-use super::handshake::{Failed, shake};
+use super::handshake::{Failed, Role, shake};
+use super::hello;
 use crate::failure::Cause;
 use crate::protocol;
 use crate::snapshot::Entrance;
@@ -94,16 +95,25 @@ async fn handshake<E: Env>(
     let ready = &plan.snapshot.listeners[listener];
     // A reload has taken TLS away since: what comes can't be read, nor the rest of it.
     let acceptor = ready.tls.as_ref().ok_or(Cause::TlsFailed)?;
-    let _under_way =
-        worker.begin_handshake(ready.config.limits.handshakes_max).ok_or(Cause::HandshakesMax)?;
-    let mut session = acceptor.begin().map_err(|_| Cause::Internal)?;
     let timer = env.timer();
     timer.set(until);
-    let shaken = timer.race(shake(worker, stream, &mut session, false)).await;
-    let early = match shaken {
+    // Until it has said what it wants, it takes nobody's place.
+    let mut said = Vec::new();
+    match timer.race(hello::collect(stream, &mut said)).await {
         None => return Err(Cause::TlsTimeout),
-        Some(Err(Failed::Gone)) => return Err(Cause::TlsGone),
-        Some(Err(Failed::Refused(error))) => {
+        Some(Err(hello::Gone)) => return Err(Cause::TlsGone),
+        Some(Ok(())) => {}
+    }
+    let (peer, max) = (stream.peer().ip(), ready.config.limits.handshakes_max);
+    let place = worker.handshakes().begin(peer, max, env.now()).ok_or(Cause::HandshakesMax)?;
+    let mut session = acceptor.begin().map_err(|_| Cause::Internal)?;
+    let role = Role::Answers { hello: said, place: &place };
+    let shaken = place.hold(timer.race(shake(worker, stream, &mut session, role))).await;
+    let early = match shaken {
+        None => return Err(Cause::HandshakeGaveWay),
+        Some(None) => return Err(Cause::TlsTimeout),
+        Some(Some(Err(Failed::Gone))) => return Err(Cause::TlsGone),
+        Some(Some(Err(Failed::Refused(error)))) => {
             // It is ordered, and has not come yet.
             let awaited =
                 acceptor.certificates().is_empty() && error.refusal == Refusal::UnknownName;
@@ -118,7 +128,7 @@ async fn handshake<E: Env>(
             });
             return Err(if awaited { Cause::TlsNoCertificate } else { cause_of(&error) });
         }
-        Some(Ok(early)) => early,
+        Some(Some(Ok(early))) => early,
     };
     let facts = session.facts(acceptor.tellings()).ok_or(Cause::Internal)?;
     let (block, ids) = (ready.metrics.shard(worker.shard()), &worker.schemas().listener);

@@ -8,6 +8,7 @@ use penstock_config::{ClusterId, ClusterProtocol};
 use penstock_env::{Env, SendBuf, Stream, StreamExt};
 use penstock_tls::{Received, Refusal, Session, SessionError};
 
+use super::handshakes::Place;
 use crate::failure::{self, Cause};
 use crate::worker::{Plan, Telling, Worker};
 
@@ -19,21 +20,48 @@ pub(crate) enum Failed {
     Gone,
 }
 
+/// Who begins a handshake.
+pub(crate) enum Role<'a> {
+    /// We do.
+    Begins,
+    /// The peer did, with this, and it has a place among those under way.
+    Answers {
+        /// The hello, at least.
+        hello: Vec<u8>,
+        /// Its place.
+        place: &'a Place,
+    },
+}
+
 /// Brings a handshake to its end. What came behind it already, in the clear.
 pub(crate) async fn shake<E: Env>(
     worker: &Worker<E>,
     stream: &E::Stream,
     session: &mut Session,
-    begins: bool,
+    role: Role<'_>,
 ) -> Result<Vec<u8>, Failed> {
     let (env, turns) = (worker.env(), worker.turns());
-    let mut plain = Vec::new();
-    let mut reads = !begins;
+    let (mut plain, mut reads) = (Vec::new(), false);
+    let place = match role {
+        Role::Begins => None,
+        Role::Answers { hello, place } => {
+            session.lend(|| env.buffer());
+            session.push(&hello);
+            Some(place)
+        }
+    };
     loop {
-        session.lend(|| env.buffer());
         if reads {
+            if let Some(place) = place {
+                place.waits(env.now());
+            }
+            let received = received(stream).await?;
+            if let Some(place) = place {
+                place.goes_on();
+            }
             // Kept over there: the shard's own buffer can't wait for a turn.
-            session.push(&received(stream).await?);
+            session.lend(|| env.buffer());
+            session.push(&received);
         }
         reads = true;
         let (mut out, mut result) = (SendBuf::new(env.buffer()), None);
@@ -141,7 +169,7 @@ async fn connect_in_stages<E: Env>(
     stage.set(Stage::Tls);
     let (counters, ids) = (ready.metrics.shard(worker.shard()), &worker.schemas().cluster);
     let mut session = dialer.begin(address.ip()).map_err(|_| Cause::UpstreamTlsFailed)?;
-    match shake(worker, &stream, &mut session, true).await {
+    match shake(worker, &stream, &mut session, Role::Begins).await {
         Ok(early) => {
             stage.set(Stage::Protocol);
             counters.increment(ids.handshakes);

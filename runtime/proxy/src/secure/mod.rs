@@ -5,13 +5,16 @@
 //! connect -> plain stream -> handshake -> sealed stream -> attempt, pool
 //! ```
 //! `stream` and `chunk` are those streams and what they receive, `handshake` makes a sealed one of
-//! a plain one, `accept` does so for those that came in, and `turns` keeps handshakes from having
-//! a shard to themselves. Not for certificates: that is the `tls` crate.
+//! a plain one, `accept` does so for those that came in once their `hello` is whole, `handshakes`
+//! has their places, and `turns` keeps handshakes from having a shard to themselves. Not for
+//! certificates: that is the `tls` crate.
 
 mod accept;
 mod chunk;
 mod conduit;
 mod handshake;
+mod handshakes;
+pub(crate) mod hello;
 mod stream;
 mod turns;
 
@@ -25,6 +28,7 @@ pub(crate) use accept::serve;
 pub use chunk::SecureChunk;
 pub use conduit::SecureConduit;
 pub(crate) use handshake::{Introduced, Stage, connect, connect_as};
+pub(crate) use handshakes::Handshakes;
 pub(crate) use stream::Ends;
 pub use stream::SecureStream;
 pub(crate) use turns::Turns;
