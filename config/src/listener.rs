@@ -224,6 +224,9 @@ section! {
         window_bytes_max as "window_max": ByteSize = ByteSize::mib(4), in WINDOW;
         /// Bytes of heads that are remembered to shorten those that follow.
         header_table_bytes as "header_table": ByteSize = ByteSize::kib(4), in TABLE;
+        /// Bytes of heads of requests under way, where a head has more than 4 KiB; over it, streams
+        /// are refused (REFUSED_STREAM), and clients may ask again.
+        large_heads_bytes_max as "large_heads": ByteSize = ByteSize::kib(512), in HEADS;
         /// CONTINUATION frames of one head.
         continuations_max as "continuations": u32 = 8, in 0..=1_000;
         /// Requests per second that the peer may give up.
@@ -318,6 +321,7 @@ const SECTION: RangeInclusive<ByteSize> = ByteSize::bytes(0)..=ByteSize::mib(1);
 const FIELDS_MAX: u32 = 256;
 /// RFC 9113 §6.9.2: what a window begins with, and (§6.9.1) the largest.
 const WINDOW: RangeInclusive<ByteSize> = ByteSize::kib(64)..=ByteSize::gib(1);
+const HEADS: RangeInclusive<ByteSize> = ByteSize::kib(64)..=ByteSize::gib(1);
 const TABLE: RangeInclusive<ByteSize> = ByteSize::bytes(0)..=ByteSize::mib(1);
 const BUFFER: RangeInclusive<ByteSize> = ByteSize::kib(4)..=ByteSize::mib(16);
 const JITTER: RangeInclusive<Ratio> = Ratio::percent(0)..=Ratio::percent(50);

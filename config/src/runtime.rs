@@ -72,6 +72,10 @@ section! {
         /// always served. "auto" is 80 % of the smaller of the descriptors and the memory divided
         /// by 16 KiB.
         connections_max: Count = Count::Auto;
+        /// Bytes of heads of requests, where a head has more than 4 KiB (or has so many already),
+        /// on a shard; a quarter of it for each source. Over it, such requests are answered 503,
+        /// and over HTTP/2 refused (REFUSED_STREAM).
+        large_heads_bytes_max as "large_heads": ByteSize = ByteSize::mib(64), in HEADS;
         /// What connections that speak HTTP/2 share on a shard.
         http2: SharedHttp2 = SharedHttp2::default();
         /// What forwards packets of services in `nat` and `dsr`.
@@ -232,4 +236,5 @@ section! {
     }
 }
 
+const HEADS: RangeInclusive<ByteSize> = ByteSize::mib(1)..=ByteSize::gib(64);
 const GROWTH: RangeInclusive<ByteSize> = ByteSize::bytes(0)..=ByteSize::gib(64);

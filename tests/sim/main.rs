@@ -13,6 +13,7 @@ mod heads;
 mod health;
 mod http;
 mod http2;
+mod large_heads;
 mod laws;
 mod lengths;
 mod limits;

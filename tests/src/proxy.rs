@@ -332,8 +332,11 @@ impl ProxyNode {
         }
         workers.iter().for_each(Worker::clear_pools);
         assert_eq!(sum(Worker::pooled_count), 0);
-        let rests = || workers.iter().all(Worker::http2_rests);
-        assert!(world.run_until(Duration::from_secs(60), rests), "streams, or windows that grew");
+        let rests = || workers.iter().all(Worker::rests);
+        assert!(
+            world.run_until(Duration::from_secs(60), rests),
+            "streams, windows that grew, or heads"
+        );
         for cluster in self.inner.snapshots.borrow().iter().flat_map(|old| &old.clusters) {
             let (requests, connections) = (cluster.in_use.requests(), cluster.in_use.connections());
             assert_eq!((requests, connections), (0, 0), "{}", cluster.config.name);

@@ -32,6 +32,7 @@ fn an_appliance_that_is_told_nothing() {
     check(&config, "runtime.receive_buffers", "1024");
     check(&config, "runtime.pipes", "64");
     check(&config, "runtime.connections_max", "auto");
+    check(&config, "runtime.large_heads", "64MiB");
     check(&config, "runtime.http2.streams", "10000");
     check(&config, "runtime.http2.window_growth", "256MiB");
     check(&config, "runtime.datapath", "auto");
@@ -79,6 +80,7 @@ fn a_listener_that_is_told_nothing() {
     check("http2.connection_window", "1MiB");
     check("http2.window_max", "4MiB");
     check("http2.header_table", "4KiB");
+    check("http2.large_heads", "512KiB");
     check("http2.continuations", "8");
     check("http2.resets", "100");
     check("http2.errors", "500");

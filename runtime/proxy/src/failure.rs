@@ -132,6 +132,8 @@ causes! {
     TrailersTooLarge = "trailers_too_large", Downstream, RespondAndClose(431);
     /// The request's body is larger than what may be buffered for a filter.
     BodyTooLarge = "body_too_large", Downstream, RespondAndClose(413);
+    /// The shard holds as many bytes of large heads as it may, or as many of that source.
+    LargeHeadsMax = "large_heads_max", Ours, RespondAndClose(503);
     /// CONNECT or TRACE.
     MethodNotAllowed = "method_not_allowed", Downstream, RespondAndClose(405);
     /// The head did not come in time.
@@ -149,11 +151,11 @@ causes! {
     ConnectionsMax = "connections_max", Ours, Close;
     /// The source address has as many connections as it may.
     SourceConnectionsMax = "source_connections_max", Downstream, Close;
-    /// Its service does not serve the source address.
-    SourceDenied = "source_denied", Downstream, Close;
     /// A flow of datagrams that nobody had answered was ended for a newer one: its service, its
     /// cluster or its source had as many as they may, or those without an answer their part.
     FlowGaveWay = "flow_gave_way", Downstream, Close;
+    /// Its service does not serve the source address.
+    SourceDenied = "source_denied", Downstream, Close;
     /// The same, and there was no place left to keep the connection.
     TarpitFull = "tarpit_full", Downstream, Close;
     /// A peer that has to say who its connection is from said it wrongly, or not at all.
@@ -182,17 +184,20 @@ causes! {
     TlsFailed = "tls_failed", Downstream, Close;
     /// The shard has as many TLS handshakes under way as the listener allows.
     HandshakesMax = "handshakes_max", Ours, Close;
-    /// The request is for another host than the TLS connection was opened for.
-    Misdirected = "misdirected", Downstream, Respond(421);
     /// A TLS handshake was ended for a newcomer's, where there were as many as the listener allows:
     /// the oldest of the source that had the most, or one that stood still.
     HandshakeGaveWay = "handshake_gave_way", Downstream, Close;
+    /// The request is for another host than the TLS connection was opened for.
+    Misdirected = "misdirected", Downstream, Respond(421);
     /// The downstream broke a rule of HTTP/2 that ends the connection.
     Http2Violation = "http2_violation", Downstream, Close;
     /// The downstream had `h2` hold or do more than it may.
     Http2Overload = "http2_overload", Downstream, Close;
     /// The shard has as many streams of HTTP/2 under way as it may.
     StreamsMax = "streams_max", Ours, Close;
+    /// The downstream has as many bytes of large heads under way on a connection of HTTP/2 as it
+    /// may.
+    StreamHeadsMax = "stream_heads_max", Downstream, Close;
     /// The downstream began streams and gave them up, too many a second.
     ResetFlood = "reset_flood", Downstream, Close;
     /// The downstream sent too many pings a second.

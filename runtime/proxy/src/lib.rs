@@ -19,6 +19,7 @@ mod housekeeping;
 mod http1;
 mod http2;
 mod introduction;
+mod large_heads;
 pub mod metrics;
 mod pool;
 mod properties;

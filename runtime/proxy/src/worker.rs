@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use penstock_balance::EndpointId;
 use penstock_config::ClusterId;
-use penstock_env::{Ends, Env, Rng, Stream, Time};
+use penstock_env::{Address, Ends, Env, Rng, Stream, Time};
 use penstock_filter_host::{EnvWorld, Filters, Nudge};
 use penstock_telemetry::access::AccessRecord;
 use penstock_telemetry::metrics::Instance;
@@ -26,6 +26,7 @@ use crate::failure::Cause;
 use crate::housekeeping;
 use crate::http2::{Links, Share};
 use crate::introduction::Introduction;
+use crate::large_heads::{LargeHead, LargeHeads};
 use crate::metrics::Schemas;
 use crate::pool::Pool;
 use crate::relay::datagrams::Flows;
@@ -95,6 +96,7 @@ struct Inner<E: Env> {
     flows: Flows<E>,
     /// What its connections of HTTP/2 share.
     http2: Rc<Share>,
+    large_heads: Rc<LargeHeads>,
 }
 
 impl<E: Env> Drop for Inner<E> {
@@ -146,6 +148,7 @@ impl<E: Env> Worker<Secure<E>> {
             bells: Bells::default(),
             flows,
             http2: Rc::default(),
+            large_heads: Rc::default(),
         };
         let worker = Worker { inner: Rc::new(inner) };
         let (env, filters) = (worker.inner.env.clone(), worker.inner.filters.clone());
@@ -284,9 +287,11 @@ impl<E: Env> Worker<E> {
         plan.clusters.iter().map(of_cluster).sum()
     }
 
-    /// Whether HTTP/2 has no streams of clients under way, and no windows that grew.
-    pub fn http2_rests(&self) -> bool {
-        self.inner.http2.is_unused()
+    /// Whether HTTP/2 has no streams of clients under way, and no windows that grew; nor are large
+    /// heads held, or flows of datagrams under way.
+    pub fn rests(&self) -> bool {
+        let inner = &self.inner;
+        inner.http2.is_unused() && inner.large_heads.is_empty() && inner.flows.is_empty()
     }
 
     /// Drops every unused upstream connection; for the end of a run.
@@ -342,6 +347,19 @@ impl<E: Env> Worker<E> {
     /// What the shard's connections of HTTP/2 share.
     pub(crate) fn http2_share(&self) -> &Rc<Share> {
         &self.inner.http2
+    }
+
+    /// Whether a head of `peer` that has `bytes` (so far) can be held; counted in `head` if it is
+    /// large.
+    pub(crate) fn holds_head(
+        &self,
+        plan: &Plan<E>,
+        head: &mut Option<LargeHead>,
+        peer: &Address,
+        bytes: usize,
+    ) -> bool {
+        let max = plan.snapshot.config.runtime.large_heads_bytes_max.as_u64();
+        self.inner.large_heads.hold(head, || peer.ip(), bytes, max)
     }
 
     /// This worker, for those who may outlive it.

@@ -21,9 +21,9 @@ const NO_ERROR: u32 = 0;
 const PROTOCOL_ERROR: u32 = 1;
 const FLOW_CONTROL_ERROR: u32 = 3;
 const FRAME_SIZE_ERROR: u32 = 6;
-const REFUSED_STREAM: u32 = 7;
+pub(super) const REFUSED_STREAM: u32 = 7;
 const CANCEL: u32 = 8;
-const ENHANCE_YOUR_CALM: u32 = 11;
+pub(super) const ENHANCE_YOUR_CALM: u32 = 11;
 
 /// Answered 404 at once.
 pub(super) const GET: &[(&str, &str)] =
@@ -36,17 +36,21 @@ pub(super) type Told = (Heard, bool);
 
 /// What came back for each of `sent`, and what was counted.
 pub(super) fn hear(world: &World, sent: Vec<Vec<u8>>) -> (Vec<Told>, Vec<(Cause, u64)>) {
-    let (heard, failures, _) = hear_and_reach(world, sent);
+    let (heard, failures, _) = hear_and_reach(world, "", sent);
     (heard, failures)
 }
 
-/// As [`hear`], and how many connections the endpoint got.
-fn hear_and_reach(world: &World, sent: Vec<Vec<u8>>) -> (Vec<Told>, Vec<(Cause, u64)>, usize) {
+/// As [`hear`], with more in the config, and how many connections the endpoint got.
+pub(super) fn hear_and_reach(
+    world: &World,
+    blocks: &str,
+    sent: Vec<Vec<u8>>,
+) -> (Vec<Told>, Vec<(Cause, u64)>, usize) {
     let client = world.node("client", Limits::AMPLE);
     let (origin, silent) = (client.address(9), Rc::new(RefCell::new(Vec::new())));
     let accepted = silent.clone();
     client.listen(&origin, move |stream| accepted.borrow_mut().push(stream));
-    let proxy = Proxy::serve(world, &config(&[origin], "", ""));
+    let proxy = Proxy::serve(world, &config(&[origin], "", blocks));
     let (heard, count) = (Rc::new(RefCell::new(BTreeMap::new())), sent.len());
     for (number, bytes) in sent.into_iter().enumerate() {
         let (env, front, heard) = (client.clone(), proxy.front.clone(), heard.clone());
@@ -251,7 +255,7 @@ fn a_stream_that_is_over_before_its_turn_reaches_no_endpoint() {
     let rows = [(made_resets(20), Cause::InvalidBody), (given_up, Cause::DownstreamGone)];
     for (bytes, cause) in rows {
         check_few_seeds("h2 over before its turn", Faults::CALM, |world| {
-            let (_, failures, reached) = hear_and_reach(world, vec![bytes.clone()]);
+            let (_, failures, reached) = hear_and_reach(world, "", vec![bytes.clone()]);
             let counted = failures.iter().find(|(counted, _)| *counted == cause);
             // Where a read ends behind a head, that stream has its turn.
             let most = counted.is_some_and(|(_, times)| *times >= 15);

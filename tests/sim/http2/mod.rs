@@ -24,6 +24,7 @@ pub(crate) mod client;
 mod exchanges;
 mod grpc;
 mod grpc_web;
+mod heads;
 pub(crate) mod origin;
 mod peer;
 mod raw;

@@ -4,6 +4,7 @@ use penstock_filter_host::Chain;
 use penstock_wire::http1::{RequestHead, ResponseHead};
 
 use super::body::Passage;
+use crate::large_heads::LargeHead;
 
 /// Heads and buffers above this many bytes go back to the heap.
 const KEPT_BYTES_MAX: usize = 32 * 1024;
@@ -33,6 +34,8 @@ pub(crate) struct Scratch {
     pub(crate) values: Vec<u8>,
     /// The authority that was asked for, where the route has put another in its place.
     pub(crate) asked_host: Vec<u8>,
+    /// The request's head in the count of large ones, if it is one.
+    pub(crate) large_head: Option<LargeHead>,
 }
 
 impl Scratch {
@@ -59,5 +62,6 @@ impl Scratch {
         self.values.clear();
         self.asked_host.clear();
         self.held.clear();
+        self.large_head = None;
     }
 }

@@ -9,6 +9,7 @@ use penstock_wire::http1::{Parsed, parse_request};
 use penstock_wire::http2::Preface;
 
 use super::connection::Http1Connection;
+use crate::crumbs;
 use crate::exchange::{Arrival, Scratch};
 use crate::failure::Cause;
 use crate::snapshot::Listener;
@@ -68,7 +69,10 @@ pub(crate) async fn read<E: Env>(
                 down.stream.unread(chunk);
             }
             arrival.bytes = head_bytes;
-            Head::Complete(arrival)
+            match worker.holds_head(plan, &mut scratch.large_head, down.stream.peer(), head_bytes) {
+                true => Head::Complete(arrival),
+                false => Head::Refused(Cause::LargeHeadsMax, arrival),
+            }
         }
         Ok(Parsed::Partial) => collect(worker, plan, down, scratch, chunk, (arrival, false)).await,
         Err(error) => Head::Refused(error.into(), arrival),
@@ -103,7 +107,7 @@ async fn collect<E: Env>(
     let (env, listener) = (worker.env(), &plan.snapshot.listeners[down.life.listener]);
     down.timer.set(arrival.first + listener.config.timeouts.request_head);
     scratch.partial.clear();
-    scratch.partial.extend_from_slice(&chunk);
+    crumbs::add(&mut scratch.partial, &chunk);
     drop(chunk);
     loop {
         let mut chunk = match down.timer.race(down.stream.recv()).await {
@@ -111,8 +115,12 @@ async fn collect<E: Env>(
             Some(_) => return Head::Refused(Cause::DownstreamGone, arrival),
             None => return Head::Refused(Cause::RequestHeadTimeout, arrival),
         };
-        let before = scratch.partial.len();
-        scratch.partial.extend_from_slice(&chunk);
+        let (before, peer) = (scratch.partial.len(), down.stream.peer());
+        if !worker.holds_head(plan, &mut scratch.large_head, peer, before + chunk.len()) {
+            crumbs::give_back(&mut scratch.partial);
+            return Head::Refused(Cause::LargeHeadsMax, arrival);
+        }
+        crumbs::add(&mut scratch.partial, &chunk);
         arrival.bytes = scratch.partial.len();
         let was_undecided = undecided;
         if undecided {
@@ -145,6 +153,8 @@ async fn collect<E: Env>(
                 }
                 arrival.bytes = head_bytes;
                 arrival.complete = env.now();
+                // The parser has its own.
+                crumbs::give_back(&mut scratch.partial);
                 return Head::Complete(arrival);
             }
             Err(error) => return Head::Refused(error.into(), arrival),

@@ -24,6 +24,7 @@ use super::{settings, stream};
 use crate::bell::Bell;
 use crate::failure::Cause;
 use crate::http1::Http1Connection;
+use crate::large_heads::LargeHead;
 use crate::snapshot::Entrance;
 use crate::worker::{ConnectionGuard, Worker};
 
@@ -39,6 +40,8 @@ pub(super) struct Shared<E: Env> {
     bell: Rc<Bell>,
     /// Streams whose exchange is under way.
     open: Cell<usize>,
+    /// Bytes of their heads, as far as these are large.
+    large_heads: Cell<u64>,
     share: Rc<Share>,
     pub(super) bodies: Bodies,
     idle_since: Cell<Time>,
@@ -52,13 +55,25 @@ impl<E: Env> Shared<E> {
         self.share.stream_begins();
     }
 
+    /// Counts a stream's head of `bytes`, unless it and others would have more than `max`.
+    pub(super) fn hold_head(&self, bytes: usize, max: u64) -> bool {
+        let (before, bytes) = (self.large_heads.get(), bytes as u64);
+        // One that is within its own limit fits.
+        let (after, fits) = (before + bytes, before == 0 || before + bytes <= max);
+        if fits {
+            self.large_heads.set(after);
+        }
+        fits
+    }
+
     /// Since when there are no streams, if there are none.
     fn idle_since(&self) -> Option<Time> {
         (self.open.get() == 0).then(|| self.idle_since.get())
     }
 
-    /// The exchange of a stream is over.
-    pub(super) fn stream_ended(&self) {
+    /// The exchange of a stream is over, whose head had so many bytes if it was a large one.
+    pub(super) fn stream_ended(&self, large_head_bytes: usize) {
+        self.large_heads.set(self.large_heads.get() - large_head_bytes as u64);
         self.share.stream_ended();
         self.open.set(self.open.get() - 1);
         if self.open.get() == 0 {
@@ -83,6 +98,8 @@ struct Connection<E: Env> {
     pings: Pings,
     liveness: Liveness,
     growth: Growth,
+    /// The head that the peer is in the middle of.
+    open_head: Option<LargeHead>,
     /// Since when the peer knows that it ends.
     ending: Option<Time>,
     /// Why it is cut. The peer is told, and then it ends.
@@ -131,6 +148,7 @@ async fn open<E: Env>(
         secure: life.secure,
         bell: worker.bell(),
         open: Cell::new(0),
+        large_heads: Cell::new(0),
         share: Rc::clone(worker.http2_share()),
         bodies: Bodies::default(),
         idle_since: Cell::new(env.now()),
@@ -173,6 +191,7 @@ async fn open<E: Env>(
         socket: Rc::clone(&socket),
         shared,
         timer,
+        open_head: None,
         requests: 0,
         ends_at: life.ends_at,
         ending: None,
@@ -210,6 +229,7 @@ impl<E: Env> Connection<E> {
                 Poll::Ready(None) => return Poll::Ready(End::Done),
                 Poll::Pending => {}
             }
+            self.hold_open_head();
             if let (Some((cause, reason)), None) = (self.wrong(), self.cut) {
                 self.cut = Some(cause);
                 self.ending = Some(self.shared.env.now());
@@ -272,19 +292,40 @@ impl<E: Env> Connection<E> {
         look
     }
 
+    /// Counts the head that the peer is in the middle of, if it is and there is room: `h2` unpacks
+    /// it as it comes, to whatever it may have.
+    fn hold_open_head(&mut self) {
+        if self.socket.head_since().is_none() {
+            self.open_head = None;
+        } else if self.open_head.is_none() {
+            let plan = self.worker.plan();
+            let config = &plan.snapshot.listeners[self.shared.listener].config;
+            let bytes = settings::list_bytes_max(config) as usize;
+            self.worker.holds_head(&plan, &mut self.open_head, &self.shared.peer, bytes);
+        }
+    }
+
     /// Why the peer is cut, if it is: for what it sent, or for a head that it does not end. Behind
     /// such a one nothing else can come (RFC 9113 §4.3).
     fn wrong(&self) -> Option<Ending> {
         let late = || {
             let late = self.head_due() <= self.shared.env.now();
-            late.then_some((Cause::RequestHeadTimeout, Reason::ENHANCE_YOUR_CALM))
+            let cause = match self.open_head {
+                Some(_) => Cause::RequestHeadTimeout,
+                None => Cause::LargeHeadsMax,
+            };
+            late.then_some((cause, Reason::ENHANCE_YOUR_CALM))
         };
         self.socket.ending().or_else(late)
     }
 
     /// Until when a head that began has to end.
     fn head_due(&self) -> Time {
-        self.socket.head_since().map_or(Time::NEVER, |since| since + self.times.request_head)
+        let time = match self.open_head {
+            Some(_) => self.times.request_head,
+            None => self.times.request_head.min(UNCOUNTED),
+        };
+        self.socket.head_since().map_or(Time::NEVER, |since| since + time)
     }
 
     fn begin(&mut self, request: Request<RecvStream>, mut respond: SendResponse<Bytes>) {
@@ -402,6 +443,9 @@ fn cause_of<E: Env>(error: &h2::Error, socket: &Socket<E>) -> Option<Cause> {
 
 /// A connection is not idle before its first request had a chance to come.
 const KEEP_ALIVE_MIN: Duration = Duration::from_millis(50);
+/// How long a head may be half there that there is no room for: long enough for one that only came
+/// in two pieces.
+const UNCOUNTED: Duration = Duration::from_millis(500);
 /// Nobody says when all is sent.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// How long a peer that was told to go is waited for.

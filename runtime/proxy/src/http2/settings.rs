@@ -17,7 +17,7 @@ pub(super) fn builder(config: &Listener, streams_max: u32) -> server::Builder {
         .max_concurrent_streams(streams_max)
         .initial_window_size(bytes(limits.stream_window_bytes))
         .initial_connection_window_size(bytes(limits.connection_window_bytes))
-        .max_header_list_size(bytes(config.limits.head_bytes_max).saturating_mul(HEAD_SLACK))
+        .max_header_list_size(list_bytes_max(config))
         .header_table_size(bytes(limits.header_table_bytes))
         .max_frame_size(FRAME_BYTES_MAX)
         .max_send_buffer_size(SEND_BUFFER_BYTES_MAX)
@@ -30,6 +30,11 @@ pub(super) fn builder(config: &Listener, streams_max: u32) -> server::Builder {
         builder.enable_connect_protocol();
     }
     builder
+}
+
+/// Bytes of a head that `h2` takes.
+pub(super) fn list_bytes_max(config: &Listener) -> u32 {
+    bytes(config.limits.head_bytes_max).saturating_mul(HEAD_SLACK)
 }
 
 /// The windows of a connection.

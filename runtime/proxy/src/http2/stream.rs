@@ -1,6 +1,6 @@
 //! A stream of an HTTP/2 connection, as an exchange's downstream.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::io;
 use std::rc::Rc;
@@ -25,10 +25,12 @@ use super::outlet::{End, Outlet, broken};
 use super::request::{self, Wish};
 use super::response;
 use crate::downstream::{Downstream, GONE, Rest};
-use crate::exchange;
-use crate::exchange::{Arrival, Passage, respond};
+use crate::exchange::{Arrival, Passage, Scratch, respond};
 use crate::failure::Cause;
-use crate::worker::Worker;
+use crate::large_heads::SMALL_BYTES;
+use crate::snapshot::Entrance;
+use crate::worker::{Plan, Worker};
+use crate::{crumbs, exchange};
 
 /// What an exchange holds of its stream.
 pub(crate) struct Http2Stream<E: Env> {
@@ -38,6 +40,8 @@ pub(crate) struct Http2Stream<E: Env> {
     send: RefCell<Sending>,
     /// It shall be a tunnel.
     tunnel: bool,
+    /// Bytes of its head, if that is a large one.
+    large_head: Cell<usize>,
 }
 
 /// An answer on its way.
@@ -82,9 +86,18 @@ pub(super) async fn serve<E: Env>(
         (Some(_), Wish::Answer { .. }) => Err(Cause::TunnelRefused),
         _ => request::read(&parts, wish, (&listener.limits, listener.lenient), text, head),
     };
+    // All that was said is in the head now.
+    crumbs::give_back(text);
+    drop((parts, key));
     match read {
         Ok(bytes) => {
             arrival.bytes = bytes;
+            if let Err(cause) = stream.hold_head(&worker, &plan, room, bytes) {
+                let entrance = Entrance::Listener(stream.listener());
+                worker.count_failure(&plan, entrance, cause);
+                worker.put_scratch(scratch);
+                return stream.refuse();
+            }
             exchange::run(&worker, &plan, down, &mut scratch, arrival).await;
         }
         Err(cause) => {
@@ -118,6 +131,37 @@ impl<E: Env> Http2Stream<E> {
             recv: RefCell::new(recv),
             send: RefCell::new(sending),
             tunnel,
+            large_head: Cell::new(0),
+        }
+    }
+
+    /// Counts the request's head, if it is a large one, on its connection and its shard.
+    ///
+    /// # Errors
+    /// There is no room for it.
+    fn hold_head(
+        &self,
+        worker: &Worker<E>,
+        plan: &Plan<E>,
+        scratch: &mut Scratch,
+        bytes: usize,
+    ) -> Result<(), Cause> {
+        if bytes <= SMALL_BYTES {
+            return Ok(());
+        }
+        let max = plan.snapshot.listeners[self.listener()].config.http2.large_heads_bytes_max;
+        if !self.connection.hold_head(bytes, max.as_u64()) {
+            return Err(Cause::StreamHeadsMax);
+        }
+        self.large_head.set(bytes);
+        let holds = worker.holds_head(plan, &mut scratch.large_head, self.peer(), bytes);
+        if holds { Ok(()) } else { Err(Cause::LargeHeadsMax) }
+    }
+
+    /// Ends a stream for which nothing was done: it can be asked again (RFC 9113 §8.7).
+    fn refuse(self) {
+        if let Half::Head(respond) = &mut self.send.borrow_mut().half {
+            respond.send_reset(Reason::REFUSED_STREAM);
         }
     }
 
@@ -363,7 +407,7 @@ fn cause_of(error: &h2::Error) -> Cause {
 
 impl<E: Env> Drop for Http2Stream<E> {
     fn drop(&mut self) {
-        self.connection.stream_ended();
+        self.connection.stream_ended(self.large_head.get());
     }
 }
 

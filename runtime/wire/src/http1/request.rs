@@ -257,15 +257,24 @@ pub(super) fn parse_slowly(
         return Ok(Parsed::Partial);
     }
     head.probed = scan.end;
+    let (source, is_rewritten) = (&input[..scan.end], scan.folded || scan.bare_lf);
+    if scan.verdict == Verdict::Partial && !is_rewritten {
+        // There is nothing to keep yet: a head that never ends shall not be held twice.
+        parse_lines(source, &scan, limits, lenient, head)?;
+        return Ok(Parsed::Partial);
+    }
     let mut bytes = mem::take(&mut head.fields.bytes);
-    if scan.folded || scan.bare_lf {
-        canonicalise(&input[..scan.end], &mut bytes);
+    if is_rewritten {
+        canonicalise(source, &mut bytes);
     } else {
         bytes.clear();
-        bytes.extend_from_slice(&input[..scan.end]);
+        bytes.extend_from_slice(source);
     }
     let outcome = parse_lines(&bytes, &scan, limits, lenient, head);
-    if outcome.is_ok() && scan.verdict == Verdict::Complete {
+    if scan.verdict == Verdict::Partial {
+        return outcome.map(|_| Parsed::Partial);
+    }
+    if outcome.is_ok() {
         bytes.truncate(bytes.len() - 2);
     }
     head.fields.bytes = bytes;

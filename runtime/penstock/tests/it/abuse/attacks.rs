@@ -154,6 +154,20 @@ fn floods() -> Vec<Attack> {
     ]
 }
 
+/// A head of 56 KiB: a field of 3,700 bytes that is remembered once, and then named with a byte
+/// each.
+fn packed(stream: u32) -> Vec<u8> {
+    let mut block = request("GET", "/hang");
+    if stream == 1 {
+        // RFC 7541 §5.1: 127, and the rest in groups of seven bits.
+        let rest = 3_700 - 127;
+        block.extend([0x40, 1, b'x', 127, (rest % 128) as u8 | 128, (rest / 128) as u8]);
+        block.extend([b'y'; 3_700]);
+    }
+    block.extend([0xbe; 15]);
+    frame(HEADERS, END_HEADERS | END_STREAM, stream, &block)
+}
+
 /// A length that is not that of the content.
 const LENGTH_5: &[u8] = b"\0\x0econtent-length\x015";
 
@@ -189,6 +203,10 @@ fn streams() -> Vec<Attack> {
             block.extend(vec![0xbe; 16_000]);
             frame(HEADERS, END_HEADERS | END_STREAM, 2 * number + 1, &block)
         }),
+        // The same with an endpoint that does not answer: what they unpack to is held.
+        Attack::new("packed heads that wait", http2(&[]), &["stream_heads_max"])
+            .slowly()
+            .then(move |number| piece(number, 50, packed)),
         Attack::new("crumbs of bodies", http2(&[]), &["http2_overload"]).then(move |number| {
             let stream = 2 * number + 1;
             [open(stream, "/hang"), frame(DATA, 0, stream, b"x").repeat(2_000)].concat()
