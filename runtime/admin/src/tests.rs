@@ -62,6 +62,8 @@ impl Shards for NoShards {
         0
     }
 
+    fn give_memory_back(&mut self) {}
+
     fn log_counts(&self) -> Option<LogCounts> {
         None
     }

@@ -22,10 +22,13 @@ use crate::ending::Ending;
 use crate::filters::Loader;
 use crate::health::HealthWatch;
 use crate::layer4::Layer4;
+use crate::memory::Memory;
 use crate::pulse::Pulse;
 use crate::reload::Reloads;
 use crate::tls::TlsLoader;
-use crate::{Alarm, BadFilter, BadPlan, BadTls, Datapaths, DiskFiles, Shards, ShardsError, Source};
+use crate::{
+    Alarm, BadFilter, BadPlan, BadTls, Datapaths, DiskFiles, Shards, ShardsError, Source, process,
+};
 
 /// How often metrics that nobody uses any more are looked for.
 pub(crate) const SWEEP_EVERY: Duration = Duration::from_secs(30);
@@ -91,6 +94,7 @@ pub struct Control {
     /// Shards to start again, and when.
     pub(crate) restarts: VecDeque<(Time, usize)>,
     next_sweep: Time,
+    memory: Memory,
 }
 
 /// A shard's place: its history over restarts.
@@ -207,6 +211,7 @@ impl Boot {
             places: vec![place; count],
             restarts: VecDeque::new(),
             next_sweep: clock.now() + SWEEP_EVERY,
+            memory: Memory::new(),
         })
     }
 }
@@ -255,6 +260,7 @@ impl Control {
         if now >= self.next_sweep {
             self.registry.sweep(now);
             self.layer4.tend(now);
+            self.look_after_memory(now);
             self.next_sweep = now + SWEEP_EVERY;
         }
         if now >= self.watch.next_look {
@@ -277,6 +283,20 @@ impl Control {
         if self.ending.deadline().is_some_and(|deadline| now >= deadline) {
             tracing::warn!("the longest time to drain is over");
             self.stop();
+        }
+    }
+
+    /// Has memory that nobody needs any more given back.
+    fn look_after_memory(&mut self, now: Time) {
+        let Snapshot { process, clusters, .. } = &*self.snapshot;
+        let connections = process.gauge(self.schemas.process.connections).unsigned_abs();
+        let requests = clusters.iter().map(|cluster| u64::from(cluster.in_use.requests()));
+        let (load, before) = (connections + requests.sum::<u64>(), process::resident_bytes());
+        if self.memory.is_due(now, before, load) {
+            self.shards.give_memory_back();
+            let after = process::resident_bytes();
+            self.memory.given_back(now, load, before, after);
+            tracing::debug!(before, after, "free memory was given back");
         }
     }
 

@@ -20,6 +20,7 @@ mod filters;
 mod handle;
 mod health;
 mod layer4;
+mod memory;
 mod process;
 mod pulse;
 mod rehearsal;

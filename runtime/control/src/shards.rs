@@ -44,6 +44,9 @@ pub trait Shards: Send {
     /// Opens the access log anew, after a rotation.
     fn reopen_log(&mut self);
 
+    /// Gives free memory back to the kernel.
+    fn give_memory_back(&mut self);
+
     /// What the access log has written, if there is one.
     fn log_counts(&self) -> Option<LogCounts>;
 

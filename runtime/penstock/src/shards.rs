@@ -240,6 +240,10 @@ impl Shards for RunningShards {
         self.log.reopen();
     }
 
+    fn give_memory_back(&mut self) {
+        penstock_shard::give_memory_back();
+    }
+
     fn log_counts(&self) -> Option<LogCounts> {
         self.log.counts()
     }

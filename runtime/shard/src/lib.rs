@@ -18,6 +18,7 @@ mod gather;
 mod incoming;
 mod listener;
 mod mailbox;
+mod memory;
 #[cfg(any(test, feature = "property"))]
 pub mod property;
 mod pump;
@@ -41,6 +42,7 @@ pub use datagrams::ShardDatagrams;
 pub use incoming::ShardReplies;
 pub use listener::Listener;
 pub use mailbox::{Mailbox, Nudge, Sender, mailbox};
+pub use memory::give_memory_back;
 pub use pump::Control;
 pub use records::{Bell, RecordReader, RecordSender, records};
 pub use rlimits::{LimitError, raise as raise_limits};
