@@ -211,7 +211,7 @@ impl Boot {
             places: vec![place; count],
             restarts: VecDeque::new(),
             next_sweep: clock.now() + SWEEP_EVERY,
-            memory: Memory::new(),
+            memory: Memory::new(process::resident_bytes()),
         })
     }
 }

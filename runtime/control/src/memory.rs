@@ -21,9 +21,9 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    /// Nothing yet.
-    pub(crate) fn new() -> Memory {
-        let (lowest_bytes, next) = (u64::MAX, Time::default());
+    /// A process at its beginning, with so many bytes resident.
+    pub(crate) fn new(resident_bytes: u64) -> Memory {
+        let (lowest_bytes, next) = (resident_bytes, Time::default());
         Memory { lowest_bytes, load_max: 0, next, pause: PAUSE_MIN }
     }
 
@@ -69,8 +69,7 @@ mod tests {
 
     #[test]
     fn it_is_given_back_when_the_need_is_over() {
-        let mut memory = Memory::new();
-        assert!(!memory.is_due(at(0), 40 * MIB, 3));
+        let mut memory = Memory::new(40 * MIB);
         // Not what is little, however little there is to do.
         assert!(!memory.is_due(at(30), 80 * MIB, 5_000) && !memory.is_due(at(60), 80 * MIB, 0));
         assert!(memory.is_due(at(90), 500 * MIB, 5_000));
@@ -84,8 +83,7 @@ mod tests {
 
     #[test]
     fn what_is_in_vain_is_done_ever_more_seldom() {
-        let (mut memory, mut times) = (Memory::new(), Vec::new());
-        memory.is_due(at(0), 40 * MIB, 1_000);
+        let (mut memory, mut times) = (Memory::new(40 * MIB), Vec::new());
         for second in (0..40_000).step_by(30) {
             if memory.is_due(at(second), 400 * MIB, 1_000) {
                 memory.given_back(at(second), 1_000, 400 * MIB, 399 * MIB);
