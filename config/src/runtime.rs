@@ -70,7 +70,8 @@ section! {
         /// Connections, downstream and upstream together. Over it, unused upstream connections are
         /// closed, and where there are none new downstream connections are: what was accepted is
         /// always served. "auto" is 80 % of the smaller of the descriptors and the memory divided
-        /// by 16 KiB.
+        /// by 32 KiB, which is what one takes that does its worst; `large_heads` and `http2` have
+        /// what comes on top.
         connections_max: Count = Count::Auto;
         /// Bytes of heads of requests, where a head has more than 4 KiB (or has so many already),
         /// on a shard; a quarter of it for each source. Over it, such requests are answered 503,
