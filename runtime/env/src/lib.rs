@@ -103,6 +103,16 @@ pub trait Env: Clone + 'static {
     /// Gives a buffer back to the pool; one that grew beyond the pool's measure is freed.
     fn recycle(&self, buffer: Vec<u8>);
 
+    /// Whether what was received, and not passed on yet, takes up most of the memory for it: until
+    /// it does not, little more shall be held for peers that read slowly.
+    fn is_short(&self) -> bool;
+
+    /// What one send carries at most, about; where memory is short, whatever came first.
+    #[inline]
+    fn send_bytes_max(&self) -> usize {
+        if self.is_short() { 1 } else { SEND_BYTES_MAX }
+    }
+
     /// Puts an idle stream aside without a task: when bytes, an end or an error arrive, or at
     /// `until`, `resume` is called with the stream and the reason, outside any task (so it must
     /// only spawn or drop). An idle keep-alive connection costs a table slot and this closure.
@@ -136,3 +146,6 @@ pub enum Wake {
     /// parks again if it is.
     Review,
 }
+
+/// One send's worth, where memory is not short.
+const SEND_BYTES_MAX: usize = 32 * 1024;

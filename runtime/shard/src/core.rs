@@ -1,19 +1,19 @@
 //! What a shard's streams, timers and pump share. Bound to one thread; nothing here blocks.
 
 use std::cell::{Cell, RefCell};
-use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::Waker;
 use std::time::Duration;
+use std::{io, ptr};
 
 use io_uring::{opcode, squeue, types};
 use penstock_env::{Rng, Time, Unix};
 
 use crate::ahead::TaskPlace;
 use crate::batch::Batch;
-use crate::buffers::{Buffers, GROUP};
+use crate::buffers::{BUFFER_BYTES, Buffers, GROUP};
 use crate::clock;
 use crate::conduit::Pipes;
 use crate::ring::{Op, Ring};
@@ -172,9 +172,17 @@ impl Core {
         unsafe { self.ring.borrow_mut().push(&entry) }
     }
 
-    /// Arms the receive of a socket; it stays armed until told otherwise.
+    /// Arms the receive of a socket; it stays armed until told otherwise. Where buffers are short,
+    /// for one of them alone: else the kernel fills up to 32 before we can tell it otherwise.
     pub(crate) fn arm_recv(&self, fd: i32, key: SlotKey) {
-        let entry = opcode::RecvMulti::new(types::Fd(fd), GROUP).build();
+        let fd = types::Fd(fd);
+        let entry = match self.buffers.are_short() {
+            false => opcode::RecvMulti::new(fd, GROUP).build(),
+            true => opcode::Recv::new(fd, ptr::null_mut(), BUFFER_BYTES as u32)
+                .buf_group(GROUP)
+                .build()
+                .flags(squeue::Flags::BUFFER_SELECT),
+        };
         // SAFETY: the operation points to no memory of ours but the registered buffers.
         unsafe { self.push(entry.user_data(Op::Recv.on(key))) }
     }

@@ -20,6 +20,8 @@ use crate::wheel::TimerIndex;
 /// Received chunks that may wait unread before the peer is made to wait: 8 x 4 KiB, the buffer
 /// per direction of the defaults.
 const INBOX_MAX: usize = 8;
+/// The same where most buffers of the shard hold what nobody reads.
+const INBOX_MAX_IF_SHORT: usize = 2;
 
 /// What fits one segment to everybody: the default MSS of IPv4 (RFC 9293 §3.7.1), of IPv6 it is
 /// more.
@@ -296,7 +298,8 @@ impl Core {
             0 => socket.ended = true,
             len if len > 0 => {
                 socket.inbox.extend(chunk);
-                let full = socket.inbox.len() >= INBOX_MAX;
+                let most = if self.buffers.are_short() { INBOX_MAX_IF_SHORT } else { INBOX_MAX };
+                let full = socket.inbox.len() >= most;
                 if full && life.receiving && !life.cancelling {
                     life.cancelling = true;
                     self.cancel(Op::Recv, key);

@@ -158,6 +158,10 @@ impl Env for ShardEnv {
         self.core.recycle(buffer);
     }
 
+    fn is_short(&self) -> bool {
+        self.core.buffers.are_short()
+    }
+
     fn shelve(
         &self,
         stream: ShardStream,

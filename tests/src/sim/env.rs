@@ -183,6 +183,11 @@ impl Env for SimEnv {
         self.node.count_buffers(-1);
     }
 
+    fn is_short(&self) -> bool {
+        let Limits { lent_max, .. } = self.node.limits;
+        lent_max - self.node.lent.get() < lent_max.div_ceil(4)
+    }
+
     fn park(&self, stream: SimStream, until: Time, resume: impl FnOnce(SimStream, Wake) + 'static) {
         self.shared.park(stream, until, Box::new(resume));
     }

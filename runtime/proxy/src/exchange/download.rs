@@ -69,8 +69,6 @@ const KEY: &[u8] = b"sec-websocket-key";
 const ACCEPT: &[u8] = b"sec-websocket-accept";
 /// How long the head of a call's answer is held for what may follow it.
 const TRAILERS_WAIT_MAX: Duration = Duration::from_millis(20);
-/// One send's worth of body.
-const SEND_BYTES_MAX: usize = 32 * 1024;
 
 impl<E: Env> Download<'_, E> {
     /// Brings the response down.
@@ -494,8 +492,9 @@ impl<E: Env> Download<'_, E> {
 
     /// Puts what is there of the body into `out`.
     fn fill(&mut self, out: &mut SendBuf<<E::Stream as Stream>::Chunk>) -> Result<(), Cause> {
+        let most = self.worker.env().send_bytes_max();
         while !self.passage.is_finished()
-            && out.len() < SEND_BYTES_MAX
+            && out.len() < most
             && self.up.push_ready(self.passage, out)?
         {}
         Ok(())

@@ -161,8 +161,9 @@ async fn bring<E: Env>(
                     down.poll_push(context, passage, &mut out, (&mut *kept, REPLAY_BYTES_MAX))
                 });
                 look_again(pace.is_shared(), wait, due, next).await?;
+                let most = env.send_bytes_max();
                 while !passage.is_finished()
-                    && out.len() < SEND_BYTES_MAX
+                    && out.len() < most
                     && down.push_ready(passage, &mut out, (&mut *replay, REPLAY_BYTES_MAX))?
                 {
                 }
@@ -227,5 +228,3 @@ async fn look_again<T>(
 
 /// Head and first bytes leave in one send, up to here.
 const FIRST_BYTES_MAX: usize = 16 * 1024;
-/// One send's worth.
-const SEND_BYTES_MAX: usize = 32 * 1024;

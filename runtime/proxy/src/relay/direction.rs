@@ -117,7 +117,8 @@ impl<E: Env> Direction<E> {
         let mut out = SendBuf::new(env.buffer());
         out.push_chunk(first);
         let mut context = Context::from_waker(Waker::noop());
-        while out.len() < SEND_BYTES_MAX
+        let most = env.send_bytes_max();
+        while out.len() < most
             && !self.ending
             && let Poll::Ready(Ok(more)) = from.poll_recv(&mut context)
         {
@@ -138,8 +139,6 @@ impl<E: Env> Direction<E> {
     }
 }
 
-/// What one send carries at most, about.
-const SEND_BYTES_MAX: usize = 32 * 1024;
 /// So many small pieces in a row, and a conduit does not pay any more.
 const SMALL_IN_A_ROW: u32 = 32;
 /// What one direction does before others have their turn: with a conduit, up to 1 MiB each.

@@ -95,6 +95,10 @@ impl<E: Env> Env for Secure<E> {
         self.0.recycle(buffer);
     }
 
+    fn is_short(&self) -> bool {
+        self.0.is_short()
+    }
+
     fn park(
         &self,
         stream: SecureStream<E>,

@@ -162,7 +162,8 @@ impl<'a, E: Env> Direction<'a, E> {
         mut piece: Piece<<E::Stream as Stream>::Chunk>,
         context: &mut Context<'_>,
     ) -> SendBuf<<E::Stream as Stream>::Chunk> {
-        let mut out = SendBuf::new(self.worker.env().buffer());
+        let env = self.worker.env();
+        let (mut out, most) = (SendBuf::new(env.buffer()), env.send_bytes_max());
         loop {
             self.heard_at = self.worker.env().now();
             let count = self.pass(piece.bytes());
@@ -175,7 +176,7 @@ impl<'a, E: Env> Direction<'a, E> {
                     break;
                 }
             }
-            if out.len() >= SEND_BYTES_MAX || self.state == State::Closing {
+            if out.len() >= most || self.state == State::Closing {
                 break;
             }
             match self.from.poll_recv(context) {
@@ -254,6 +255,3 @@ impl<'a, E: Env> Direction<'a, E> {
         self.carried
     }
 }
-
-/// One send's worth.
-const SEND_BYTES_MAX: usize = 32 * 1024;
