@@ -94,7 +94,9 @@ section! {
         /// are refused (REFUSED_STREAM), and clients may ask again.
         streams_max as "streams": u32 = 10_000, in 1..=1_000_000;
         /// Bytes by which windows of connections may have grown, to clients and endpoints
-        /// together; over it, windows stay as they are.
+        /// together; over it, windows stay as they are. Of a stream to an endpoint that is what it
+        /// has beyond 64 KiB: connections begin with 256 KiB for each, and with 64 once half of
+        /// this is taken.
         window_growth_bytes_max as "window_growth": ByteSize = ByteSize::mib(256), in GROWTH;
     }
 }

@@ -178,6 +178,12 @@ fn windows_stay_within_what_is_allowed_to_them() {
         let none = "[runtime]\nhttp2 = { window_growth = \"0KiB\" }\n";
         let (ups, _, _) = play(world, ("", none), act);
         assert!(ups[1] <= 512 * KIB, "{ups:?}");
+        // Of an endpoint a stream takes the least that a window may begin with.
+        let down = |_: SimEnv, sender: SendRequest<Bytes>| async move {
+            vec![exchange(&sender, 100, 300 * KIB).await, exchange(&sender, 100, MIB).await]
+        };
+        let (_, downs, _) = play(world, ("", none), down);
+        assert_eq!(downs, [64 * KIB; 2]);
         let small = "http2 = { connection_window = \"64KiB\" }\n";
         let (ups, _, held) = play(world, (small, none), act);
         assert!(ups[1] == 64 * KIB && held > 0, "{ups:?}, {held} times held");

@@ -66,6 +66,8 @@ enum Holds {
 /// The windows of one connection.
 pub(super) struct Growth {
     holds: Holds,
+    /// Up to here a stream's window does not count as grown.
+    narrow: u32,
     first: Windows,
     now: Windows,
     most: Windows,
@@ -96,6 +98,7 @@ impl Growth {
     pub(super) fn new(first: Windows, most: Windows, share: Rc<Share>) -> Growth {
         Growth {
             holds: Holds::Window,
+            narrow: first.stream,
             first,
             now: first,
             most: Windows {
@@ -112,11 +115,16 @@ impl Growth {
         }
     }
 
-    /// Of a connection whose window leaves each of its streams its own. What these grew by is
-    /// counted per stream therefore: see [`Growth::stream_begins`].
-    pub(super) fn of_streams(first: Windows, most: Windows, share: Rc<Share>) -> Growth {
+    /// Of a connection whose window leaves each of its streams its own. What these have beyond
+    /// `narrow` is counted per stream therefore: see [`Growth::stream_begins`].
+    pub(super) fn of_streams(
+        narrow: Windows,
+        first: Windows,
+        most: Windows,
+        share: Rc<Share>,
+    ) -> Growth {
         let mut growth = Growth::new(first, most, share);
-        growth.holds = Holds::Streams(0);
+        (growth.holds, growth.narrow) = (Holds::Streams(0), narrow.stream);
         growth
     }
 
@@ -250,16 +258,29 @@ impl Growth {
     }
 
     fn grown_per_stream(&self) -> u64 {
-        u64::from(self.now.stream - self.first.stream)
+        u64::from(self.now.stream - self.narrow)
     }
 
     /// What it holds of the share with these windows.
     fn held(&self, windows: Windows) -> u64 {
         match self.holds {
             Holds::Window => u64::from(windows.connection - self.first.connection),
-            Holds::Streams(open) => u64::from(open) * u64::from(windows.stream - self.first.stream),
+            Holds::Streams(open) => u64::from(open) * u64::from(windows.stream - self.narrow),
         }
     }
+}
+
+/// What a connection with windows for each of its streams begins with: `wide` ones, as long as all
+/// of its streams leave half of the share to windows that grow.
+pub(super) fn beginning(
+    narrow: Windows,
+    wide: Windows,
+    share: &Share,
+    limits: &SharedHttp2,
+) -> Windows {
+    let more = u64::from(wide.connection - narrow.connection);
+    let half = limits.window_growth_bytes_max.as_u64() / 2;
+    if share.has_room(more + half, limits) { wide } else { narrow }
 }
 
 impl Drop for Growth {

@@ -17,7 +17,7 @@ use penstock_env::{CloseKind, Env, Stream, Time, Timer};
 use crate::admission::ConnectionPermit;
 use crate::bell::Bell;
 use crate::failure::Cause;
-use crate::http2::growth::{Growth, Look, Windows};
+use crate::http2::growth::{self, Growth, Look, Windows};
 use crate::http2::io::{Io, Socket};
 use crate::http2::liveness::{Liveness, Verdict};
 use crate::http2::pings::Pings;
@@ -130,7 +130,9 @@ pub(super) async fn open<E: Env>(
     let env = worker.env().clone();
     let stream = secure::connect(worker, plan, (cluster, endpoint), stage).await?;
     let socket = Rc::new(Socket::upstream(env.clone(), stream));
-    let handshake = builder().handshake(Io(Rc::clone(&socket))).await;
+    let (share, limits) = (worker.http2_share(), &plan.snapshot.config.runtime.http2);
+    let first = growth::beginning(WINDOWS_MIN, WINDOWS, share, limits);
+    let handshake = builder(first).handshake(Io(Rc::clone(&socket))).await;
     let (sender, mut h2) = handshake.map_err(|_| Cause::UpstreamNotHttp2)?;
     // Its SETTINGS say how many streams it takes: none is begun that it would refuse. And who
     // speaks something else is found out before a request is sent.
@@ -152,7 +154,7 @@ pub(super) async fn open<E: Env>(
         });
     })?;
     let bell = Rc::new(Bell::default());
-    let growth = Growth::of_streams(WINDOWS, WINDOWS_MAX, Rc::clone(worker.http2_share()));
+    let growth = Growth::of_streams(WINDOWS_MIN, first, WINDOWS_MAX, Rc::clone(share));
     let link = Rc::new(Link {
         env: env.clone(),
         sender: RefCell::new(sender),
@@ -188,12 +190,12 @@ pub(super) async fn open<E: Env>(
     Ok(link)
 }
 
-fn builder() -> client::Builder {
+fn builder(first: Windows) -> client::Builder {
     let mut builder = client::Builder::new();
     builder
         .enable_push(false)
-        .initial_window_size(WINDOWS.stream)
-        .initial_connection_window_size(WINDOWS.connection)
+        .initial_window_size(first.stream)
+        .initial_connection_window_size(first.connection)
         .initial_max_send_streams(0)
         .max_header_list_size(HEAD_BYTES_MAX)
         .header_table_size(HEADER_TABLE_BYTES)
@@ -270,7 +272,10 @@ impl<E: Env> Driver<E> {
     }
 }
 
-/// Bytes of answers that may be on their way to us.
+/// Bytes of answers that may be on their way to us, where many are: clients that read nothing of
+/// them would have us hold more.
+const WINDOWS_MIN: Windows = windows(64 * 1024);
+/// The same, where there is room.
 const WINDOWS: Windows = windows(256 * 1024);
 /// The same, where the path is long and wide.
 const WINDOWS_MAX: Windows = windows(2 * 1024 * 1024);
