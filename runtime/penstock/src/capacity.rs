@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use penstock_proxy::Capacity;
 
-/// What a connection takes at most, about, while all of them are there: of one that has sent half
-/// of a ClientHello or of a TLS record 23 KiB, of one of HTTP/2 with a request that waits 27, of one
-/// that asks for much and reads nothing of it 30, once memory for receiving is short. What shards
-/// have budgets for comes on top: large heads, windows that grew, further streams of HTTP/2.
+/// What a connection takes at most, about, while all of them are there: one that has sent half of
+/// a ClientHello or of a TLS record 23 KiB, one of HTTP/2 whose request waits 27, one that asks for
+/// much and reads nothing of it 29, once memory for receiving is short. What shards have budgets
+/// for comes on top: large heads, windows that grew, further streams of HTTP/2.
 const CONNECTION_BYTES: u64 = 32 * 1024;
 
 /// Room for connections where `files` may be open: 80 % of what descriptors and memory allow. The
