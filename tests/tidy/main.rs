@@ -61,6 +61,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("httparse", &["runtime/wire"]),
     // One crate decides what is spoken and who is believed.
     ("rustls", &["runtime/tls"]),
+    ("rustls-webpki", &["runtime/tls"]),
     ("aws-lc-rs", &["runtime/tls"]),
     // The product reads its configuration in one place. Tools read manifests; `penstock filter`
     // is one, and reads a filter's test cases too.
