@@ -3,7 +3,7 @@
 
 pub(crate) const BOOLEAN: u8 = 0x01;
 pub(crate) const INTEGER: u8 = 0x02;
-pub(crate) const BIT_STRING: u8 = 0x03;
+const BIT_STRING: u8 = 0x03;
 pub(crate) const OCTET_STRING: u8 = 0x04;
 pub(crate) const OID: u8 = 0x06;
 pub(crate) const ENUMERATED: u8 = 0x0a;
@@ -47,6 +47,13 @@ impl<'a> Der<'a> {
     /// The same with its header.
     pub(crate) fn whole(&mut self, expected: u8) -> Option<&'a [u8]> {
         self.next().filter(|(tag, ..)| *tag == expected).map(|(.., whole)| whole)
+    }
+
+    /// The content of the next element, which has to be bits that fill whole bytes: keys and
+    /// signatures.
+    pub(crate) fn bits(&mut self) -> Option<&'a [u8]> {
+        // X.690 §8.6.2.2: in front of them is how many of the last byte are unused.
+        self.take(BIT_STRING)?.strip_prefix(&[0])
     }
 
     /// Passes over the next element where it has this tag.

@@ -91,6 +91,31 @@ pub enum TlsError {
         /// What it is.
         status: &'static str,
     },
+    /// Who issued the certificate is not known, so who may speak of it is not either.
+    #[error("can't be verified without the certificate of {issuer}: put it into the chain")]
+    OcspWithoutIssuer {
+        /// Who issued the certificate.
+        issuer: String,
+    },
+    /// The staple's signature is of a kind that clients don't accept.
+    #[error("is signed with an algorithm that is not accepted, such as SHA-1")]
+    OcspAlgorithm,
+    /// The staple is forged, or somebody else's.
+    #[error("is signed neither by {issuer} nor by one whose certificate comes with it")]
+    OcspForged {
+        /// Who issued the certificate.
+        issuer: String,
+    },
+    /// Who signed the staple may not.
+    #[error("is signed by {signer}, which {issuer} has not made its responder: {reason}")]
+    OcspResponder {
+        /// Who signed it.
+        signer: String,
+        /// Who issued the certificate.
+        issuer: String,
+        /// What the signer's certificate lacks.
+        reason: String,
+    },
     /// Nobody could tell when the staple is over.
     #[error("does not say until when it holds (nextUpdate)")]
     OcspWithoutEnd,

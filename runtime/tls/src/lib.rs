@@ -21,6 +21,7 @@ mod pins;
 #[cfg(any(test, feature = "property"))]
 pub mod property;
 mod provider;
+mod responder;
 mod revocations;
 mod session;
 mod staple;

@@ -1,7 +1,7 @@
 //! The OCSP response that is stapled to a certificate: about which one, what it says, how long it
 //! holds (RFC 6960).
 //!
-//! Not for its signature: whoever gets the staple verifies that.
+//! Not for who signed it: see `responder`.
 
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use rustls::sign::CertifiedKey;
 use crate::certificate::{Fingerprint, Validity, date};
 use crate::der::{Der, ENUMERATED, INTEGER, OCTET_STRING, OID, SEQUENCE};
 use crate::error::TlsError;
+use crate::responder::Signed;
 use crate::x509::X509;
 
 /// What is stapled to a certificate.
@@ -57,17 +58,20 @@ struct Single<'a> {
 
 /// When a response holds that says that the first certificate of `chain` is good.
 pub(crate) fn read(response: &[u8], chain: &[CertificateDer<'_>]) -> Result<Validity, TlsError> {
-    let mut singles = Der(singles(response)?);
+    let Basic { signed, singles } = successful(response)?;
+    let mut singles = Der(singles);
     let malformed = |index| TlsError::MalformedCertificate { index };
     let own = X509::read(&chain[0]).ok_or(malformed(1))?;
     let subject = own.subject.clone();
+    let mut others = chain.iter().skip(1).filter_map(|der| Some((der, X509::read(der)?)));
+    let issuer = others.find(|(_, other)| other.subject_name == own.issuer_name);
     let single = loop {
         if singles.0.is_empty() {
             let serial = own.serial.iter().map(|byte| format!("{byte:02x}")).collect();
             return Err(TlsError::OcspOfAnother { subject, serial });
         }
         let single = Single::read(&mut singles).ok_or(NOT_ONE)?;
-        if single.is_about(&own, chain) {
+        if single.is_about(&own, issuer.as_ref().map(|(_, issuer)| issuer)) {
             break single;
         }
     };
@@ -78,11 +82,27 @@ pub(crate) fn read(response: &[u8], chain: &[CertificateDer<'_>]) -> Result<Vali
     }
     // RFC 5019 §2.2.4: without it clients would have to ask the responder each time.
     let not_after = single.next_update.ok_or(TlsError::OcspWithoutEnd)?;
-    Ok(Validity { not_before: single.this_update, not_after })
+    let holds = Validity { not_before: single.this_update, not_after };
+    let (der, issuer) = issuer.ok_or(TlsError::OcspWithoutIssuer { issuer: own.issuer })?;
+    Ok(match signed.check(der, &issuer)? {
+        // Nobody believes it after who signed it is over.
+        Some(responder) => Validity {
+            not_before: holds.not_before.max(responder.not_before),
+            not_after: holds.not_after.min(responder.not_after),
+        },
+        None => holds,
+    })
 }
 
-/// What the response says of certificates, one behind the other.
-fn singles(response: &[u8]) -> Result<&[u8], TlsError> {
+/// A response in its usual form (RFC 6960 §4.2.1, BasicOCSPResponse).
+struct Basic<'a> {
+    signed: Signed<'a>,
+    /// What it says of certificates, one behind the other.
+    singles: &'a [u8],
+}
+
+/// A response that is no excuse.
+fn successful(response: &[u8]) -> Result<Basic<'_>, TlsError> {
     let mut outer = Der(response);
     let mut body = Der(outer.take(SEQUENCE).ok_or(NOT_ONE)?);
     let answer = match body.take(ENUMERATED) {
@@ -98,18 +118,26 @@ fn singles(response: &[u8]) -> Result<&[u8], TlsError> {
 }
 
 /// RFC 6960 §4.2.1: ResponseBytes, BasicOCSPResponse, ResponseData.
-fn basic<'a>(mut body: Der<'a>) -> Option<&'a [u8]> {
+fn basic<'a>(mut body: Der<'a>) -> Option<Basic<'a>> {
     let mut bytes = Der(Der(body.take(CONTEXT_0)?).take(SEQUENCE)?);
     if bytes.take(OID)? != BASIC {
         return None;
     }
-    let mut signed = Der(Der(bytes.take(OCTET_STRING)?).take(SEQUENCE)?);
-    let mut data = Der(signed.take(SEQUENCE)?);
+    let mut outer = Der(Der(bytes.take(OCTET_STRING)?).take(SEQUENCE)?);
+    let whole = outer.whole(SEQUENCE)?;
+    let (algorithm, signature) = (outer.take(SEQUENCE)?, outer.bits()?);
+    let certificates = match outer.0.first() {
+        Some(&CONTEXT_0) => Der(outer.take(CONTEXT_0)?).take(SEQUENCE)?,
+        _ => &[],
+    };
+    let mut data = Der(Der(whole).take(SEQUENCE)?);
     data.take_if(CONTEXT_0);
-    // Who answers, by name or by key, and when that was.
-    data.next()?;
+    let (named_by, signer, _) = data.next()?;
+    // When it was made.
     data.time()?;
-    data.take(SEQUENCE)
+    let singles = data.take(SEQUENCE)?;
+    let signed = Signed { whole, named_by, signer, algorithm, signature, certificates };
+    Some(Basic { signed, singles })
 }
 
 impl<'a> Single<'a> {
@@ -128,19 +156,17 @@ impl<'a> Single<'a> {
         Some(Single { hash, name_hash, key_hash, serial, status, this_update, next_update })
     }
 
-    /// RFC 6960 §4.1.1: the same number, by the same authority; whose key is compared where its
-    /// certificate is in the chain.
-    fn is_about(&self, own: &X509<'_>, chain: &[CertificateDer<'_>]) -> bool {
+    /// RFC 6960 §4.1.1: the same number, by the same authority; whose key is compared where it is
+    /// known.
+    fn is_about(&self, own: &X509<'_>, issuer: Option<&X509<'_>>) -> bool {
         let hash = HASHES.iter().find(|(oid, _)| *oid == self.hash);
         let Some(&(_, hash)) = hash else { return false };
         let is_digest = |expected: &[u8], of: &[u8]| digest(hash, of).as_ref() == expected;
-        let mut others = chain.iter().skip(1).filter_map(|der| X509::read(der));
-        let issuer = others.find(|other| other.subject_name == own.issuer_name);
         self.serial == own.serial
             && is_digest(self.name_hash, own.issuer_name)
             && issuer
-                .and_then(|issuer| issuer.key_bits())
-                .is_none_or(|key| is_digest(self.key_hash, key))
+                .and_then(|issuer| issuer.key())
+                .is_none_or(|(_, key)| is_digest(self.key_hash, key))
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use crate::der::{BIT_STRING, BOOLEAN, Der, INTEGER, OCTET_STRING, OID, SEQUENCE, SET};
+use crate::der::{BOOLEAN, Der, INTEGER, OCTET_STRING, OID, SEQUENCE, SET};
 use crate::names::Names;
 
 /// The fields of a certificate that are of interest.
@@ -88,12 +88,10 @@ impl<'a> X509<'a> {
         Some(found)
     }
 
-    /// The key alone, as others name it by its digest (RFC 6960 §4.1.1): without its kind, and
-    /// without the count of unused bits.
-    pub(crate) fn key_bits(&self) -> Option<&'a [u8]> {
+    /// The kind of the key, and the key alone, as others name it by its digest (RFC 6960 §4.1.1).
+    pub(crate) fn key(&self) -> Option<(&'a [u8], &'a [u8])> {
         let mut key = Der(Der(self.public_key).take(SEQUENCE)?);
-        key.take(SEQUENCE)?;
-        key.take(BIT_STRING)?.get(1..)
+        Some((key.take(SEQUENCE)?, key.bits()?))
     }
 
     fn extensions(&mut self, content: &'a [u8]) -> Option<()> {

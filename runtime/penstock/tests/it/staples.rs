@@ -5,13 +5,14 @@ use crate::harness::{Origin, Penstock, installed, run, until};
 use crate::revocations::Authority;
 use crate::tls::{ask_with, config, has};
 
-/// What the authority answers to who asks for the certificate `name`, by its `index`.
-fn answer(authority: &Authority, index: &str, name: &str) -> Vec<u8> {
+/// What `signer` answers to who asks for the certificate `name`, by the authority's `index`.
+fn answer(authority: &Authority, signer: &str, index: &str, name: &str) -> Vec<u8> {
     std::fs::write(authority.path("index"), index).expect("written");
     let certificate = format!("{name}.pem");
     let ask = ["ocsp", "-issuer", "issuing.pem", "-cert", &certificate, "-no_nonce"];
     authority.openssl(&[&ask[..], &["-reqout", "request"]].concat());
-    let signer = ["-rsigner", "issuing.pem", "-rkey", "issuing.key", "-CA", "issuing.pem"];
+    let (certificate, key) = (format!("{signer}.pem"), format!("{signer}.key"));
+    let signer = ["-rsigner", &certificate, "-rkey", &key, "-CA", "issuing.pem"];
     let files = ["-index", "index", "-reqin", "request", "-respout", "response", "-ndays", "3"];
     authority.openssl(&[&["ocsp"], &files[..], &signer[..]].concat());
     std::fs::read(authority.path("response")).expect("read")
@@ -21,13 +22,25 @@ fn answer(authority: &Authority, index: &str, name: &str) -> Vec<u8> {
 const INDEX: &str = "V\t400101000000Z\t\t0A\tunknown\t/CN=ada\n\
                      R\t400101000000Z\t260101000000Z\t0E\tunknown\t/CN=eve\n";
 
-/// The same response, over since 2020: what it holds is digits, and its signature is not ours to
-/// verify.
-fn over(response: &[u8]) -> Vec<u8> {
-    // RFC 6960 §4.2.1: nextUpdate is `[0]` with a GeneralizedTime in it.
-    let at = response.windows(4).position(|bytes| bytes == [0xa0, 0x11, 0x18, 0x0f]);
-    let at = at.expect("nextUpdate") + 4;
-    [&response[..at], b"2020", &response[at + 4..]].concat()
+/// A responder whose certificate ended with 2019, and its answers with it.
+fn name_responder(authority: &Authority) {
+    let policy = "[ca]\ndefault_ca = a\n[a]\ndatabase = signed\nserial = serial\nnew_certs_dir = .\n\
+                  default_md = sha256\npolicy = p\n[p]\ncommonName = supplied\n";
+    let files = [
+        ("responder.cnf", policy),
+        ("responder.ext", "extendedKeyUsage = OCSPSigning\n"),
+        ("signed", ""),
+        ("serial", "0B\n"),
+    ];
+    for (name, text) in files {
+        std::fs::write(authority.path(name), text).expect("written");
+    }
+    let key = ["req", "-subj", "/CN=responder", "-newkey", "rsa:2048", "-nodes", "-keyout"];
+    authority.openssl(&[&key[..], &["responder.key", "-out", "responder.csr"]].concat());
+    let by = ["ca", "-config", "responder.cnf", "-cert", "issuing.pem", "-keyfile", "issuing.key"];
+    let dates = ["-startdate", "20100101000000Z", "-enddate", "20200101000000Z"];
+    let files = ["-batch", "-notext", "-extfile", "responder.ext", "-in", "responder.csr"];
+    authority.openssl(&[&by[..], &dates, &files, &["-out", "responder.pem"]].concat());
 }
 
 #[test]
@@ -36,7 +49,8 @@ fn a_staple_is_presented_and_one_that_clients_refuse_never_gets_in_force() {
         return;
     }
     let (origin, authority) = (Origin::named("origin"), Authority::new());
-    let good = answer(&authority, INDEX, "ada");
+    name_responder(&authority);
+    let good = answer(&authority, "issuing", INDEX, "ada");
     let put = |bytes: &[u8]| {
         std::fs::write(authority.path("fresh"), bytes).expect("written");
         std::fs::rename(authority.path("fresh"), authority.path("staple.der")).expect("moved");
@@ -66,15 +80,18 @@ fn a_staple_is_presented_and_one_that_clients_refuse_never_gets_in_force() {
     is_stapled("0A");
     let (_, metrics) = penstock.ask("GET", "/metrics");
     has(&metrics, &["penstock_certificate_staple_expiry_seconds{block=\"listener.web\","]);
-    let of_another = answer(&authority, INDEX, "eve");
-    let revoked =
-        answer(&authority, "R\t400101000000Z\t260101000000Z\t0A\tunknown\t/CN=ada\n", "ada");
+    let of_another = answer(&authority, "issuing", INDEX, "eve");
+    let all_revoked = "R\t400101000000Z\t260101000000Z\t0A\tunknown\t/CN=ada\n";
+    let revoked = answer(&authority, "issuing", all_revoked, "ada");
+    let over = answer(&authority, "responder", INDEX, "ada");
+    let by_nobody = answer(&authority, "eve", INDEX, "ada");
     let check = authority.folder.join("check.toml");
     std::fs::write(&check, &text).expect("written");
     for (bytes, problem) in [
         (&of_another, "staple.der is about another certificate, not the one for CN=ada"),
         (&revoked, "staple.der says that the certificate for CN=ada is revoked"),
-        (&over(&good), "staple.der held until 2020-"),
+        (&over, "staple.der held until 2020-"),
+        (&by_nobody, "staple.der is signed by CN=eve, which CN=issuing has not made its responder"),
     ] {
         put(bytes);
         until("it is refused", || {
@@ -89,12 +106,11 @@ fn a_staple_is_presented_and_one_that_clients_refuse_never_gets_in_force() {
         has(&said, &["listener.web.tls.ocsp", problem]);
         is_stapled("0A");
         put(&good);
-        until("it is taken back", || {
-            (penstock.metric("penstock_certificates_refused") == 0.0).then_some(())
-        });
+        penstock.reload();
+        assert_eq!(penstock.metric("penstock_certificates_refused"), 0.0);
     }
     // A start serves with what there is, and what is over is not presented.
-    put(&over(&good));
+    put(&over);
     drop(penstock);
     let penstock = Penstock::start(&text);
     let arguments = ["-servername", "host.test", "-status"];

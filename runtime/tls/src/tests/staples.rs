@@ -1,4 +1,5 @@
-//! OCSP responses: which are stapled, and until when.
+//! OCSP responses: which are stapled, and until when; with those of `samples`, which `openssl ocsp`
+//! made.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use rustls::time_provider::TimeProvider;
 use super::world::{Authority, NOW, params};
 use crate::certificate::{date, read_chain};
 use crate::x509::X509;
-use crate::{Certificate, TlsError};
+use crate::{Certificate, TlsError, Validity, staple};
 
 /// An element of several.
 fn element(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
@@ -27,10 +28,14 @@ fn time(seconds: i64) -> Vec<u8> {
 const SHA1: &[u8] = &[0x30, 9, 0x06, 5, 0x2b, 0x0e, 0x03, 0x02, 0x1a, 0x05, 0];
 const GOOD: &[u8] = &[0x80, 0];
 const UNKNOWN: &[u8] = &[0x82, 0];
+/// RFC 8410 §3.
+const ED25519: &[u8] = &[0x06, 3, 0x2b, 0x65, 0x70];
 
-/// What a responder says of the certificate `serial` by the first of `pem`'s authority, whose
+/// What an authority says of the certificate `serial` by the first of `pem`'s authority, whose
 /// certificate is the second.
+#[derive(Clone, Copy)]
 struct Said<'a> {
+    by: &'a Authority,
     pem: &'a str,
     serial: &'a [u8],
     status: &'a [u8],
@@ -45,7 +50,7 @@ impl Said<'_> {
         let (own, issuer) = (X509::read(&chain[0]).unwrap(), X509::read(&chain[1]).unwrap());
         let hash =
             |bytes: &[u8]| element(0x04, &[digest(&SHA1_FOR_LEGACY_USE_ONLY, bytes).as_ref()]);
-        let (name, key) = (hash(own.issuer_name), hash(issuer.key_bits().unwrap()));
+        let (name, key) = (hash(own.issuer_name), hash(issuer.key().unwrap().1));
         let id = element(0x30, &[SHA1, &name, &key, &element(0x02, &[self.serial])]);
         let until = self.until.map(|until| element(0xa0, &[&time(NOW as i64 + until)]));
         let until = until.unwrap_or_default();
@@ -53,15 +58,17 @@ impl Said<'_> {
     }
 
     fn response(&self) -> Vec<u8> {
-        response(&[self.single()])
+        response(self.by, &[self.single()])
     }
 }
 
-fn response(singles: &[Vec<u8>]) -> Vec<u8> {
-    let by_key = element(0xa2, &[&element(0x04, &[&[7; 20]])]);
+fn response(by: &Authority, singles: &[Vec<u8>]) -> Vec<u8> {
+    let signer = read_chain(by.pem().as_bytes()).unwrap();
+    let by_name = element(0xa1, &[X509::read(&signer[0]).unwrap().subject_name]);
     let list = element(0x30, &[&singles.concat()]);
-    let data = element(0x30, &[&by_key, &time(NOW as i64), &list]);
-    let basic = element(0x30, &[&data, &element(0x30, &[]), &element(0x03, &[&[0; 65]])]);
+    let data = element(0x30, &[&by_name, &time(NOW as i64), &list]);
+    let signature = element(0x03, &[&[0], &by.sign_bytes(&data)]);
+    let basic = element(0x30, &[&data, &element(0x30, &[ED25519]), &signature]);
     let oid: &[u8] = &[0x06, 9, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x30, 0x01, 0x01];
     let bytes = element(0x30, &[oid, &element(0x04, &[&basic])]);
     element(0x30, &[&[0x0a, 1, 0], &element(0xa0, &[&bytes])])
@@ -80,8 +87,10 @@ fn a_good_response_is_stapled_and_no_other() {
     // RFC 6960 §3.2 and §4.2.1.
     let authority = Authority::new("root");
     let (pem, key) = chain(&authority);
-    let (namesake, _) = chain(&Authority::new("root"));
-    let good = Said { pem: &pem, serial: &[5], status: GOOD, from: -60, until: Some(60) };
+    let another = Authority::new("root");
+    let (namesake, _) = chain(&another);
+    let (by, serial) = (&authority, &[5]);
+    let good = Said { by, pem: &pem, serial, status: GOOD, from: -60, until: Some(60) };
     let revoked = element(0xa1, &[&time(NOW as i64 - 100)]);
     let stapled = |response: &[u8]| {
         let certificate = Certificate::read(pem.as_bytes(), key.as_bytes()).unwrap();
@@ -90,7 +99,7 @@ fn a_good_response_is_stapled_and_no_other() {
     let validity = stapled(&good.response()).unwrap();
     assert_eq!((validity.not_before, validity.not_after), (NOW as i64 - 60, NOW as i64 + 60));
     let other = Said { serial: &[6], ..good };
-    assert!(stapled(&response(&[other.single(), good.single()])).is_ok());
+    assert!(stapled(&response(by, &[other.single(), good.single()])).is_ok());
     for (bytes, expected) in [
         (
             other.response(),
@@ -98,6 +107,7 @@ fn a_good_response_is_stapled_and_no_other() {
                             serial number 05",
         ),
         (Said { pem: &namesake, ..good }.response(), "is about another certificate"),
+        (Said { by: &another, ..good }.response(), "is signed neither by CN=root nor by one"),
         (Said { status: &revoked, ..good }.response(), "CN=a.example is revoked"),
         (Said { status: UNKNOWN, ..good }.response(), "is unknown to its responder"),
         (Said { until: None, ..good }.response(), "does not say until when it holds"),
@@ -115,9 +125,54 @@ fn a_good_response_is_stapled_and_no_other() {
         for value in [0, 1, 0x30, 0x7f, 0x80, 0x84, 0xff] {
             let mut changed = whole.clone();
             changed[at] = value;
-            let _ = stapled(&changed);
+            assert!(stapled(&changed).is_err() || changed == whole, "{value} at {at}");
         }
     }
+}
+
+#[test]
+fn only_the_issuer_and_whom_it_made_its_responder_are_believed() {
+    // RFC 6960 §4.2.2.2.
+    let chain = read_chain(include_bytes!("samples/ocsp/chain.pem")).unwrap();
+    let next_update = "2046-01-22 06:50:06 UTC";
+    let read = |response: &[u8], chain: &[_]| match staple::read(response, chain) {
+        Ok(Validity { not_after, .. }) => date(not_after),
+        Err(error) => error.to_string(),
+    };
+    for (response, expected) in [
+        (&include_bytes!("samples/ocsp/issuer-by-name.der")[..], next_update),
+        (include_bytes!("samples/ocsp/issuer-by-key.der"), next_update),
+        // Until its certificate is over.
+        (include_bytes!("samples/ocsp/responder.der"), "2036-11-20 06:50:06 UTC"),
+        (
+            include_bytes!("samples/ocsp/responder-left-out.der"),
+            "is signed neither by CN=issuing nor by one whose certificate comes with it",
+        ),
+        (
+            include_bytes!("samples/ocsp/no-responder.der"),
+            "is signed by CN=host, which CN=issuing has not made its responder: its certificate is \
+             not for this use (extended key usage OCSPSigning)",
+        ),
+        (
+            include_bytes!("samples/ocsp/foreign-responder.der"),
+            "is signed by CN=foreign, which CN=issuing has not made its responder: another \
+             authority signed its certificate",
+        ),
+        (
+            include_bytes!("samples/ocsp/namesake.der"),
+            "is signed by CN=issuing, which CN=issuing has not made its responder: its certificate \
+             is an authority's own (CA:TRUE)",
+        ),
+        (
+            include_bytes!("samples/ocsp/sha1.der"),
+            "is signed with an algorithm that is not accepted, such as SHA-1",
+        ),
+    ] {
+        assert_eq!(read(response, &chain), expected);
+    }
+    let good = include_bytes!("samples/ocsp/issuer-by-name.der");
+    let alone = "can't be verified without the certificate of CN=issuing: put it into the chain";
+    assert_eq!(read(good, &chain[..1]), alone);
 }
 
 #[derive(Debug)]
@@ -131,8 +186,9 @@ impl TimeProvider for At {
 
 #[test]
 fn a_staple_is_presented_while_it_holds() {
-    let (pem, key) = chain(&Authority::new("root"));
-    let said = Said { pem: &pem, serial: &[5], status: GOOD, from: -60, until: Some(60) };
+    let by = &Authority::new("root");
+    let (pem, key) = chain(by);
+    let said = Said { by, pem: &pem, serial: &[5], status: GOOD, from: -60, until: Some(60) };
     let certificate = Certificate::read(pem.as_bytes(), key.as_bytes()).unwrap();
     let certificate = certificate.with_staple(&said.response()).unwrap();
     for (now, expected) in [(-61, false), (-60, true), (60, true), (61, false)] {

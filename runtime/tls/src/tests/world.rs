@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, PKCS_ED25519, RevokedCertParams,
+    SigningKey,
 };
 use rustls::pki_types::UnixTime;
 use rustls::time_provider::TimeProvider;
@@ -55,6 +56,11 @@ impl Authority {
         let key = KeyPair::generate_for(&PKCS_ED25519).unwrap();
         let issuer: &Issuer<'_, _> = &self.issuer;
         (params.signed_by(&key, issuer).unwrap().pem(), key.serialize_pem())
+    }
+
+    /// Its signature, by Ed25519.
+    pub(super) fn sign_bytes(&self, bytes: &[u8]) -> Vec<u8> {
+        self.issuer.key().sign(bytes).unwrap()
     }
 
     /// A list of what it has revoked, in DER, over after so many seconds.
