@@ -8,14 +8,13 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use penstock_config::{Config, Count, Findings};
-use penstock_env::Time;
+use penstock_env::{Time, Unix};
 use penstock_proxy::{Capacity, Schemas, Snapshot, SnapshotError};
 use penstock_telemetry::metrics::{Registry, RegistryLimits};
 use thiserror::Error;
 
 use crate::acme::Acme;
 use crate::bgp::Announcer;
-use crate::certs::Watch;
 use crate::checks::Checks;
 use crate::clock::Clock;
 use crate::ending::Ending;
@@ -25,7 +24,7 @@ use crate::layer4::Layer4;
 use crate::memory::Memory;
 use crate::pulse::Pulse;
 use crate::reload::Reloads;
-use crate::tls::TlsLoader;
+use crate::tls::{Renewal, TlsLoader};
 use crate::{
     Alarm, BadFilter, BadPlan, BadTls, Datapaths, DiskFiles, Shards, ShardsError, Source, process,
 };
@@ -79,7 +78,7 @@ pub struct Control {
     pub(crate) capacity: Arc<Capacity>,
     pub(crate) loader: Loader,
     pub(crate) tls: TlsLoader,
-    pub(crate) watch: Watch,
+    pub(crate) renewal: Renewal,
     pub(crate) acme: Acme,
     pub(crate) layer4: Layer4,
     pub(crate) announcer: Announcer,
@@ -162,8 +161,8 @@ impl Boot {
         let (alarm, clock) = (Alarm::default(), Clock::start());
         let mut loader = Loader::new(count, clock);
         let filters = loader.load(&config, &source.files(), None)?;
-        let (mut tls, mut watch) = (TlsLoader::default(), Watch::default());
-        watch.note(&config, &source.files());
+        let (mut tls, mut renewal) = (TlsLoader::default(), Renewal::default());
+        renewal.note(&config, &source.files());
         let loaded = tls.load(&config, &source.files(), clock.started(), false)?;
         let parts = loaded.parts.clone();
         tls.keep(loaded);
@@ -197,7 +196,7 @@ impl Boot {
             capacity,
             loader,
             tls,
-            watch,
+            renewal,
             acme: Acme::new(clock.started().us),
             layer4,
             announcer: Announcer::default(),
@@ -234,6 +233,11 @@ impl Control {
         self.ending.is_serving() && all_run && !self.layer4.is_out()
     }
 
+    /// Time of day.
+    pub(crate) fn unix(&self) -> Unix {
+        self.clock.unix()
+    }
+
     /// Where is being listened.
     pub fn listening(&self) -> Vec<crate::Listening> {
         self.shards.listening()
@@ -249,7 +253,7 @@ impl Control {
     pub(crate) fn next_time(&self) -> Time {
         let restart = self.restarts.iter().map(|(at, _)| *at).min();
         let ending = self.ending.leaves_at().or(self.ending.deadline());
-        let next = self.next_sweep.min(self.watch.next_look).min(self.health.next_look);
+        let next = self.next_sweep.min(self.renewal.next_look).min(self.health.next_look);
         let next = next.min(self.layer4.next_look()).min(self.layer4.next_care());
         restart.into_iter().chain(ending).fold(next, Time::min)
     }
@@ -263,7 +267,7 @@ impl Control {
             self.look_after_memory(now);
             self.next_sweep = now + SWEEP_EVERY;
         }
-        if now >= self.watch.next_look {
+        if now >= self.renewal.next_look {
             self.look_at_certificates();
         }
         if now >= self.health.next_look {

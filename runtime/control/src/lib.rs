@@ -9,7 +9,6 @@
 
 mod acme;
 mod bgp;
-mod certs;
 mod checks;
 mod clock;
 mod control;
@@ -34,9 +33,8 @@ mod thread;
 mod tls;
 mod views;
 
-pub use acme::{AcmeState, AcmeView, AcmeViewState};
+pub use acme::{AcmeStanding, AcmeState, AcmeView};
 pub use bgp::{BgpView, FleetView, SessionView};
-pub use certs::{CertificateView, RevocationListView};
 pub use control::{Boot, BootError, Control};
 pub use ending::{Ending, Outcome};
 pub use files::{DiskFiles, Source};
@@ -53,7 +51,7 @@ pub use rehearsal::check;
 pub use reload::{Applied, Origin, Refused};
 pub use shards::{Alarm, Ended, Listening, LogCounts, Prepared, ShardCounts, Shards, ShardsError};
 pub use thread::{Companion, ControlThread};
-pub use tls::BadTls;
+pub use tls::{BadTls, CertificateView, RevocationListView};
 pub use views::{
     ClusterView, EndpointView, ListenerView, ReloadView, RouteView, ServiceView, ShardView, Status,
 };

@@ -165,10 +165,10 @@ impl Control {
         needs_restart.retain(|path| READ_AT_START.iter().any(|key| path.starts_with(key)));
         let filters = self.loader.load(&config, &self.files, Some(&self.snapshot))?;
         // Before they are read. Of a config that is refused it costs no more than another look.
-        self.watch.note(&config, &self.files);
+        self.renewal.note(&config, &self.files);
         let tls = self.tls.load(&config, &self.files, self.unix(), true)?;
         self.put_in_force(Arc::new(config), filters, tls)?;
-        self.watch.refused = None;
+        self.renewal.refused = None;
         let generation = self.snapshot.generation;
         self.reloads.origin = origin;
         self.reloads.at = self.clock.now();

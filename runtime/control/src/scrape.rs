@@ -3,7 +3,7 @@
 use penstock_balance::HealthState;
 use penstock_telemetry::metrics::Scrape;
 
-use crate::{AcmeViewState, Control, health, process};
+use crate::{AcmeStanding, Control, health, process};
 
 impl Control {
     /// The text of `/metrics`, in Prometheus' format 0.0.4.
@@ -134,7 +134,7 @@ impl Control {
             let left = view.expires_in_seconds as f64;
             scrape.gauge("penstock_certificate_expiry_seconds", help, &labels, left);
         }
-        let now = i64::try_from(self.unix().us / 1_000_000).unwrap_or(i64::MAX);
+        let now = self.unix().seconds();
         for listener in &self.snapshot.listeners {
             let block = format!("listener.{}", listener.config.name);
             for one in listener.tls.iter().flat_map(|tls| tls.certificates()) {
@@ -163,7 +163,7 @@ impl Control {
 
     fn scrape_acme(&self, scrape: &mut Scrape) {
         for view in self.acme_views() {
-            let missing = f64::from(u8::from(view.acme.state == AcmeViewState::Missing));
+            let missing = f64::from(u8::from(view.acme.state == AcmeStanding::Missing));
             let labels = [("block", view.block.as_str())];
             let help = "1 while there is no certificate by ACME, and none is being ordered.";
             scrape.gauge("penstock_acme_missing", help, &labels, missing);

@@ -55,6 +55,14 @@ pub struct Unix {
     pub us: u64,
 }
 
+impl Unix {
+    /// Whole seconds since the epoch, as certificates count them.
+    pub fn seconds(self) -> i64 {
+        // 2^64 us are 1.8e13 s.
+        (self.us / 1_000_000).cast_signed()
+    }
+}
+
 /// A deadline. Setting it is a store: the wheel behind it looks again when the old one fires.
 ///
 /// It fires at the first tick of the wheel at or after the time set; a tick is at most 10 ms.

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use super::jobs::{AcmeFailure, Next};
 use super::order::order;
-use super::state::{AcmeFailure, Next};
 use crate::{Control, Handle};
 
 /// How long an order may take, the authority's own checks included.

@@ -6,16 +6,18 @@
 //!    +---- proofs, outcomes -----------+---- the file on disk <-------+
 //! ```
 //! `desk` is the task that does it, beside the control loop; `order` speaks to the authority over
-//! the library; `file` is the folder on disk; `schedule` says when; `state` is what the control
-//! loop knows of it all. The certificate's way to the shards is that of any other file.
+//! the library; `file` is the folder on disk; `schedule` says when; `jobs` is what the control
+//! loop knows of it all, and `views` what it shows of that. The certificate's way to the shards is
+//! that of any other file.
 
 mod desk;
 mod file;
+mod jobs;
 mod order;
 mod schedule;
-mod state;
+mod views;
 
 pub(crate) use desk::run;
 pub(crate) use file::certificate_path;
-pub(crate) use state::{Acme, Proof, ProofKind};
-pub use state::{AcmeState, AcmeView, AcmeViewState};
+pub(crate) use jobs::{Acme, Proof, ProofKind};
+pub use views::{AcmeStanding, AcmeState, AcmeView};

@@ -12,7 +12,7 @@ use rcgen::{CertificateParams, CustomExtension, KeyPair};
 
 use super::desk::failure;
 use super::file;
-use super::state::{AcmeFailure, Proof, ProofKind, Work};
+use super::jobs::{AcmeFailure, Proof, ProofKind, Work};
 use crate::Handle;
 
 /// How the authority is asked whether it is done: ever less often, for as long as an order may

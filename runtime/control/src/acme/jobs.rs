@@ -1,5 +1,5 @@
-//! What the control loop knows of ACME: which certificates are due, what is being proved, and how
-//! the last orders ended.
+//! What the control loop knows of ACME: a job for each listener's certificate, which are due, what
+//! is being proved, and how the last orders ended.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,11 +9,11 @@ use penstock_config as config;
 use penstock_env::Rng;
 use penstock_proxy::HttpProof;
 use penstock_tls::{Certificate, TlsProof};
-use serde::Serialize;
 use tokio::sync::Notify;
 
 use super::file::{account_path, certificate_path};
 use super::schedule;
+use super::views::AcmeStanding;
 use crate::Control;
 
 /// How long the desk sleeps where nothing is due.
@@ -22,7 +22,7 @@ const NAP_MAX: Duration = Duration::from_secs(3_600);
 /// All listeners' orders.
 #[derive(Debug)]
 pub(crate) struct Acme {
-    jobs: Vec<Job>,
+    pub(super) jobs: Vec<Job>,
     rng: Rng,
     /// Wakes the desk: there may be something to order.
     wake: Arc<Notify>,
@@ -30,22 +30,22 @@ pub(crate) struct Acme {
 
 /// One listener's certificate.
 #[derive(Debug)]
-struct Job {
-    listener: String,
+pub(super) struct Job {
+    pub(super) listener: String,
     /// What was asked for when this was made; other wishes are another job.
-    wish: config::Acme,
-    state: AcmeViewState,
+    pub(super) wish: config::Acme,
+    pub(super) state: AcmeStanding,
     /// When it is ordered, in seconds since 1970.
-    due: i64,
+    pub(super) due: i64,
     /// In a row.
-    failures: u32,
-    last: Option<AcmeFailure>,
+    pub(super) failures: u32,
+    pub(super) last: Option<AcmeFailure>,
     /// Orders so far, by how they ended.
-    orders: Vec<(&'static str, u64)>,
+    pub(super) orders: Vec<(&'static str, u64)>,
 }
 
 /// Why an order failed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AcmeFailure {
     /// Its name in the metric.
     pub(crate) name: &'static str,
@@ -88,49 +88,6 @@ pub(crate) enum ProofKind {
     Tls(TlsProof),
 }
 
-/// A listener's certificate by ACME, as the admin API shows it.
-#[derive(Clone, Debug, Serialize)]
-pub struct AcmeView {
-    /// The table that names it, as in `listener.web`.
-    pub block: String,
-    /// The hosts that it is for.
-    pub names: Vec<String>,
-    /// The rest.
-    pub acme: AcmeState,
-}
-
-/// How an order stands.
-#[derive(Clone, Debug, Serialize)]
-pub struct AcmeState {
-    /// In a word.
-    pub state: AcmeViewState,
-    /// The authority's directory.
-    pub directory: String,
-    /// Seconds until the next order; below zero while one is under way or due.
-    pub next_order_in_seconds: i64,
-    /// Failures in a row.
-    pub failures: u32,
-    /// The name of the last one, as in the metric.
-    pub error: Option<&'static str>,
-    /// A sentence about it.
-    pub detail: Option<String>,
-    /// Orders since the start, by how they ended.
-    #[serde(skip)]
-    pub orders: Vec<(&'static str, u64)>,
-}
-
-/// How a certificate by ACME stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum AcmeViewState {
-    /// There is none yet.
-    Missing,
-    /// It is being ordered.
-    Ordering,
-    /// There is one.
-    Valid,
-}
-
 impl Acme {
     pub(crate) fn new(seed: u64) -> Acme {
         Acme { jobs: Vec::new(), rng: Rng::new(seed), wake: Arc::default() }
@@ -149,7 +106,7 @@ impl Control {
             return Next::End;
         }
         self.note_wishes();
-        let now = self.unix_seconds();
+        let now = self.unix().seconds();
         let Some(job) = self.acme.jobs.iter_mut().min_by_key(|job| job.due) else {
             return Next::Wait(NAP_MAX, Arc::clone(&self.acme.wake));
         };
@@ -157,7 +114,7 @@ impl Control {
             let wait = Duration::from_secs(u64::try_from(job.due - now).unwrap_or(0));
             return Next::Wait(wait.min(NAP_MAX), Arc::clone(&self.acme.wake));
         }
-        job.state = AcmeViewState::Ordering;
+        job.state = AcmeStanding::Ordering;
         let wish = job.wish.clone();
         Next::Order(Box::new(Work {
             listener: job.listener.clone(),
@@ -198,7 +155,7 @@ impl Control {
     }
 
     /// Whether there is a certificate for what is wished, and when it is to be ordered.
-    fn standing(&mut self, listener: &str, wish: &config::Acme) -> (AcmeViewState, i64) {
+    fn standing(&mut self, listener: &str, wish: &config::Acme) -> (AcmeStanding, i64) {
         let path = self.files.resolve(&certificate_path(wish, listener));
         let read = std::fs::read(path).ok();
         let read = read.and_then(|pem| Certificate::read(&pem, &pem).ok());
@@ -206,10 +163,8 @@ impl Control {
             wish.names.iter().all(|name| one.names.cover(&name.as_str().to_ascii_lowercase()))
         };
         match read.filter(covers) {
-            Some(one) => {
-                (AcmeViewState::Valid, schedule::renewal(one.validity, &mut self.acme.rng))
-            }
-            None => (AcmeViewState::Missing, self.unix_seconds()),
+            Some(one) => (AcmeStanding::Valid, schedule::renewal(one.validity, &mut self.acme.rng)),
+            None => (AcmeStanding::Missing, self.unix().seconds()),
         }
     }
 
@@ -231,7 +186,7 @@ impl Control {
             // The next look at the files tries again.
             tracing::error!(listener, "the new certificate can't be put in force: {refused}");
         }
-        let now = self.unix_seconds();
+        let now = self.unix().seconds();
         let Some(index) = self.acme.jobs.iter().position(|job| job.listener == listener) else {
             return;
         };
@@ -260,28 +215,5 @@ impl Control {
             Some((_, count)) => *count += 1,
             None => job.orders.push((name, 1)),
         }
-    }
-
-    /// How every certificate by ACME stands.
-    pub fn acme_views(&self) -> Vec<AcmeView> {
-        let now = self.unix_seconds();
-        let view = |job: &Job| AcmeView {
-            block: format!("listener.{}", job.listener),
-            names: job.wish.names.iter().map(ToString::to_string).collect(),
-            acme: AcmeState {
-                state: job.state,
-                directory: job.wish.directory.to_string(),
-                next_order_in_seconds: job.due - now,
-                failures: job.failures,
-                error: job.last.as_ref().map(|last| last.name),
-                detail: job.last.as_ref().map(|last| last.detail.clone()),
-                orders: job.orders.clone(),
-            },
-        };
-        self.acme.jobs.iter().map(view).collect()
-    }
-
-    fn unix_seconds(&self) -> i64 {
-        i64::try_from(self.unix().us / 1_000_000).unwrap_or(i64::MAX)
     }
 }
