@@ -89,16 +89,16 @@ pub struct Control {
     pub(crate) health: HealthWatch,
     pub(crate) checks: Checks,
     pub(crate) ending: Ending,
-    pub(crate) places: Vec<Place>,
+    pub(crate) shard_states: Vec<ShardState>,
     /// Shards to start again, and when.
     pub(crate) restarts: VecDeque<(Time, usize)>,
     next_sweep: Time,
     memory: Memory,
 }
 
-/// A shard's place: its history over restarts.
+/// How a shard fares: its history over restarts.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Place {
+pub(crate) struct ShardState {
     pub(crate) running: bool,
     pub(crate) restarts: u64,
     started: Time,
@@ -185,7 +185,7 @@ impl Boot {
             let found = endpoints.filter(|endpoint| *endpoint.address() == address);
             found.for_each(|endpoint| endpoint.load().health().set_probed(false));
         }
-        let place = Place { running: true, restarts: 0, started: clock.now() };
+        let state = ShardState { running: true, restarts: 0, started: clock.now() };
         Ok(Control {
             files: source.files(),
             source,
@@ -207,7 +207,7 @@ impl Boot {
             health: HealthWatch::default(),
             checks: Checks::default(),
             ending: Ending::default(),
-            places: vec![place; count],
+            shard_states: vec![state; count],
             restarts: VecDeque::new(),
             next_sweep: clock.now() + SWEEP_EVERY,
             memory: Memory::new(process::resident_bytes()),
@@ -229,7 +229,7 @@ impl Control {
     /// Whether requests are welcome: every shard runs, packets are passed on where they are to be,
     /// and no drain has begun.
     pub fn is_ready(&self) -> bool {
-        let all_run = self.places.iter().all(|place| place.running);
+        let all_run = self.shard_states.iter().all(|state| state.running);
         self.ending.is_serving() && all_run && !self.layer4.is_out()
     }
 
@@ -276,8 +276,8 @@ impl Control {
         self.layer4.find_ways(now);
         self.layer4.count(now);
         self.look_after_datapath();
-        while let Some(place) = self.restarts.iter().position(|(at, _)| *at <= now) {
-            if let Some((_, index)) = self.restarts.remove(place) {
+        while let Some(at) = self.restarts.iter().position(|(due, _)| *due <= now) {
+            if let Some((_, index)) = self.restarts.remove(at) {
                 self.restart(index, now);
             }
         }
@@ -307,8 +307,8 @@ impl Control {
     /// Looks after shards that ended: one that was not told to is started again.
     pub(crate) fn tend_shards(&mut self) {
         for crate::Ended { index, error } in self.shards.ended() {
-            let place = &mut self.places[index];
-            place.running = false;
+            let state = &mut self.shard_states[index];
+            state.running = false;
             match error {
                 None => tracing::debug!(shard = index, "ended"),
                 Some(error) if !self.ending.is_serving() => {
@@ -317,12 +317,12 @@ impl Control {
                 }
                 Some(error) => {
                     tracing::error!(shard = index, error, "ended by itself; starting it again");
-                    let at = self.clock.now().max(place.started + RESTART_EVERY);
+                    let at = self.clock.now().max(state.started + RESTART_EVERY);
                     self.restarts.push_back((at, index));
                 }
             }
         }
-        if !self.ending.is_serving() && self.places.iter().all(|place| !place.running) {
+        if !self.ending.is_serving() && self.shard_states.iter().all(|state| !state.running) {
             self.ending.finish(self.snapshot.process.counter(self.schemas.process.drain_cut));
         }
     }
@@ -340,11 +340,11 @@ impl Control {
             service.metrics.shard(index).set(self.schemas.service.tarpit, 0);
         }
         self.snapshot.process.shard(index).set(self.schemas.process.connections, 0);
-        self.places[index].started = now;
+        self.shard_states[index].started = now;
         match self.shards.restart(index, &self.snapshot) {
             Ok(()) => {
-                self.places[index].running = true;
-                self.places[index].restarts += 1;
+                self.shard_states[index].running = true;
+                self.shard_states[index].restarts += 1;
                 tracing::info!(shard = index, "serves again");
             }
             Err(error) => {

@@ -63,7 +63,7 @@ impl Control {
     }
 
     fn scrape_shards(&self, scrape: &mut Scrape) {
-        for (index, place) in self.places.iter().enumerate() {
+        for (index, state) in self.shard_states.iter().enumerate() {
             let (counts, shard) = (self.shards.counts(index), index.to_string());
             let labels = [("shard", shard.as_str())];
             for (name, help, count) in [
@@ -81,11 +81,11 @@ impl Control {
                 ),
                 ("penstock_shard_panics_total", "Tasks that panicked.", counts.panics),
                 ("penstock_shard_passes_total", "Passes over the ring.", counts.passes),
-                ("penstock_shard_restarts_total", "Restarts after a death.", place.restarts),
+                ("penstock_shard_restarts_total", "Restarts after a death.", state.restarts),
             ] {
                 scrape.counter(name, help, &labels, count);
             }
-            let running = f64::from(u8::from(place.running));
+            let running = f64::from(u8::from(state.running));
             scrape.gauge("penstock_shard_running", "1 while it runs.", &labels, running);
         }
     }

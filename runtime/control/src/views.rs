@@ -367,8 +367,8 @@ impl Control {
             let counts = self.shards.counts(index);
             ShardView {
                 index,
-                running: self.places[index].running,
-                restarts: self.places[index].restarts,
+                running: self.shard_states[index].running,
+                restarts: self.shard_states[index].restarts,
                 accepted: counts.accepted,
                 accept_errors: counts.accept_errors,
                 starved: counts.starved,

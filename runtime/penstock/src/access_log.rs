@@ -1,4 +1,4 @@
-//! The access log: one plain thread that formats and writes what shards put into their rings.
+//! The access log: one plain thread that formats and writes the records that shards send it.
 
 use std::io;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
@@ -17,7 +17,7 @@ use penstock_telemetry::access::{AccessRecord, Format, Names, Target, WriteCount
 use penstock_tls::Suite;
 
 /// Records that a shard can be ahead of the writer: 2 MiB, 40 ms of 100,000 requests a second.
-const RING_RECORDS: usize = 4096;
+const RECORDS_MAX: usize = 4096;
 /// Lines are written together, up to about this much: what gathers before the thread is woken. The
 /// kernel has less to do for each line of a large write (65 to 80 ns per 360 bytes in writes of
 /// 256 KiB to ext4, 120 in writes of 16 KiB, 270 in writes of 4 KiB).
@@ -59,7 +59,7 @@ pub(crate) enum NextLog {
 
 /// What the writing thread is told.
 enum Order {
-    /// Read this ring, too.
+    /// Read from there, too.
     Read(RecordReader<AccessRecord>),
     /// Records of this snapshot mean these names.
     Know(Generation),
@@ -90,11 +90,11 @@ impl AccessLog {
         Ok(AccessLog { setting, desk })
     }
 
-    /// A ring for a shard to write to, if there is a log.
-    pub(crate) fn ring(&self) -> Option<RecordSender<AccessRecord>> {
+    /// What a shard sends its records by, if there is a log.
+    pub(crate) fn sender(&self) -> Option<RecordSender<AccessRecord>> {
         let desk = self.desk.as_ref()?;
         let empty = AccessRecord::new(Unix { us: 0 });
-        let (sender, reader) = records(RING_RECORDS, empty, &desk.bell);
+        let (sender, reader) = records(RECORDS_MAX, empty, &desk.bell);
         desk.tell(Order::Read(reader));
         Some(sender)
     }
@@ -115,7 +115,7 @@ impl AccessLog {
         })
     }
 
-    /// Turns to what was opened for `next`. `None` leaves the shards' rings as they are,
+    /// Turns to what was opened for `next`. `None` leaves the shards' senders as they are,
     /// `Some(None)` takes them away, `Some(Some(..))` are new ones for `shards` shards.
     pub(crate) fn turn_to(
         &mut self,
@@ -130,7 +130,7 @@ impl AccessLog {
         match (log, &self.desk) {
             (NextLog::Begin(desk), _) => {
                 self.desk = Some(desk);
-                Some(Some((0..shards).filter_map(|_| self.ring()).collect()))
+                Some(Some((0..shards).filter_map(|_| self.sender()).collect()))
             }
             (NextLog::Switch(format, writer), Some(desk)) => {
                 desk.switch(format, writer);
@@ -189,7 +189,7 @@ impl Desk {
         let scribe = Scribe {
             inbox,
             bell: Arc::clone(&bell),
-            rings: Vec::new(),
+            readers: Vec::new(),
             generations: vec![Generation::of(snapshot)],
             format,
             writer,
@@ -223,7 +223,7 @@ impl Desk {
     }
 }
 
-/// Ends the thread, after it has written what the rings hold; where its target takes no more, it is
+/// Ends the thread, after it has written what the readers hold; where its target takes no more, it is
 /// left behind with what it holds. Nobody waits for a log that nobody reads.
 impl Drop for Desk {
     fn drop(&mut self) {
@@ -263,7 +263,7 @@ impl Generation {
 struct Scribe {
     inbox: mpsc::Receiver<Order>,
     bell: Arc<Bell>,
-    rings: Vec<RecordReader<AccessRecord>>,
+    readers: Vec<RecordReader<AccessRecord>>,
     generations: Vec<Generation>,
     format: Format,
     writer: Writer,
@@ -274,7 +274,7 @@ impl Scribe {
     fn run(mut self) {
         loop {
             let over = self.take_orders();
-            // A snapshot that nobody holds before the rings are emptied has no record in them
+            // A snapshot that nobody holds before the readers are emptied has no record in them
             // afterwards: its last exchange has ended, and was pushed before it let go.
             let dead = self.generations.iter().filter(|one| one.snapshot.strong_count() == 0);
             let dead: Vec<u32> = dead.map(|one| one.number).collect();
@@ -296,7 +296,7 @@ impl Scribe {
     fn take_orders(&mut self) -> bool {
         loop {
             match self.inbox.try_recv() {
-                Ok(Order::Read(ring)) => self.rings.push(ring),
+                Ok(Order::Read(reader)) => self.readers.push(reader),
                 Ok(Order::Know(generation)) => self.generations.push(generation),
                 Ok(Order::Write(format, writer, held)) => {
                     // What came before belongs into the old file.
@@ -312,14 +312,14 @@ impl Scribe {
         }
     }
 
-    /// Empties the rings; whether anything was in them.
+    /// Empties the readers; whether anything was in them.
     fn write_all(&mut self) -> bool {
-        let Scribe { rings, generations, format, writer, lines, .. } = self;
+        let Scribe { readers, generations, format, writer, lines, .. } = self;
         let mut found = 0;
-        rings.retain_mut(|ring| {
-            // Asked before the ring is emptied: after it, what came in between would be lost.
-            let orphaned = ring.is_orphaned();
-            found += ring.read(|record| {
+        readers.retain_mut(|reader| {
+            // Asked before it is emptied: after it, what came in between would be lost.
+            let orphaned = reader.is_orphaned();
+            found += reader.read(|record| {
                 format.write(record, names(generations, record.snapshot), lines);
                 if lines.len() >= BATCH_BYTES {
                     flush(writer, lines);

@@ -98,7 +98,7 @@ impl RunningShards {
                 alarm.ring();
             }),
         };
-        let (log, nudge) = (self.log.ring(), inbox.nudge());
+        let (log, nudge) = (self.log.sender(), inbox.nudge());
         let (schemas, snapshot) = (Arc::clone(&self.schemas), Arc::clone(snapshot));
         let handle = penstock_shard::start(options, inbox, move |env| {
             let log = log.map(sink);
@@ -126,12 +126,12 @@ impl RunningShards {
 /// What each shard is told about the log, in the order of the shards.
 type LogChanges = Box<dyn FnMut() -> LogChange>;
 
-fn log_changes(rings: Option<Option<Vec<RecordSender<AccessRecord>>>>) -> LogChanges {
-    match rings {
+fn log_changes(senders: Option<Option<Vec<RecordSender<AccessRecord>>>>) -> LogChanges {
+    match senders {
         None => Box::new(|| LogChange::Keep),
         Some(None) => Box::new(|| LogChange::Off),
-        Some(Some(mut rings)) => {
-            Box::new(move || rings.pop().map_or(LogChange::Off, LogChange::To))
+        Some(Some(mut senders)) => {
+            Box::new(move || senders.pop().map_or(LogChange::Off, LogChange::To))
         }
     }
 }

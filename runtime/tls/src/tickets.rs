@@ -75,7 +75,7 @@ fn secret(line: &[u8]) -> Option<[u8; SECRET_BYTES]> {
 /// Seals and opens tickets. Shared by every shard; turned by the control side.
 pub struct Tickets {
     origin: Origin,
-    ring: ArcSwap<Ring>,
+    keyring: ArcSwap<Keyring>,
 }
 
 /// What keys are made of.
@@ -94,8 +94,8 @@ impl Tickets {
     /// verified, and is empty where they are not.
     pub fn new(secrets: Option<TicketSecrets>, audience: &[u8], now: u64) -> Arc<Tickets> {
         let origin = Origin { secrets, audience: audience.to_vec() };
-        let ring = ArcSwap::from_pointee(Ring::at(turn_of(now), &origin, None));
-        Arc::new(Tickets { origin, ring })
+        let keyring = ArcSwap::from_pointee(Keyring::at(turn_of(now), &origin, None));
+        Arc::new(Tickets { origin, keyring })
     }
 
     /// Whether it was made of these.
@@ -105,10 +105,10 @@ impl Tickets {
 
     /// Takes the next key if it is time; whether it did. A clock that was set back is followed.
     pub fn turn(&self, now: u64) -> bool {
-        let (turn, ring) = (turn_of(now), self.ring.load());
-        let due = ring.turn != turn;
+        let (turn, keyring) = (turn_of(now), self.keyring.load());
+        let due = keyring.turn != turn;
         if due {
-            self.ring.store(Arc::new(Ring::at(turn, &self.origin, Some(&ring))));
+            self.keyring.store(Arc::new(Keyring::at(turn, &self.origin, Some(&keyring))));
         }
         due
     }
@@ -116,7 +116,7 @@ impl Tickets {
 
 impl fmt::Debug for Tickets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Tickets(turn {})", self.ring.load().turn)
+        write!(f, "Tickets(turn {})", self.keyring.load().turn)
     }
 }
 
@@ -125,14 +125,14 @@ fn turn_of(now: u64) -> u64 {
 }
 
 /// The keys of one turn.
-struct Ring {
+struct Keyring {
     turn: u64,
     /// The first seals, all open.
     keys: Vec<Arc<TicketKey>>,
 }
 
-impl Ring {
-    fn at(turn: u64, origin: &Origin, previous: Option<&Ring>) -> Ring {
+impl Keyring {
+    fn at(turn: u64, origin: &Origin, previous: Option<&Keyring>) -> Keyring {
         let keys = match &origin.secrets {
             Some(TicketSecrets(secrets)) => {
                 // An appliance whose clock is ahead may be in the next turn already.
@@ -145,11 +145,11 @@ impl Ring {
                 keys.flatten().map(Arc::new).collect()
             }
             None => {
-                let last = previous.and_then(|ring| ring.keys.first()).map(Arc::clone);
+                let last = previous.and_then(|keyring| keyring.keys.first()).map(Arc::clone);
                 TicketKey::random().map(Arc::new).into_iter().chain(last).collect()
             }
         };
-        Ring { turn, keys }
+        Keyring { turn, keys }
     }
 }
 
@@ -200,8 +200,8 @@ impl ProducesTickets for Tickets {
     }
 
     fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
-        let ring = self.ring.load();
-        let TicketKey { name, key } = &**ring.keys.first()?;
+        let keyring = self.keyring.load();
+        let TicketKey { name, key } = &**keyring.keys.first()?;
         let mut sealed = plain.to_vec();
         let nonce = key.seal_in_place_append_tag(Aad::from(name), &mut sealed).ok()?;
         Some([&name[..], &nonce.as_ref()[..], &sealed].concat())
@@ -210,8 +210,8 @@ impl ProducesTickets for Tickets {
     fn decrypt(&self, ticket: &[u8]) -> Option<Vec<u8>> {
         let (name, rest) = ticket.split_at_checked(NAME_BYTES)?;
         let (nonce, sealed) = rest.split_at_checked(NONCE_LEN)?;
-        let ring = self.ring.load();
-        let key = ring.keys.iter().find(|key| key.name == *name)?;
+        let keyring = self.keyring.load();
+        let key = keyring.keys.iter().find(|key| key.name == *name)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
         let mut opened = sealed.to_vec();
         let length = key.key.open_in_place(nonce, Aad::from(&key.name), &mut opened).ok()?.len();

@@ -116,7 +116,7 @@ impl Announcer {
 impl Control {
     /// Whether routers are to send us anything.
     fn announces(&self) -> bool {
-        let some_run = self.places.iter().any(|place| place.running);
+        let some_run = self.shard_states.iter().any(|state| state.running);
         self.ending.is_serving() && some_run && !self.layer4.is_out()
     }
 
