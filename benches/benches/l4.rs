@@ -20,7 +20,7 @@ const ACK: u8 = 0x10;
 
 fn main() {
     let world = world();
-    for (vip, kind, encap, ring) in encaps() {
+    for (vip, kind, encap, maglev) in encaps() {
         let name = match (kind, encap) {
             (mode::NAT, _) => "nat",
             (_, encap::GRE) => "dsr gre",
@@ -28,7 +28,7 @@ fn main() {
             _ => "dsr gue",
         };
         let family = |is_v4| if is_v4 { "IPv4" } else { "IPv6" };
-        let name = format!("{name} {} over {}", family(vip.is_v4()), family(ring == 0));
+        let name = format!("{name} {} over {}", family(vip.is_v4()), family(maglev == 0));
         known_flows(&world, &name, vip);
     }
     let vip = encaps()[0].0;

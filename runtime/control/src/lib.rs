@@ -42,9 +42,9 @@ pub use filter_views::{FilterView, VersionView};
 pub use filters::BadFilter;
 pub use handle::{Gone, Handle};
 pub use layer4::{
-    BackendView, BadPlan, Change, Datapath, DatapathError, DatapathOptions, Datapaths, FlowView,
-    FlowsView, Guide, InterfaceFacts, Kept, NoDatapaths, PacketsView, Passage, Reached, Tables,
-    VipView, Way, entries_max, is_checked, reach,
+    BackendView, BadPlan, Change, Datapath, DatapathError, DatapathOptions, Datapaths, Detour,
+    FlowView, FlowsView, Guide, InterfaceFacts, NoDatapaths, PacketsView, Reached, Tables, VipView,
+    entries_max, is_checked, reach,
 };
 pub use pulse::Traffic;
 pub use rehearsal::check;

@@ -8,7 +8,7 @@ use crate::checksum::Sum;
 use crate::conntrack::first_state;
 use crate::packet::{Fields, Packet};
 use crate::parse::{ETHERTYPE_V4, ETHERTYPE_V6, View, protocol};
-use crate::place::Placement;
+use crate::placement::Placement;
 use crate::tables::{Tables, Tenure};
 use crate::value::{Address, Backend, Flow, Vip, encap, role};
 use crate::{Cause, Verdict, icmp, link, mss, transport};

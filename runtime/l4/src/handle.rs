@@ -8,7 +8,7 @@ use crate::parse::{Kind, View, parse};
 use crate::tables::{Count, Subject, Tables, Tenure};
 use crate::value::{Backend, Flow, Vip, VipKey, mode, role};
 use crate::word::forget;
-use crate::{Cause, Verdict, dsr, icmp, nat, place, sources, steady};
+use crate::{Cause, Verdict, dsr, icmp, nat, placement, sources, steady};
 
 /// Decides over a packet, and changes it to what is to be sent.
 #[inline(always)]
@@ -158,9 +158,9 @@ fn begin<'t, P: Packet, T: Tables>(
 ) -> Result<Onward<'t>, Cause> {
     let is_error = view.kind == Kind::IcmpError;
     if !is_error {
-        place::is_sane(view)?;
+        placement::is_sane(view)?;
     }
-    let to = place::choose(tables, &view.key, account.vip, now)?;
+    let to = placement::choose(tables, &view.key, account.vip, now)?;
     if to.vip.mode == mode::DSR {
         if !is_error {
             dsr::enter(packet, tables, view, &to)?;

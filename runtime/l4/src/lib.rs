@@ -29,7 +29,9 @@ mod mss;
 mod nat;
 mod packet;
 mod parse;
-mod place;
+mod placement;
+#[cfg(any(feature = "std", test))]
+mod seam;
 mod sources;
 mod steady;
 mod tables;
@@ -48,6 +50,8 @@ pub use hash::flow_hash;
 #[cfg(any(feature = "std", test))]
 pub use memory::MemoryTables;
 pub use packet::Packet;
+#[cfg(any(feature = "std", test))]
+pub use seam::{CheckWay, Kept};
 pub use tables::{Count, Subject, Tables, Tenure};
 pub use word::forget;
 

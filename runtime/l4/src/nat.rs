@@ -21,7 +21,7 @@ use crate::checksum::{Sum, undone, updated};
 use crate::conntrack::{Found, Tick, field, first_state, look, promote, seen};
 use crate::packet::{Fields, Packet};
 use crate::parse::{ETHERTYPE_V4, ETHERTYPE_V6, Kind, View, protocol};
-use crate::place::Placement;
+use crate::placement::Placement;
 use crate::tables::{Tables, Tenure};
 use crate::value::{Address, Backend, Flow, FlowKey, Pool, role};
 use crate::{Cause, Verdict, link, transport};

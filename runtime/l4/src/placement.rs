@@ -32,7 +32,7 @@ pub(crate) fn choose<'t, T: Tables>(
 ) -> Result<Placement<'t>, Cause> {
     let Some(vip) = tables.vip(number) else { return Err(Cause::NoBackend) };
     let hash = flow_hash(&tables.settings().hash_key, key);
-    let Some(index) = tables.slot(vip.ring, slot_of(hash)) else { return Err(Cause::NoBackend) };
+    let Some(index) = tables.slot(vip.maglev, slot_of(hash)) else { return Err(Cause::NoBackend) };
     let Some(backend) = tables.backend(index) else { return Err(Cause::NoBackend) };
     if backend.state != state::UP && backend.state != state::DRAINING {
         return Err(Cause::NoBackend);

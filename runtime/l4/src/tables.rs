@@ -50,7 +50,7 @@ pub trait Tables {
     fn vip(&self, number: u16) -> Option<&Vip>;
 
     /// The backend in a slot of a Maglev table; `slot` is below [`MAGLEV_SLOTS`].
-    fn slot(&self, ring: u32, slot: u32) -> Option<u32>;
+    fn slot(&self, maglev: u32, slot: u32) -> Option<u32>;
 
     /// The backend of an index.
     fn backend(&self, index: u32) -> Option<&Backend>;

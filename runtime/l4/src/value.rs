@@ -215,7 +215,7 @@ pub struct Vip {
     /// One of [`encap`], for `dsr`.
     pub encap: u8,
     /// Which Maglev table.
-    pub ring: u32,
+    pub maglev: u32,
     /// The largest IP packet on the way to the backends, the encapsulation included.
     pub mtu: u16,
     /// Not 0 when flows of a backend that is found down are placed anew.

@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use penstock_config::{BlockName, DatapathChoice, FindingKind, Flaw, InterfaceName};
 use penstock_control::{
-    Change, Datapath, DatapathError, DatapathOptions, Datapaths, Guide, InterfaceFacts, Kept,
-    Passage, Tables, Way, entries_max,
+    Change, Datapath, DatapathError, DatapathOptions, Datapaths, Detour, Guide, InterfaceFacts,
+    Tables, entries_max,
 };
 use penstock_l4::value::{Address, Counters, Flow, FlowKey, Link};
-use penstock_l4::{Subject, Tenure, Tick};
+use penstock_l4::{CheckWay, Kept, Subject, Tenure, Tick};
 use penstock_xdp as xdp;
 
 /// Starts datapaths of this machine.
@@ -67,13 +67,13 @@ impl Datapaths for MachineDatapaths {
         Ok(Box::new(Adapter(datapath)))
     }
 
-    fn passage(&mut self, instance: &str) -> Result<Box<dyn Passage>, DatapathError> {
-        let passage = xdp::Passage::open(instance).map_err(told)?;
-        Ok(Box::new(Adapter(passage)))
+    fn detour(&mut self, instance: &str) -> Result<Box<dyn Detour>, DatapathError> {
+        let detour = xdp::Detour::open(instance).map_err(told)?;
+        Ok(Box::new(Adapter(detour)))
     }
 }
 
-impl Passage for Adapter<xdp::Passage> {
+impl Detour for Adapter<xdp::Detour> {
     fn follow(&mut self, interfaces: &[String]) {
         self.0.follow(interfaces);
     }
@@ -88,11 +88,9 @@ impl Guide for Adapter<xdp::Guide> {
         &self,
         socket: BorrowedFd<'_>,
         from: SocketAddr,
-        way: &Way,
+        way: &CheckWay,
     ) -> Result<Box<dyn Send>, DatapathError> {
-        let Way { vip, backend, outer, encap } = *way;
-        let way = xdp::Way { vip, backend, outer, encap };
-        Ok(Box::new(self.0.lead(&socket, from, &way).map_err(told)?))
+        Ok(Box::new(self.0.lead(&socket, from, way).map_err(told)?))
     }
 }
 
@@ -119,9 +117,7 @@ fn options_of(options: &DatapathOptions) -> xdp::Options {
 
 impl<D: BorrowMut<xdp::Datapath>> Tables for Adapter<D> {
     fn kept(&self) -> Result<Kept, DatapathError> {
-        let xdp::Kept { services, vips, backends, sources } =
-            self.0.borrow().kept().map_err(told)?;
-        Ok(Kept { services, vips, backends, sources })
+        self.0.borrow().kept().map_err(told)
     }
 
     fn write(&mut self, change: &Change) -> Result<(), DatapathError> {
@@ -130,7 +126,7 @@ impl<D: BorrowMut<xdp::Datapath>> Tables for Adapter<D> {
             Change::Settings(settings) => tables.set_settings(settings),
             Change::Service(key, number) => tables.set_service(key, *number),
             Change::Vip(number, vip) => tables.set_vip(*number, vip),
-            Change::Ring(ring, slots) => tables.set_ring(*ring, slots),
+            Change::Maglev(maglev, slots) => tables.set_maglev(*maglev, slots),
             Change::Backend(index, backend) => tables.set_backend(*index, Some(backend)),
             Change::Source(address, bits, rule) => tables.set_source(address, *bits, rule.as_ref()),
         };
@@ -207,7 +203,7 @@ pub(crate) fn obstacles(config: &penstock_config::Config) -> Vec<String> {
         DatapathChoice::Auto => obstacle.map(|error| format!("{error}; TUN takes its place")),
     });
     if services.iter().any(|service| penstock_control::is_checked(service, config)) {
-        found.extend(xdp::Passage::obstacle().map(|error| error.to_string()));
+        found.extend(xdp::Detour::obstacle().map(|error| error.to_string()));
     }
     found
 }

@@ -5,8 +5,8 @@
 use std::path::Path;
 
 use aya::util::nr_cpus;
-use penstock_l4::value::{Address, Backend, Counters, Flow, FlowKey, Link, Vip, VipKey};
-use penstock_l4::{Subject, Tenure};
+use penstock_l4::value::{Address, Counters, Flow, FlowKey, Link};
+use penstock_l4::{Kept, Subject, Tenure};
 
 use crate::pins;
 use crate::ways::ways;
@@ -29,19 +29,6 @@ pub enum Datapath {
     Kernel(Box<Kernel>),
     /// Lanes over a TUN device.
     Tun(Box<Userland>),
-}
-
-/// What tables say, as an earlier process left them.
-#[derive(Clone, Debug, Default)]
-pub struct Kept {
-    /// Services and addresses of ours, each with the number of its VIP.
-    pub services: Vec<(VipKey, u16)>,
-    /// VIPs by number: all that have ever been one.
-    pub vips: Vec<(u16, Vip)>,
-    /// Backends by index: all that have ever been one.
-    pub backends: Vec<(u32, Backend)>,
-    /// Prefixes of sources that have a rule, in bits of IPv6.
-    pub sources: Vec<(Address, u8)>,
 }
 
 /// How many lanes packets are handled in at most: one for each processor that there may be.

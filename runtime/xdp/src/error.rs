@@ -23,7 +23,7 @@ pub enum XdpError {
         "{0} is missing: health checks of `dsr` go to the VIP through the encapsulation, which \
          needs CAP_NET_ADMIN and CAP_NET_RAW; `at = \"endpoint\"` of `health` does without"
     )]
-    PassageCapability(Capability),
+    DetourCapability(Capability),
     /// Neither datapath could be started.
     #[error("{xdp}; and in its place: {tun}")]
     Neither {

@@ -8,7 +8,7 @@ use crate::XdpError;
 /// The writing side of `penstock_l4::Tables`: what the control side says.
 ///
 /// A change is seen by the next packet. What belongs together is made safe by its order: a Maglev
-/// table is written into a ring that no VIP names yet, then the VIP is set to name it; a
+/// table is written where no VIP names yet, then the VIP is set to name it; a
 /// service's key comes last and goes first.
 pub trait Fill {
     /// What holds for all packets.
@@ -32,8 +32,8 @@ pub trait Fill {
     /// Sets a Maglev table: one backend's index for each of its slots.
     ///
     /// # Errors
-    /// There are more or fewer slots, or the ring is beyond the limit.
-    fn set_ring(&mut self, ring: u32, slots: &[u32]) -> Result<(), XdpError>;
+    /// There are more or fewer slots, or the table is beyond the limit.
+    fn set_maglev(&mut self, maglev: u32, slots: &[u32]) -> Result<(), XdpError>;
 
     /// Sets the backend of an index; `None` leaves an entry that is none.
     ///
@@ -69,8 +69,8 @@ impl Fill for MemoryTables {
         in_bounds(fits, "VIP", u64::from(number))
     }
 
-    fn set_ring(&mut self, ring: u32, slots: &[u32]) -> Result<(), XdpError> {
-        let fits = MemoryTables::set_ring(self, ring, slots.into());
+    fn set_maglev(&mut self, maglev: u32, slots: &[u32]) -> Result<(), XdpError> {
+        let fits = MemoryTables::set_maglev(self, maglev, slots.into());
         in_bounds(fits, "Maglev table of slots", slots.len() as u64)
     }
 

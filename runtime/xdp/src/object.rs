@@ -28,7 +28,7 @@ pub struct Sizes {
     /// VIPs, numbered from 1 on.
     pub vips_max: u16,
     /// Maglev tables. One more than VIPs at least, so that there is a place for the next one.
-    pub rings_max: u32,
+    pub maglevs_max: u32,
     /// Backends.
     pub backends_max: u32,
     /// Entries of flows that have just begun.
@@ -48,7 +48,7 @@ impl Default for Sizes {
         Sizes {
             services_max: 2_048,
             vips_max: 512,
-            rings_max: 64,
+            maglevs_max: 64,
             backends_max: 4_096,
             new_flows_max: 131_072,
             proven_flows_max: 524_288,
@@ -65,10 +65,10 @@ impl Sizes {
     }
 
     /// Whether there is a Maglev table of that number, and whether these are slots for one.
-    pub(crate) fn hold_ring(&self, ring: u32, slots: &[u32]) -> Result<(), XdpError> {
+    pub(crate) fn hold_maglev(&self, maglev: u32, slots: &[u32]) -> Result<(), XdpError> {
         let count = slots.len() as u32;
         fits(count == MAGLEV_SLOTS, "Maglev table of slots", count, MAGLEV_SLOTS)?;
-        fits(ring < self.rings_max, "Maglev table", ring, self.rings_max)
+        fits(maglev < self.maglevs_max, "Maglev table", maglev, self.maglevs_max)
     }
 
     /// Whether there is a backend of that index.
@@ -104,7 +104,7 @@ pub(crate) struct Shape {
 pub(crate) fn shapes(sizes: &Sizes) -> [Shape; 11] {
     use MapType::{Array, Hash, LpmTrie, LruHash, PerCpuArray};
     let vips = u32::from(sizes.vips_max) + 1;
-    let slots = sizes.rings_max.saturating_mul(MAGLEV_SLOTS);
+    let slots = sizes.maglevs_max.saturating_mul(MAGLEV_SLOTS);
     [
         shape::<u32, Settings>("SETTINGS", Array, 1),
         shape::<VipKey, u32>("VIP_NUMBERS", Hash, sizes.services_max),

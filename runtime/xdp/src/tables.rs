@@ -6,10 +6,10 @@ use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use penstock_l4::value::{
     Address, Backend, Counters, Flow, FlowKey, Link, Plain, Settings, SourceRule, Vip, VipKey,
 };
-use penstock_l4::{MAGLEV_SLOTS, Subject, Tenure};
+use penstock_l4::{Kept, MAGLEV_SLOTS, Subject, Tenure};
 
 use crate::batch::{entries, set_array};
-use crate::{Fill, Kept, Sizes, XdpError};
+use crate::{Fill, Sizes, XdpError};
 
 /// A value of `penstock-l4` as bytes of a map.
 #[repr(transparent)]
@@ -130,9 +130,9 @@ impl Fill for KernelTables {
         done.map_err(|error| failed("VIPS", &error))
     }
 
-    fn set_ring(&mut self, ring: u32, slots: &[u32]) -> Result<(), XdpError> {
-        self.sizes.hold_ring(ring, slots)?;
-        let set = set_array(&self.slots, ring * MAGLEV_SLOTS, slots);
+    fn set_maglev(&mut self, maglev: u32, slots: &[u32]) -> Result<(), XdpError> {
+        self.sizes.hold_maglev(maglev, slots)?;
+        let set = set_array(&self.slots, maglev * MAGLEV_SLOTS, slots);
         set.map_err(|error| XdpError::Map { map: "SLOTS", reason: error.to_string() })
     }
 

@@ -12,11 +12,12 @@ use std::sync::Arc;
 use penstock_l4::value::{
     Address, Backend, Link, Pool, Settings, SourceRule, Vip, VipKey, mode, state,
 };
+use penstock_l4::{Kept, MAGLEV_SLOTS};
 
+use super::Change;
 use super::plan::{
-    BACKENDS_MAX, BackendKey, BadPlan, Plan, PlannedRing, PlannedVip, RINGS_MAX, VIPS_MAX,
+    BACKENDS_MAX, BackendKey, BadPlan, MAGLEVS_MAX, Plan, PlannedMaglev, PlannedVip, VIPS_MAX,
 };
-use super::{Change, Kept};
 
 /// What tables say, or are about to.
 #[derive(Clone, Debug, Default)]
@@ -32,8 +33,8 @@ pub(crate) struct Assignment {
     pub(crate) backends: BTreeMap<BackendKey, Assigned>,
     /// Every index that has ever been a backend's, with its last generation.
     generations: BTreeMap<u32, u16>,
-    /// What is in which ring; of those from before a restart it is not known.
-    rings: BTreeMap<u32, PlannedRing>,
+    /// What is in which Maglev table; of those from before a restart it is not known.
+    maglevs: BTreeMap<u32, PlannedMaglev>,
     sources: BTreeMap<(Address, u8), Option<SourceRule>>,
 }
 
@@ -129,9 +130,9 @@ impl Assignment {
                 };
             }
             Change::Vip(number, vip) => drop(self.numbers.insert(number, vip)),
-            Change::Ring(ring, _) => match next.rings.get(&ring) {
-                Some(planned) => drop(self.rings.insert(ring, planned.clone())),
-                None => drop(self.rings.remove(&ring)),
+            Change::Maglev(maglev, _) => match next.maglevs.get(&maglev) {
+                Some(planned) => drop(self.maglevs.insert(maglev, planned.clone())),
+                None => drop(self.maglevs.remove(&maglev)),
             },
             Change::Backend(index, backend) => {
                 let key = BackendKey { address: backend.address, port: backend.port };
@@ -266,12 +267,12 @@ impl Assignment {
     }
 
     fn write_vips(&mut self, plan: &Plan, changes: &mut Vec<Change>) -> Result<(), BadPlan> {
-        for (place, ring) in plan.rings.iter().enumerate() {
-            let vips = plan.vips.iter().filter(|vip| vip.ring == place);
-            let known = self.rings.iter().find(|(_, known)| *known == ring);
+        for (place, maglev) in plan.maglevs.iter().enumerate() {
+            let vips = plan.vips.iter().filter(|vip| vip.maglev == place);
+            let known = self.maglevs.iter().find(|(_, known)| *known == maglev);
             let number = match known.map(|(number, _)| *number) {
                 Some(number) => number,
-                None => self.write_ring(ring, changes)?,
+                None => self.write_maglev(maglev, changes)?,
             };
             for vip in vips {
                 self.write_vip(vip, number, changes)?;
@@ -279,46 +280,46 @@ impl Assignment {
         }
         // What nobody names may be written over, and its backends may get other indices.
         let named = self.named();
-        self.rings.retain(|number, _| named.contains(number));
+        self.maglevs.retain(|number, _| named.contains(number));
         Ok(())
     }
 
-    /// The rings that VIPs name.
+    /// The Maglev tables that VIPs name.
     fn named(&self) -> BTreeSet<u32> {
-        self.vips.values().filter_map(|number| Some(self.numbers.get(number)?.ring)).collect()
+        self.vips.values().filter_map(|number| Some(self.numbers.get(number)?.maglev)).collect()
     }
 
-    /// Writes a ring where no VIP looks.
-    fn write_ring(
+    /// Writes a Maglev table where no VIP looks.
+    fn write_maglev(
         &mut self,
-        ring: &PlannedRing,
+        maglev: &PlannedMaglev,
         changes: &mut Vec<Change>,
     ) -> Result<u32, BadPlan> {
         let named = self.named();
-        let free = (0..RINGS_MAX).find(|number| !named.contains(number));
+        let free = (0..MAGLEVS_MAX).find(|number| !named.contains(number));
         let number = free.ok_or(BadPlan::TooMany {
             what: "sets of backends, old and new,",
             count: named.len() + 1,
-            max: RINGS_MAX as usize,
+            max: MAGLEVS_MAX as usize,
         })?;
         let index_of = |place: &u16| {
-            let backend = ring.backends.get(usize::from(*place));
+            let backend = maglev.backends.get(usize::from(*place));
             let assigned = backend.and_then(|one| self.backends.get(&one.at));
             assigned.map_or(NOBODY, |one| one.index)
         };
-        let slots: Arc<[u32]> = match ring.slots.is_empty() {
-            true => vec![NOBODY; penstock_l4::MAGLEV_SLOTS as usize].into(),
-            false => ring.slots.iter().map(index_of).collect(),
+        let slots: Arc<[u32]> = match maglev.slots.is_empty() {
+            true => vec![NOBODY; MAGLEV_SLOTS as usize].into(),
+            false => maglev.slots.iter().map(index_of).collect(),
         };
-        self.rings.insert(number, ring.clone());
-        changes.push(Change::Ring(number, slots));
+        self.maglevs.insert(number, maglev.clone());
+        changes.push(Change::Maglev(number, slots));
         Ok(number)
     }
 
     fn write_vip(
         &mut self,
         planned: &PlannedVip,
-        ring: u32,
+        maglev: u32,
         changes: &mut Vec<Change>,
     ) -> Result<(), BadPlan> {
         let there = self.vips.get(&planned.key).copied();
@@ -336,7 +337,7 @@ impl Assignment {
             generation,
             mode: planned.mode,
             encap: planned.encap,
-            ring,
+            maglev,
             mtu: planned.mtu,
             moves: u8::from(planned.moves),
             zero: 0,
@@ -399,7 +400,7 @@ impl Assignment {
 
 /// The backends that new flows go to. One of weight 0 takes none: it drains.
 fn taking(plan: &Plan) -> impl Iterator<Item = BackendKey> + '_ {
-    let backends = plan.rings.iter().flat_map(|ring| &ring.backends);
+    let backends = plan.maglevs.iter().flat_map(|maglev| &maglev.backends);
     backends.filter(|backend| backend.weight > 0).map(|backend| backend.at)
 }
 

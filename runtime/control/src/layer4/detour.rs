@@ -4,11 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use penstock_config::{CheckAt, Config, Health, Service, ServiceMode, Transport};
+use penstock_l4::CheckWay;
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::plan::{Plan, encap_of};
 use super::running::Layer4;
-use super::{BadPlan, DatapathError, Guide, Way};
+use super::{BadPlan, DatapathError, Guide};
 
 /// A VIP on which a cluster's endpoints have to answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,7 +78,7 @@ impl CheckedVip {
         let port = port.or(self.port).unwrap_or(endpoint.port());
         let outer = self.outer[usize::from(endpoint.is_ipv6())];
         Through {
-            way: Way {
+            way: CheckWay {
                 vip: SocketAddr::new(self.vip, port),
                 backend: endpoint.ip(),
                 // Without an address of that family the plan is refused before.
@@ -94,7 +95,7 @@ impl CheckedVip {
 /// How one check gets to a VIP on an endpoint.
 #[derive(Clone)]
 pub(crate) struct Through {
-    way: Way,
+    way: CheckWay,
     own: IpAddr,
     encap_name: &'static str,
     guide: Arc<dyn Guide>,
@@ -135,36 +136,36 @@ impl Layer4 {
         endpoint: SocketAddr,
         health: &Health,
     ) -> Vec<Through> {
-        let (Some(running), Some(passage)) = (&self.running, &self.passage) else {
+        let (Some(running), Some(detour)) = (&self.running, &self.detour) else {
             return Vec::new();
         };
         let mine = running.plan.checked.iter().filter(|one| one.cluster == cluster);
         let through =
-            mine.map(|checked| checked.through(endpoint, health.tcp_port(), passage.guide()));
+            mine.map(|checked| checked.through(endpoint, health.tcp_port(), detour.guide()));
         through.collect()
     }
 
-    /// Sees to it that there is a passage if the plan wants one, before anything else is changed.
-    pub(super) fn open_passage(&mut self, plan: &Plan, config: &Config) -> Result<(), BadPlan> {
+    /// Sees to it that there is a detour if the plan wants one, before anything else is changed.
+    pub(super) fn open_detour(&mut self, plan: &Plan, config: &Config) -> Result<(), BadPlan> {
         if plan.checked.is_empty() {
             return Ok(());
         }
-        if self.passage.is_none() {
+        if self.detour.is_none() {
             let instance = config.runtime.layer4.instance.to_string();
-            self.passage = Some(self.datapaths.passage(&instance)?);
+            self.detour = Some(self.datapaths.detour(&instance)?);
         }
-        if let Some(passage) = &mut self.passage {
-            passage.follow(&plan.interfaces);
+        if let Some(detour) = &mut self.detour {
+            detour.follow(&plan.interfaces);
         }
         Ok(())
     }
 
-    /// Lets go of what nothing in force wants of a passage.
-    pub(super) fn close_passage(&mut self) {
+    /// Lets go of what nothing in force wants of a detour.
+    pub(super) fn close_detour(&mut self) {
         let plan = self.running.as_ref().map(|running| &running.plan);
-        match (plan.filter(|plan| !plan.checked.is_empty()), &mut self.passage) {
-            (Some(plan), Some(passage)) => passage.follow(&plan.interfaces),
-            (None, passage) => *passage = None,
+        match (plan.filter(|plan| !plan.checked.is_empty()), &mut self.detour) {
+            (Some(plan), Some(detour)) => detour.follow(&plan.interfaces),
+            (None, detour) => *detour = None,
             (Some(_), None) => {}
         }
     }

@@ -7,10 +7,10 @@
 
 mod assign;
 mod care;
+mod detour;
 mod facts;
 mod flows;
 mod fullness;
-mod passage;
 mod plan;
 mod reach;
 mod running;
@@ -20,16 +20,16 @@ mod tests;
 mod views;
 mod ways;
 
+pub(crate) use detour::Through;
+pub use detour::is_checked;
 pub use flows::{FlowView, FlowsView};
 pub use fullness::entries_max;
-pub(crate) use passage::Through;
-pub use passage::is_checked;
 pub use plan::BadPlan;
 pub(crate) use plan::{Fallen, passing};
 pub use reach::{Reached, reach};
 pub(crate) use running::Layer4;
 pub use seam::{
-    Change, Datapath, DatapathError, DatapathOptions, Datapaths, Guide, InterfaceFacts, Kept,
-    NoDatapaths, Passage, Tables, Way,
+    Change, Datapath, DatapathError, DatapathOptions, Datapaths, Detour, Guide, InterfaceFacts,
+    NoDatapaths, Tables,
 };
 pub use views::{BackendView, PacketsView, VipView};

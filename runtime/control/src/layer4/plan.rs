@@ -12,14 +12,14 @@ use penstock_l4::value::{
     Address, Pool, Settings, SourceRule, Timeouts, VipKey, action, encap, mode,
 };
 
+use super::detour::{CheckedVip, is_checked};
 use super::facts::Facts;
-use super::passage::{CheckedVip, is_checked};
 use super::{DatapathError, InterfaceFacts};
 
 /// The most VIPs of an appliance.
 pub(crate) const VIPS_MAX: u16 = 512;
 /// The most tables of backends, one of which is kept free for the next one to be written to.
-pub(crate) const RINGS_MAX: u32 = 64;
+pub(crate) const MAGLEVS_MAX: u32 = 64;
 /// The most backends, those that drain included.
 pub(crate) const BACKENDS_MAX: u32 = 4_096;
 
@@ -91,12 +91,12 @@ pub(crate) struct Plan {
     pub(crate) settings: Settings,
     /// Sorted by key.
     pub(crate) vips: Vec<PlannedVip>,
-    pub(crate) rings: Vec<PlannedRing>,
+    pub(crate) maglevs: Vec<PlannedMaglev>,
     /// Rules by prefix, in bits of IPv6.
     pub(crate) sources: Vec<(Address, u8, SourceRule)>,
     /// Sorted.
     pub(crate) interfaces: Vec<String>,
-    /// Backends that checks find down, and that no ring names therefore.
+    /// Backends that checks find down, and that no Maglev table names therefore.
     pub(crate) down: BTreeSet<BackendKey>,
     /// VIPs that are asked for on backends.
     pub(crate) checked: Vec<CheckedVip>,
@@ -112,8 +112,8 @@ pub(crate) struct PlannedVip {
     pub(crate) service: String,
     pub(crate) mode: u8,
     pub(crate) encap: u8,
-    /// Which of the plan's rings.
-    pub(crate) ring: usize,
+    /// Which of the plan's Maglev tables.
+    pub(crate) maglev: usize,
     pub(crate) mtu: u16,
     /// Whether flows of a backend that is down are placed anew.
     pub(crate) moves: bool,
@@ -122,7 +122,7 @@ pub(crate) struct PlannedVip {
 
 /// Who takes flows, and which ones.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct PlannedRing {
+pub(crate) struct PlannedMaglev {
     /// Sorted by address: in this order appliances agree.
     pub(crate) backends: Vec<PlannedBackend>,
     /// By slot: the place in `backends`.
@@ -156,7 +156,7 @@ impl Plan {
         let mut plan = Plan {
             settings: settings(config, seed, machine.lanes)?,
             vips: Vec::new(),
-            rings: Vec::new(),
+            maglevs: Vec::new(),
             sources: sources(config),
             interfaces: Vec::new(),
             down: BTreeSet::new(),
@@ -168,10 +168,10 @@ impl Plan {
         plan.vips.sort_by_key(|vip| vip.key);
         plan.interfaces.sort();
         plan.interfaces.dedup();
-        let rings_max = RINGS_MAX as usize - 1;
+        let maglevs_max = MAGLEVS_MAX as usize - 1;
         for (what, count, max) in [
             ("VIPs", plan.vips.len(), usize::from(VIPS_MAX)),
-            ("sets of backends", plan.rings.len(), rings_max),
+            ("sets of backends", plan.maglevs.len(), maglevs_max),
         ] {
             if count > max {
                 return Err(BadPlan::TooMany { what, count, max });
@@ -213,7 +213,7 @@ impl Plan {
         for vip in service.vips.iter().map(|vip| vip.ip()) {
             let backends = backends(service, vip, config);
             self.claim_address(service, vip, &backends, &facts, config)?;
-            let ring = self.ring_of(backends, seed);
+            let maglev = self.maglev_of(backends, seed);
             if is_checked(service, config) {
                 let own = |v4| own_address(&facts, v4, config);
                 self.checked.push(CheckedVip::of(service, vip, config, own)?);
@@ -228,7 +228,7 @@ impl Plan {
                     service: service.name.to_string(),
                     mode: mode_of(service),
                     encap: encap_of(service),
-                    ring,
+                    maglev,
                     mtu,
                     moves: service.moves_when_down(port.transport),
                     timeouts: timeouts(service, port.number),
@@ -276,17 +276,17 @@ impl Plan {
         Ok(())
     }
 
-    /// The place of the ring of these backends, made where there is none yet.
-    fn ring_of(&mut self, backends: Vec<PlannedBackend>, seed: &FleetSeed) -> usize {
-        let known = self.rings.iter().position(|ring| ring.backends == backends);
+    /// The index of the Maglev table of these backends, made where there is none yet.
+    fn maglev_of(&mut self, backends: Vec<PlannedBackend>, seed: &FleetSeed) -> usize {
+        let known = self.maglevs.iter().position(|maglev| maglev.backends == backends);
         known.unwrap_or_else(|| {
             let specs = backends.iter().map(|backend| EndpointSpec {
                 address: penstock_env::Address::Ip(socket_address(backend.at)),
                 weight: backend.weight,
             });
             let specs: Vec<EndpointSpec> = specs.collect();
-            self.rings.push(PlannedRing { slots: maglev_table(&specs, seed), backends });
-            self.rings.len() - 1
+            self.maglevs.push(PlannedMaglev { slots: maglev_table(&specs, seed), backends });
+            self.maglevs.len() - 1
         })
     }
 
@@ -294,25 +294,25 @@ impl Plan {
     /// same backend. Of one service, or of all.
     pub(crate) fn checksum(&self, service: Option<&str>, seed: &FleetSeed) -> String {
         let mut bytes = Vec::new();
-        let mut rings: Vec<usize> = Vec::new();
+        let mut maglevs: Vec<usize> = Vec::new();
         for vip in self.vips.iter().filter(|vip| service.is_none_or(|name| name == vip.service)) {
             bytes.extend(vip.key.address.octets());
             bytes.extend(vip.key.port.to_ne_bytes());
             bytes.extend([vip.key.protocol, vip.mode, vip.encap]);
-            let place = rings.iter().position(|ring| *ring == vip.ring);
+            let place = maglevs.iter().position(|maglev| *maglev == vip.maglev);
             let place = place.unwrap_or_else(|| {
-                rings.push(vip.ring);
-                rings.len() - 1
+                maglevs.push(vip.maglev);
+                maglevs.len() - 1
             });
             bytes.extend((place as u16).to_be_bytes());
         }
-        for ring in rings {
-            let ring = &self.rings[ring];
-            for backend in &ring.backends {
+        for maglev in maglevs {
+            let maglev = &self.maglevs[maglev];
+            for backend in &maglev.backends {
                 bytes.extend(backend.at.address.octets());
                 bytes.extend(backend.at.port.to_ne_bytes());
             }
-            bytes.extend(ring.slots.iter().flat_map(|slot| slot.to_be_bytes()));
+            bytes.extend(maglev.slots.iter().flat_map(|slot| slot.to_be_bytes()));
         }
         format!("{:016x}", seed.hash(&bytes))
     }

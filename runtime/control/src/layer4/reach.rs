@@ -7,8 +7,8 @@ use penstock_balance::FleetSeed;
 use penstock_config::{Config, EndpointAddress, ServiceMode};
 use tokio::task::JoinSet;
 
+use super::detour::{CheckedVip, Through};
 use super::facts::Facts;
-use super::passage::{CheckedVip, Through};
 use super::plan::{Plan, own_address};
 use super::{BadPlan, DatapathError, Datapaths};
 
@@ -34,8 +34,8 @@ pub fn reach(config: &Config, datapaths: &mut dyn Datapaths) -> Result<Vec<Reach
     let seed = FleetSeed::new(&config.fleet.hash_seed);
     let machine = Facts::of(config, datapaths);
     let Some(plan) = Plan::of(config, &seed, &machine)? else { return Ok(Vec::new()) };
-    let mut passage = datapaths.passage(INSTANCE)?;
-    passage.follow(&plan.interfaces);
+    let mut detour = datapaths.detour(INSTANCE)?;
+    detour.follow(&plan.interfaces);
     let mut asked = Vec::new();
     for service in config.services.iter().filter(|one| one.mode == ServiceMode::Dsr) {
         let Some(id) = service.destinations.others else { continue };
@@ -48,7 +48,7 @@ pub fn reach(config: &Config, datapaths: &mut dyn Datapaths) -> Result<Vec<Reach
             let checked = CheckedVip::of(service, vip, config, own)?;
             for endpoint in &cluster.endpoints {
                 let EndpointAddress::Ip(address) = &endpoint.address else { continue };
-                let through = checked.through(*address, port, passage.guide());
+                let through = checked.through(*address, port, detour.guide());
                 asked.push((service.name.to_string(), *address, through));
             }
         }
@@ -79,7 +79,7 @@ async fn ask(all: Vec<(String, SocketAddr, Through)>) -> Vec<Reached> {
     reached.into_iter().map(|(_, one)| one).collect()
 }
 
-/// Of a passage beside that of an appliance that runs.
+/// Of a detour beside that of an appliance that runs.
 const INSTANCE: &str = "doctor";
 /// How long a connection may take: two of its first packets may be lost (RFC 6298 §2: 1 s, 2 s).
 const PATIENCE: Duration = Duration::from_secs(5);

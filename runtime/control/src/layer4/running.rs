@@ -15,7 +15,7 @@ use super::facts::Facts;
 use super::fullness::Fullness;
 use super::plan::{BackendKey, BadPlan, Fallen, Plan, fallen_of};
 use super::ways::{self, Looks};
-use super::{Datapath, DatapathError, DatapathOptions, Datapaths, Passage, Tables};
+use super::{Datapath, DatapathError, DatapathOptions, Datapaths, Detour, Tables};
 use crate::health;
 
 /// The datapath, and what it was told.
@@ -23,7 +23,7 @@ pub(crate) struct Layer4 {
     pub(super) datapaths: Box<dyn Datapaths>,
     pub(crate) running: Option<Running>,
     /// The way that checks of `dsr` take, where there are some.
-    pub(super) passage: Option<Box<dyn Passage>>,
+    pub(super) detour: Option<Box<dyn Detour>>,
     /// What the machine was like when the tables were last written for a config.
     pub(super) facts: Facts,
     pub(super) care: Care,
@@ -58,7 +58,7 @@ impl Layer4 {
         Layer4 {
             datapaths,
             running: None,
-            passage: None,
+            detour: None,
             facts: Facts::default(),
             care: Care::default(),
             found_down: Vec::new(),
@@ -79,7 +79,7 @@ impl Layer4 {
     ) -> Result<(), BadPlan> {
         let applied = self.try_apply(config, fallen, seed);
         if applied.is_err() {
-            self.close_passage();
+            self.close_detour();
         }
         applied
     }
@@ -94,7 +94,7 @@ impl Layer4 {
         let mut plan = Plan::of(config, seed, &facts)?;
         if let Some(plan) = &mut plan {
             plan.note_fallen(config, fallen);
-            self.open_passage(plan, config)?;
+            self.open_detour(plan, config)?;
         }
         match (&mut self.running, plan) {
             (None, None) => {}
@@ -159,7 +159,7 @@ impl Layer4 {
         {
             tracing::error!(%error, "the datapath could not leave an interface");
         }
-        self.close_passage();
+        self.close_detour();
     }
 
     /// Looks for the ways to backends, where that is due.

@@ -8,7 +8,7 @@ use penstock_config::{Config, DatapathChoice};
 use penstock_l4::value::{
     Address, Backend, Counters, Flow, FlowKey, Link, Settings, SourceRule, Vip, VipKey,
 };
-use penstock_l4::{Subject, Tenure, Tick};
+use penstock_l4::{CheckWay, Kept, Subject, Tenure, Tick};
 
 /// Why a datapath does not do what it was asked: a sentence that says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -84,11 +84,11 @@ pub trait Datapaths: Send {
     ///
     /// # Errors
     /// What is missing.
-    fn passage(&mut self, instance: &str) -> Result<Box<dyn Passage>, DatapathError>;
+    fn detour(&mut self, instance: &str) -> Result<Box<dyn Detour>, DatapathError>;
 }
 
 /// A way for checks to VIPs on backends, through the encapsulation. It ends when it is dropped.
-pub trait Passage: Send {
+pub trait Detour: Send {
     /// Answers come by these interfaces.
     fn follow(&mut self, interfaces: &[String]);
 
@@ -96,7 +96,7 @@ pub trait Passage: Send {
     fn guide(&self) -> Arc<dyn Guide>;
 }
 
-/// Leads sockets into a [`Passage`].
+/// Leads sockets into a [`Detour`].
 pub trait Guide: Send + Sync {
     /// Has packets of a TCP socket go that way, which is bound to `from` and not connected yet,
     /// for as long as what is given back lives.
@@ -107,21 +107,8 @@ pub trait Guide: Send + Sync {
         &self,
         socket: BorrowedFd<'_>,
         from: SocketAddr,
-        way: &Way,
+        way: &CheckWay,
     ) -> Result<Box<dyn Send>, DatapathError>;
-}
-
-/// From where to where a check goes, and in what.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Way {
-    /// Whom clients connect to.
-    pub vip: SocketAddr,
-    /// Who of the backends is meant.
-    pub backend: IpAddr,
-    /// The address that packets to it are from.
-    pub outer: IpAddr,
-    /// What they are put into: one of [`penstock_l4::value::encap`].
-    pub encap: u8,
 }
 
 /// The tables of a datapath.
@@ -190,24 +177,11 @@ pub enum Change {
     /// The VIP of a number.
     Vip(u16, Vip),
     /// A Maglev table, of backends' indices.
-    Ring(u32, Arc<[u32]>),
+    Maglev(u32, Arc<[u32]>),
     /// The backend of an index.
     Backend(u32, Backend),
     /// The rule for a prefix, in bits of IPv6.
     Source(Address, u8, Option<SourceRule>),
-}
-
-/// What tables say.
-#[derive(Clone, Debug, Default)]
-pub struct Kept {
-    /// Services and addresses of ours, each with the number of its VIP.
-    pub services: Vec<(VipKey, u16)>,
-    /// VIPs by number: all that have ever been one.
-    pub vips: Vec<(u16, Vip)>,
-    /// Backends by index: all that have ever been one.
-    pub backends: Vec<(u32, Backend)>,
-    /// Prefixes of sources that have a rule.
-    pub sources: Vec<(Address, u8)>,
 }
 
 /// For who runs none: every start is refused.
@@ -234,7 +208,7 @@ impl Datapaths for NoDatapaths {
         Err(DatapathError("there is no datapath here".to_owned()))
     }
 
-    fn passage(&mut self, _instance: &str) -> Result<Box<dyn Passage>, DatapathError> {
+    fn detour(&mut self, _instance: &str) -> Result<Box<dyn Detour>, DatapathError> {
         Err(DatapathError("there is no way to VIPs here".to_owned()))
     }
 }

@@ -12,19 +12,19 @@ use penstock_env::Time;
 use penstock_l4::value::{
     Address, Backend, Counters, Flow, FlowKey, Link, Settings, SourceRule, Vip, VipKey, mode, state,
 };
-use penstock_l4::{CAUSE_COUNT, MAGLEV_SLOTS, Subject, Tenure, Tick};
+use penstock_l4::{CAUSE_COUNT, Kept, MAGLEV_SLOTS, Subject, Tenure, Tick};
 
 use super::assign::Assignment;
 use super::facts::Facts;
 use super::plan::{Plan, address_of};
 use super::running::{Layer4, Running};
 use super::{
-    BadPlan, Change, Datapath, DatapathError, DatapathOptions, Datapaths, InterfaceFacts, Kept,
-    Passage, Tables,
+    BadPlan, Change, Datapath, DatapathError, DatapathOptions, Datapaths, Detour, InterfaceFacts,
+    Tables,
 };
 
 mod care;
-mod passage;
+mod detour;
 mod ways;
 
 /// Tables that say after each change whether a packet would be forwarded to nothing.
@@ -33,7 +33,7 @@ struct Pretended {
     settings: Option<Settings>,
     services: BTreeMap<VipKey, u16>,
     vips: BTreeMap<u16, Vip>,
-    rings: BTreeMap<u32, Arc<[u32]>>,
+    maglevs: BTreeMap<u32, Arc<[u32]>>,
     backends: BTreeMap<u32, Backend>,
     sources: BTreeMap<(Address, u8), SourceRule>,
     interfaces: Vec<String>,
@@ -46,11 +46,11 @@ impl Pretended {
             Change::Service(key, Some(number)) => drop(self.services.insert(*key, *number)),
             Change::Service(key, None) => drop(self.services.remove(key)),
             Change::Vip(number, vip) => drop(self.vips.insert(*number, *vip)),
-            Change::Ring(ring, slots) => {
+            Change::Maglev(maglev, slots) => {
                 assert_eq!(slots.len(), MAGLEV_SLOTS as usize);
-                let named = self.served().any(|(_, vip)| vip.ring == *ring);
-                assert!(!named, "ring {ring} is written while packets are looked up in it");
-                self.rings.insert(*ring, Arc::clone(slots));
+                let named = self.served().any(|(_, vip)| vip.maglev == *maglev);
+                assert!(!named, "table {maglev} is written while packets are looked up in it");
+                self.maglevs.insert(*maglev, Arc::clone(slots));
             }
             Change::Backend(index, backend) => drop(self.backends.insert(*index, *backend)),
             Change::Source(address, bits, Some(rule)) => {
@@ -72,8 +72,8 @@ impl Pretended {
             assert!(*number == 0 || self.vips.contains_key(number), "{key:?} leads nowhere");
         }
         for (key, vip) in self.served() {
-            let ring = &self.rings[&vip.ring];
-            for index in ring.iter().step_by(61).filter(|index| **index != u32::MAX) {
+            let maglev = &self.maglevs[&vip.maglev];
+            for index in maglev.iter().step_by(61).filter(|index| **index != u32::MAX) {
                 let backend = self.backends.get(index);
                 let there = backend.is_some_and(|one| one.state != state::DOWN);
                 assert!(there, "{key:?}: backend {index} is named and not there");
@@ -166,7 +166,7 @@ struct Machine {
     /// What an earlier process left.
     left: Pretended,
     /// Ways for checks that are open.
-    passages: Arc<AtomicUsize>,
+    detours: Arc<AtomicUsize>,
     neighbours: ways::Neighbours,
     /// What becomes of `eth0`: its index; 0 while it is missing.
     eth0: Arc<AtomicU32>,
@@ -212,9 +212,9 @@ impl Datapaths for Machine {
         Ok(Box::new(datapath))
     }
 
-    fn passage(&mut self, _instance: &str) -> Result<Box<dyn Passage>, DatapathError> {
-        self.passages.fetch_add(1, Relaxed);
-        Ok(Box::new(passage::PretendedPassage(Arc::clone(&self.passages))))
+    fn detour(&mut self, _instance: &str) -> Result<Box<dyn Detour>, DatapathError> {
+        self.detours.fetch_add(1, Relaxed);
+        Ok(Box::new(detour::PretendedDetour(Arc::clone(&self.detours))))
     }
 }
 
@@ -267,7 +267,7 @@ fn running(layer4: &Layer4) -> &Running {
     layer4.running.as_ref().expect("a datapath runs")
 }
 
-/// What the tables say, in what a packet can tell: not which ring, not which index.
+/// What the tables say, in what a packet can tell: not which Maglev table, not which index.
 fn meaning(layer4: &Layer4) -> String {
     let kept = running(layer4).datapath.kept().expect("they say");
     let mut lines: Vec<String> = kept.services.iter().map(|one| format!("{one:?}")).collect();
@@ -389,9 +389,9 @@ fn a_restart_finds_the_numbers_that_flows_know() {
 
 fn machine() -> Machine {
     let writes = Arc::new(AtomicUsize::new(usize::MAX));
-    let (passages, neighbours) = (Arc::default(), ways::Neighbours::new());
+    let (detours, neighbours) = (Arc::default(), ways::Neighbours::new());
     let (eth0, dead) = (Arc::new(AtomicU32::new(1)), Arc::default());
-    Machine { writes, left: Pretended::default(), passages, neighbours, eth0, dead }
+    Machine { writes, left: Pretended::default(), detours, neighbours, eth0, dead }
 }
 
 fn facts(config: &Config) -> Facts {

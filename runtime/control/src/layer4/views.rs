@@ -8,7 +8,7 @@ use penstock_l4::{Cause, Subject, Tenure};
 use penstock_telemetry::metrics::Scrape;
 use serde::Serialize;
 
-use super::plan::{BackendKey, PlannedRing, TCP, ip_of, socket_address};
+use super::plan::{BackendKey, PlannedMaglev, TCP, ip_of, socket_address};
 use super::running::Running;
 
 /// What a service has that passes packets on.
@@ -115,12 +115,13 @@ impl Running {
         flows: Option<&FlowCounts>,
     ) -> PacketsView {
         let mine = self.plan.vips.iter().filter(|vip| vip.service == service);
-        let mut rings: Vec<usize> = mine.clone().map(|vip| vip.ring).collect();
-        rings.sort();
-        rings.dedup();
-        let rings: Vec<&PlannedRing> = rings.iter().map(|ring| &self.plan.rings[*ring]).collect();
+        let mut maglevs: Vec<usize> = mine.clone().map(|vip| vip.maglev).collect();
+        maglevs.sort();
+        maglevs.dedup();
+        let maglevs: Vec<&PlannedMaglev> =
+            maglevs.iter().map(|maglev| &self.plan.maglevs[*maglev]).collect();
         let mut weights: BTreeMap<BackendKey, u16> = BTreeMap::new();
-        for backend in rings.iter().flat_map(|ring| &ring.backends) {
+        for backend in maglevs.iter().flat_map(|maglev| &maglev.backends) {
             weights.insert(backend.at, backend.weight);
         }
         // Who drains was of some service: it is shown with every one, for what it still has.

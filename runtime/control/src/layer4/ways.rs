@@ -39,7 +39,7 @@ const SOON: Duration = Duration::from_millis(10);
 
 /// Where the plan's packets go.
 pub(super) fn addresses(plan: &Plan) -> Vec<Address> {
-    let backends = plan.rings.iter().flat_map(|ring| &ring.backends);
+    let backends = plan.maglevs.iter().flat_map(|maglev| &maglev.backends);
     let mut addresses: Vec<Address> = backends.map(|backend| backend.at.address).collect();
     addresses.sort_unstable();
     addresses.dedup();

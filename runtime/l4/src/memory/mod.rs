@@ -42,7 +42,7 @@ pub struct MemoryTables {
     settings: Settings,
     services: BTreeMap<VipKey, u16>,
     vips: Vec<Option<Vip>>,
-    rings: Vec<Option<Arc<[u32]>>>,
+    maglevs: Vec<Option<Arc<[u32]>>>,
     backends: Vec<Option<Backend>>,
     new_flows: Cache<Flow>,
     proven_flows: Cache<Flow>,
@@ -60,7 +60,7 @@ impl MemoryTables {
             settings,
             services: BTreeMap::new(),
             vips: vec![None; usize::from(limits.vips_max) + 1],
-            rings: Vec::new(),
+            maglevs: Vec::new(),
             backends: vec![None; limits.backends_max as usize],
             new_flows: flow_cache(limits.new_flows_max),
             proven_flows: flow_cache(limits.proven_flows_max),
@@ -102,15 +102,15 @@ impl MemoryTables {
 
     /// Sets a Maglev table: indices of backends, shared by all lanes. False when it is not of
     /// [`MAGLEV_SLOTS`] slots.
-    pub fn set_ring(&mut self, ring: u32, slots: Arc<[u32]>) -> bool {
+    pub fn set_maglev(&mut self, maglev: u32, slots: Arc<[u32]>) -> bool {
         if slots.len() != MAGLEV_SLOTS as usize {
             return false;
         }
-        let ring = ring as usize;
-        if self.rings.len() <= ring {
-            self.rings.resize(ring + 1, None);
+        let maglev = maglev as usize;
+        if self.maglevs.len() <= maglev {
+            self.maglevs.resize(maglev + 1, None);
         }
-        self.rings[ring] = Some(slots);
+        self.maglevs[maglev] = Some(slots);
         true
     }
 
@@ -178,8 +178,8 @@ impl Tables for MemoryTables {
         self.vips.get(usize::from(number))?.as_ref()
     }
 
-    fn slot(&self, ring: u32, slot: u32) -> Option<u32> {
-        self.rings.get(ring as usize)?.as_ref()?.get(slot as usize).copied()
+    fn slot(&self, maglev: u32, slot: u32) -> Option<u32> {
+        self.maglevs.get(maglev as usize)?.as_ref()?.get(slot as usize).copied()
     }
 
     fn backend(&self, index: u32) -> Option<&Backend> {

@@ -22,7 +22,7 @@ pub struct World {
     /// VIPs by number.
     pub vips: Vec<(u16, Vip)>,
     /// Maglev tables: backends by slot.
-    pub rings: Vec<Arc<[u32]>>,
+    pub maglevs: Vec<Arc<[u32]>>,
     /// Backends by index.
     pub backends: Vec<(u32, Backend)>,
     /// Rules by prefix (length as of IPv6).
@@ -50,8 +50,11 @@ impl World {
         for (number, vip) in &self.vips {
             assert!(tables.set_vip(*number, Some(*vip)), "VIP {number} is beyond the limit");
         }
-        for (ring, slots) in self.rings.iter().enumerate() {
-            assert!(tables.set_ring(ring as u32, slots.clone()), "ring {ring} has wrong size");
+        for (maglev, slots) in self.maglevs.iter().enumerate() {
+            assert!(
+                tables.set_maglev(maglev as u32, slots.clone()),
+                "table {maglev} has wrong size"
+            );
         }
         for (index, backend) in &self.backends {
             assert!(tables.set_backend(*index, Some(*backend)), "backend {index} is too many");
@@ -113,7 +116,7 @@ pub fn encaps() -> [(Address, u8, u8, u32); 8] {
 pub fn world() -> World {
     let mut services = Vec::new();
     let mut vips = Vec::new();
-    for (at, (address, mode, encap, ring)) in encaps().into_iter().enumerate() {
+    for (at, (address, mode, encap, maglev)) in encaps().into_iter().enumerate() {
         let number = at as u16 + 1;
         let icmp = if address.is_v4() { 1 } else { 58 };
         services.push((VipKey::address(address), number));
@@ -127,7 +130,8 @@ pub fn world() -> World {
             closed: 10_000,
             datagram: 30_000,
         };
-        let vip = Vip { generation: 1, mode, encap, ring, mtu: 1_500, moves: 0, zero: 0, timeouts };
+        let vip =
+            Vip { generation: 1, mode, encap, maglev, mtu: 1_500, moves: 0, zero: 0, timeouts };
         vips.push((number, vip));
     }
     let pool = |address| Pool { address, port_first: 20_000, lane_ports: 200, zero: [0; 4] };
@@ -148,7 +152,7 @@ pub fn world() -> World {
         },
         services,
         vips,
-        rings: RINGS.to_vec(),
+        maglevs: MAGLEVS.to_vec(),
         backends,
         sources: vec![
             (client_v4(66), 128, rule(action::DENY, 0, 0)),
@@ -162,7 +166,7 @@ pub fn world() -> World {
 }
 
 /// Not Maglev's, but as even: who tests the look-up needs to know what is where.
-static RINGS: LazyLock<[Arc<[u32]>; 2]> =
+static MAGLEVS: LazyLock<[Arc<[u32]>; 2]> =
     LazyLock::new(|| [0, 3].map(|first| (0..MAGLEV_SLOTS).map(|slot| first + slot % 3).collect()));
 
 /// Backends 0 to 2 have IPv4, 3 to 5 IPv6; 1 and 4 have a port and a next hop of their own.

@@ -24,13 +24,13 @@ fn segment(vip: Address, port: u16, flags: u8) -> Spec {
 /// VIPs with their encapsulation, and the bytes it adds.
 fn tunnels() -> Vec<(Address, u8, usize)> {
     let dsr = encaps().into_iter().filter(|(_, mode, ..)| *mode == mode::DSR);
-    dsr.map(|(vip, _, kind, ring)| {
+    dsr.map(|(vip, _, kind, maglev)| {
         let shim = match kind {
             encap::GRE => 4,
             encap::IPIP => 0,
             _ => 12,
         };
-        (vip, kind, shim + if ring == 0 { 20 } else { 40 })
+        (vip, kind, shim + if maglev == 0 { 20 } else { 40 })
     })
     .collect()
 }
@@ -230,7 +230,7 @@ fn draining_keeps_flows_and_death_places_them_anew() {
     let (_, flow) = appliance.tables.flows(Tenure::New).next().expect("one flow");
     let (_, backend) = world().backends[flow.backend as usize];
     let other = (flow.backend + 1) % 3;
-    appliance.tables.set_ring(0, vec![other; 65_537].into());
+    appliance.tables.set_maglev(0, vec![other; 65_537].into());
     for (state, keeps) in [(state::DRAINING, true), (state::DOWN, false)] {
         appliance.tables.set_backend(flow.backend, Some(Backend { state, ..backend }));
         let after = appliance.sends(&segment(GRE_V4, 40_000, SYN).frame());
@@ -241,7 +241,7 @@ fn draining_keeps_flows_and_death_places_them_anew() {
         let mut appliance = Appliance::of(&world());
         appliance.sends(&segment(GRE_V4, 40_000, SYN).frame());
         appliance.sends(&segment(GRE_V4, 40_000, ACK).frame());
-        appliance.tables.set_ring(0, vec![other; 65_537].into());
+        appliance.tables.set_maglev(0, vec![other; 65_537].into());
         let failed = Backend { state: state::FAILED, ..backend };
         appliance.tables.set_backend(flow.backend, Some(failed));
         let (_, vip) = world().vips[usize::from(flow.vip) - 1];
@@ -253,7 +253,7 @@ fn draining_keeps_flows_and_death_places_them_anew() {
     // The same index for another backend: no flow of the old one goes there.
     let mut appliance = Appliance::of(&world());
     appliance.sends(&segment(GRE_V4, 40_000, SYN).frame());
-    appliance.tables.set_ring(0, vec![other; 65_537].into());
+    appliance.tables.set_maglev(0, vec![other; 65_537].into());
     let renamed = Backend { generation: 2, ..backend };
     appliance.tables.set_backend(flow.backend, Some(renamed));
     let after = appliance.sends(&segment(GRE_V4, 40_000, ACK).frame());

@@ -254,7 +254,7 @@ fn draining_keeps_flows_and_death_places_them_anew() {
     change(&mut appliance, index, state::DRAINING);
     // The control side has built a table without it.
     let other = (index + 1) % 3;
-    appliance.tables.set_ring(0, vec![other; 65_537].into());
+    appliance.tables.set_maglev(0, vec![other; 65_537].into());
     assert_eq!(appliance.sends(&segment(true, 40_000, ACK)), out);
     appliance.sends(&segment(true, 40_001, SYN));
     assert_eq!(appliance.forward(Tenure::New).backend, other);
@@ -331,7 +331,7 @@ fn a_flood_of_first_packets_cuts_no_proven_flow() {
 #[test]
 fn another_family_than_the_vips_has_no_backend() {
     let mut other = world();
-    other.vips[0].1.ring = 1;
+    other.vips[0].1.maglev = 1;
     let mut appliance = Appliance::of(&other);
     let (verdict, _) = appliance.takes(&segment(true, 40_000, SYN));
     assert_eq!(verdict, Verdict::Drop(Cause::NoBackend));

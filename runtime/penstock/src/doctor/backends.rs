@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use penstock_config::{Config, Encap, EndpointAddress, Service, ServiceMode};
 use penstock_control::{Reached, reach};
-use penstock_xdp::{Interface, Passage};
+use penstock_xdp::{Detour, Interface};
 
 use super::report::{Level, Report};
 use crate::datapath::MachineDatapaths;
@@ -105,7 +105,7 @@ fn judge_room(mtu: u32, mtu_of_way: u32, overhead: u32) -> (Level, String, &'sta
 
 /// Asks on each VIP of `dsr` through the encapsulation, as checks do.
 fn look_through(config: &Config, report: &mut Report) {
-    if let Some(obstacle) = Passage::obstacle() {
+    if let Some(obstacle) = Detour::obstacle() {
         let what = format!("whether backends answer on the VIPs: {obstacle}");
         report.put("through", Level::Unknown, what, "look as root");
         return;

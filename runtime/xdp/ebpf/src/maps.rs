@@ -84,8 +84,8 @@ impl Tables for Maps {
     }
 
     #[inline(always)]
-    fn slot(&self, ring: u32, slot: u32) -> Option<u32> {
-        SLOTS.get(ring.wrapping_mul(MAGLEV_SLOTS as u32).wrapping_add(slot)).copied()
+    fn slot(&self, maglev: u32, slot: u32) -> Option<u32> {
+        SLOTS.get(maglev.wrapping_mul(MAGLEV_SLOTS as u32).wrapping_add(slot)).copied()
     }
 
     #[inline(always)]

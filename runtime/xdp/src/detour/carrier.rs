@@ -1,4 +1,4 @@
-//! The thread of a passage: takes packets out of the device and sends them to backends.
+//! The thread of a detour: takes packets out of the device and sends them to backends.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
@@ -10,7 +10,7 @@ use std::sync::mpsc::Receiver;
 
 use penstock_l4::{Buffer, Verdict, handle};
 
-use crate::passage::one_way::OneWay;
+use crate::detour::one_way::OneWay;
 use crate::{XdpError, now, raw};
 
 /// What a carrier is told.
@@ -156,12 +156,12 @@ mod tests {
     use penstock_l4::value::encap;
 
     use super::*;
-    use crate::passage::Way;
+    use penstock_l4::CheckWay;
 
     fn lead(number: u64, port: u16) -> Order {
         let vip = "10.9.0.10:80".parse().expect("an address");
         let backend = IpAddr::from([10, 5, 0, 2]);
-        let way = Way { vip, backend, outer: IpAddr::from([10, 2, 0, 2]), encap: encap::GRE };
+        let way = CheckWay { vip, backend, outer: IpAddr::from([10, 2, 0, 2]), encap: encap::GRE };
         Order::Lead { number, from: from(port), way: Box::new(OneWay::new(&way)) }
     }
 

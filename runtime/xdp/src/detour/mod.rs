@@ -13,7 +13,7 @@ mod carrier;
 mod one_way;
 mod rule;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
@@ -21,15 +21,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
+use penstock_l4::CheckWay;
+
+use crate::detour::carrier::{Carrier, Order};
+use crate::detour::one_way::OneWay;
+use crate::detour::rule::MarkRule;
 use crate::parameter::{self, Parameters};
-use crate::passage::carrier::{Carrier, Order};
-use crate::passage::one_way::OneWay;
-use crate::passage::rule::MarkRule;
 use crate::{Capability, Interface, XdpError, raw, tun};
 
 /// The device and its thread. Both end when this is dropped, and what was set of the system is as
 /// it was.
-pub struct Passage {
+pub struct Detour {
     guide: Guide,
     interfaces: Vec<(String, Parameters)>,
     /// Until it is closed the thread goes on.
@@ -38,25 +40,12 @@ pub struct Passage {
     _rule: MarkRule,
 }
 
-/// Leads sockets into a [`Passage`], for as long as there is one.
+/// Leads sockets into a [`Detour`], for as long as there is one.
 #[derive(Clone)]
 pub struct Guide {
     orders: Sender<Order>,
     mark: u32,
     next: Arc<AtomicU64>,
-}
-
-/// From where to where, and in what.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Way {
-    /// Whom clients connect to.
-    pub vip: SocketAddr,
-    /// Who of the backends is meant.
-    pub backend: IpAddr,
-    /// The address that packets to it are from; of its family.
-    pub outer: IpAddr,
-    /// What they are put into: one of [`penstock_l4::value::encap`].
-    pub encap: u8,
 }
 
 /// A socket is led for as long as this lives, and a little longer: it has its ends to say.
@@ -65,13 +54,13 @@ pub struct Led {
     number: u64,
 }
 
-impl Passage {
+impl Detour {
     /// Makes the device in the network namespace of the thread that calls.
     ///
     /// # Errors
     /// A missing capability; a device of that name; no way into it can be made.
     pub fn open(instance: &str) -> Result<Self, XdpError> {
-        if let Some(obstacle) = Passage::obstacle() {
+        if let Some(obstacle) = Detour::obstacle() {
             return Err(obstacle);
         }
         let device = tun::name_for("psc", instance);
@@ -90,13 +79,13 @@ impl Passage {
         let thread = thread.spawn(move || carrier.run()).map_err(failed)?;
         let guide = Guide { orders, mark: rule.mark(), next: Arc::default() };
         let (running, thread) = (Some(running), Some(thread));
-        Ok(Passage { guide, interfaces: Vec::new(), running, thread, _rule: rule })
+        Ok(Detour { guide, interfaces: Vec::new(), running, thread, _rule: rule })
     }
 
     /// What is in its way, as far as that can be told without making it.
     pub fn obstacle() -> Option<XdpError> {
         let missing = Capability::missing(&[Capability::NetAdmin, Capability::NetRaw]);
-        missing.map(XdpError::PassageCapability)
+        missing.map(XdpError::DetourCapability)
     }
 
     /// Lets answers in that come by these interfaces, and sets back what was set of others.
@@ -115,7 +104,7 @@ impl Passage {
     }
 }
 
-impl Drop for Passage {
+impl Drop for Detour {
     fn drop(&mut self) {
         drop(self.running.take());
         if let Some(thread) = self.thread.take() {
@@ -130,11 +119,16 @@ impl Guide {
     ///
     /// # Errors
     /// The kernel does not let us mark it.
-    pub fn lead(&self, socket: &impl AsFd, from: SocketAddr, way: &Way) -> Result<Led, XdpError> {
+    pub fn lead(
+        &self,
+        socket: &impl AsFd,
+        from: SocketAddr,
+        way: &CheckWay,
+    ) -> Result<Led, XdpError> {
         let mark = self.mark.cast_signed();
         raw::set(socket, libc::SOL_SOCKET, libc::SO_MARK, mark).map_err(XdpError::Socket)?;
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        // Where the passage has ended nothing is sent on, and whoever waits finds out.
+        // Where the detour has ended nothing is sent on, and whoever waits finds out.
         let _ = self.orders.send(Order::Lead { number, from, way: Box::new(OneWay::new(way)) });
         Ok(Led { orders: self.orders.clone(), number })
     }

@@ -12,7 +12,7 @@ use penstock_l4::value::{
 };
 use penstock_l4::{Count, Subject, Tables, Tenure};
 
-use crate::passage::Way;
+use penstock_l4::CheckWay;
 
 /// All that is known of a packet on its way.
 pub(super) struct OneWay {
@@ -25,7 +25,7 @@ pub(super) struct OneWay {
 }
 
 impl OneWay {
-    pub(super) fn new(way: &Way) -> Self {
+    pub(super) fn new(way: &CheckWay) -> Self {
         let outer = address_of(way.outer);
         OneWay {
             settings: Settings {
@@ -42,7 +42,7 @@ impl OneWay {
                 generation: 1,
                 mode: mode::DSR,
                 encap: way.encap,
-                ring: 0,
+                maglev: 0,
                 // The device takes nothing that would not fit.
                 mtu: u16::MAX,
                 moves: 0,
@@ -75,7 +75,7 @@ impl Tables for OneWay {
         Some(&self.vip)
     }
 
-    fn slot(&self, _ring: u32, _slot: u32) -> Option<u32> {
+    fn slot(&self, _maglev: u32, _slot: u32) -> Option<u32> {
         Some(0)
     }
 
@@ -153,7 +153,7 @@ mod tests {
     fn sent(encap: u8, backend: &str, outer: &str, port: u16) -> Option<Vec<u8>> {
         let parse = |text: &str| text.parse().expect("an address");
         let vip = "10.9.0.10:80".parse().expect("an address");
-        let way = Way { vip, backend: parse(backend), outer: parse(outer), encap };
+        let way = CheckWay { vip, backend: parse(backend), outer: parse(outer), encap };
         let mut packet = Buffer::<0>::new(&syn(port), 1);
         match handle(&mut packet, &OneWay::new(&way), now()) {
             Verdict::Send { .. } => Some(packet.as_slice().to_vec()),

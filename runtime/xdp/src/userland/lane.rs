@@ -194,8 +194,8 @@ impl<Q: Read + Write> Lane<Q> {
             Order::Vip(number, vip) => {
                 tables.set_vip(number, Some(vip));
             }
-            Order::Ring(ring, slots) => {
-                tables.set_ring(ring, slots);
+            Order::Maglev(maglev, slots) => {
+                tables.set_maglev(maglev, slots);
             }
             Order::Backend(index, backend) => {
                 tables.set_backend(index, backend);

@@ -353,10 +353,10 @@ impl Fill for Userland {
         Ok(())
     }
 
-    fn set_ring(&mut self, ring: u32, slots: &[u32]) -> Result<(), XdpError> {
-        self.sizes.hold_ring(ring, slots)?;
+    fn set_maglev(&mut self, maglev: u32, slots: &[u32]) -> Result<(), XdpError> {
+        self.sizes.hold_maglev(maglev, slots)?;
         let slots: Arc<[u32]> = slots.into();
-        self.tell(|| Order::Ring(ring, slots.clone()));
+        self.tell(|| Order::Maglev(maglev, slots.clone()));
         Ok(())
     }
 

@@ -15,7 +15,7 @@ pub(super) enum Order {
     Settings(Settings),
     Service(VipKey, Option<u16>),
     Vip(u16, Vip),
-    Ring(u32, Arc<[u32]>),
+    Maglev(u32, Arc<[u32]>),
     Backend(u32, Option<Backend>),
     Source(Address, u8, Option<SourceRule>),
     /// Addresses that the machine has itself, of those whose packets come here.

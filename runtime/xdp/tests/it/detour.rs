@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::Command;
 use std::time::Duration;
 
+use penstock_l4::CheckWay;
 use penstock_l4::value::encap;
-use penstock_xdp::{Decap, Guide, Passage, Way};
+use penstock_xdp::{Decap, Detour, Guide};
 use rustix::net::{AddressFamily, SocketType, bind, connect, getsockname, socket, sockopt};
 
 use crate::harness::{Net, can_tunnel};
@@ -39,7 +40,7 @@ fn site() -> Net {
 }
 
 /// What a connection from this address hears that is led this way.
-fn hear(net: &Net, guide: &Guide, from: &str, way: Way) -> io::Result<String> {
+fn hear(net: &Net, guide: &Guide, from: &str, way: CheckWay) -> io::Result<String> {
     let (guide, from) = (guide.clone(), SocketAddr::new(from.parse().expect("an address"), 0));
     net.inside("lb", move || {
         let family = if from.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
@@ -56,9 +57,9 @@ fn hear(net: &Net, guide: &Guide, from: &str, way: Way) -> io::Result<String> {
     })
 }
 
-fn way(vip: &str, backend: &str, outer: &str, encap: u8) -> Way {
+fn way(vip: &str, backend: &str, outer: &str, encap: u8) -> CheckWay {
     let parse = |text: &str| text.parse().expect("an address");
-    Way {
+    CheckWay {
         vip: SocketAddr::new(parse(vip), 80),
         backend: parse(backend),
         outer: parse(outer),
@@ -91,9 +92,9 @@ fn a_connection_reaches_the_vip_on_the_backend_that_is_meant() {
     }
     let net = site();
     let before = routing(&net);
-    let passage = net.inside("lb", || Passage::open("test"));
-    let passage = passage.unwrap_or_else(|error| panic!("{error}"));
-    let guide = passage.guide();
+    let detour = net.inside("lb", || Detour::open("test"));
+    let detour = detour.unwrap_or_else(|error| panic!("{error}"));
+    let guide = detour.guide();
     for kind in [encap::GRE, encap::IPIP, encap::GUE] {
         for (name, leg) in [("b0", 5), ("b1", 6)] {
             let (v4, v6) = (format!("10.{leg}.0."), format!("fd00:{leg}::"));
@@ -113,7 +114,7 @@ fn a_connection_reaches_the_vip_on_the_backend_that_is_meant() {
     net.ip("b0", "address del 10.9.0.10/32 dev lo");
     let gone = way("10.9.0.10", "10.5.0.2", "10.5.0.1", encap::GRE);
     assert!(hear(&net, &guide, "10.5.0.1", gone).is_err());
-    drop(passage);
+    drop(detour);
     assert_eq!(routing(&net), before);
 }
 
@@ -125,23 +126,22 @@ fn a_vip_that_the_machine_has_itself_is_reached_on_the_backend_all_the_same() {
     let net = site();
     net.set("lb", "net/ipv4/conf/to-b0/rp_filter", "1");
     let before = routing(&net);
-    let passage = net.inside("lb", || {
-        let mut passage = Passage::open("test")?;
-        passage.follow(&["to-b0".to_owned()]);
-        Ok::<_, penstock_xdp::XdpError>(passage)
+    let detour = net.inside("lb", || {
+        let mut detour = Detour::open("test")?;
+        detour.follow(&["to-b0".to_owned()]);
+        Ok::<_, penstock_xdp::XdpError>(detour)
     });
-    let passage = passage.unwrap_or_else(|error| panic!("{error}"));
+    let detour = detour.unwrap_or_else(|error| panic!("{error}"));
     // As VRRP would, while it runs.
     net.ip("lb", "address add 10.9.0.10/32 dev lo");
     net.ip("lb", "address add fd00:9::a/128 dev lo nodad");
     for (vip, from) in [("10.9.0.10", "10.5.0.1"), ("fd00:9::a", "fd00:5::1")] {
-        let heard =
-            hear(&net, &passage.guide(), from, way(vip, "10.5.0.2", "10.5.0.1", encap::GRE));
+        let heard = hear(&net, &detour.guide(), from, way(vip, "10.5.0.2", "10.5.0.1", encap::GRE));
         assert_eq!(heard.expect("it is connected"), "b0", "{vip}");
     }
     net.ip("lb", "address del 10.9.0.10/32 dev lo");
     net.ip("lb", "address del fd00:9::a/128 dev lo");
-    net.inside("lb", move || drop(passage));
+    net.inside("lb", move || drop(detour));
     assert_eq!(routing(&net), before);
 }
 

@@ -5,10 +5,10 @@ use std::process::Command;
 use std::time::Instant;
 
 use aya::programs::loaded_programs;
-use penstock_l4::Subject;
 use penstock_l4::testing::world;
+use penstock_l4::{Kept, Subject};
 use penstock_xdp::{
-    Capability, Choice, Datapath, Fill, Interface, Kept, Kernel, Options, Start, XdpError, detach,
+    Capability, Choice, Datapath, Fill, Interface, Kernel, Options, Start, XdpError, detach,
 };
 
 use crate::harness::peers::PATIENCE;
@@ -271,8 +271,8 @@ fn what_the_maps_have_no_room_for_is_refused_by_number() {
     assert!(tables.set_vip(64, &vip).is_ok());
     assert!(tables.set_backend(64, Some(&backend)).is_err());
     assert!(tables.set_backend(63, Some(&backend)).is_ok());
-    assert!(tables.set_ring(4, &world.rings[0]).is_err());
-    assert!(tables.set_ring(0, &world.rings[0][1..]).is_err());
+    assert!(tables.set_maglev(4, &world.maglevs[0]).is_err());
+    assert!(tables.set_maglev(0, &world.maglevs[0][1..]).is_err());
     let (key, _) = world.services[0];
     assert!(tables.set_service(&key, None).is_ok(), "what is not there is gone already");
     assert!(tables.counters(Subject::Vip(65)).is_ok_and(|counts| counts.is_none()));

@@ -5,10 +5,10 @@
 
 #![allow(clippy::disallowed_methods, reason = "real kernels live in real time")]
 
+mod detour;
 mod differential;
 mod dsr;
 mod harness;
 mod lifecycle;
 mod nat;
-mod passage;
 mod userland;

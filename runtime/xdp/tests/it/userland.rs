@@ -255,8 +255,8 @@ fn what_the_tables_have_no_room_for_is_refused_by_number() {
     let too_many = userland.set_vip(65, &vip).expect_err("64 is the last");
     assert_eq!(too_many.to_string(), "VIP 65: the maps hold 64");
     assert!(userland.set_backend(64, Some(&backend)).is_err());
-    assert!(userland.set_ring(4, &world.rings[0]).is_err());
-    assert!(userland.set_ring(0, &world.rings[0][1..]).is_err());
+    assert!(userland.set_maglev(4, &world.maglevs[0]).is_err());
+    assert!(userland.set_maglev(0, &world.maglevs[0][1..]).is_err());
     let keys = [1, 2].map(|port| VipKey::new(Address::v4([10, 9, 0, 10]), port, 6));
     assert!(userland.set_service(&keys[0], Some(1)).is_ok());
     assert!(userland.set_service(&keys[0], Some(2)).is_ok(), "it is there already");

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use penstock_env::Time;
-use penstock_l4::MAGLEV_SLOTS;
+use penstock_l4::{Kept, MAGLEV_SLOTS};
 
-use super::super::Kept;
 use super::{Machine, Pretended, machine, meaning, running};
 use crate::tests::{control_over, control_refusing};
 use crate::{Control, Refused};
@@ -81,7 +80,7 @@ fn left(kept: Kept) -> Pretended {
     assert!(sources.is_empty());
     let nobody: Arc<[u32]> = vec![u32::MAX; MAGLEV_SLOTS as usize].into();
     Pretended {
-        rings: vips.iter().map(|(_, vip)| (vip.ring, Arc::clone(&nobody))).collect(),
+        maglevs: vips.iter().map(|(_, vip)| (vip.maglev, Arc::clone(&nobody))).collect(),
         services: services.into_iter().collect(),
         vips: vips.into_iter().collect(),
         backends: backends.into_iter().collect(),

@@ -7,21 +7,22 @@ use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 
 use penstock_config::Config;
+use penstock_l4::CheckWay;
 
 use super::super::running::Layer4;
-use super::super::{DatapathError, Guide, Passage, Through, Way};
+use super::super::{DatapathError, Detour, Guide, Through};
 use super::{machine, parse, planned, put, seed};
 
 /// Counts how many there are.
-pub(super) struct PretendedPassage(pub(super) Arc<AtomicUsize>);
+pub(super) struct PretendedDetour(pub(super) Arc<AtomicUsize>);
 
-impl Drop for PretendedPassage {
+impl Drop for PretendedDetour {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Relaxed);
     }
 }
 
-impl Passage for PretendedPassage {
+impl Detour for PretendedDetour {
     fn follow(&mut self, _interfaces: &[String]) {}
 
     fn guide(&self) -> Arc<dyn Guide> {
@@ -36,7 +37,7 @@ impl Guide for Nowhere {
         &self,
         _socket: BorrowedFd<'_>,
         _from: SocketAddr,
-        _way: &Way,
+        _way: &CheckWay,
     ) -> Result<Box<dyn Send>, DatapathError> {
         Err(DatapathError("it leads nowhere".to_owned()))
     }
@@ -52,7 +53,7 @@ fn the_way_for_checks_is_open_while_what_is_in_force_wants_it() {
         )
     };
     let (machine, endpoint) = (machine(), "10.1.0.1:8443".parse().expect("an address"));
-    let (writes, passages) = (Arc::clone(&machine.writes), Arc::clone(&machine.passages));
+    let (writes, detours) = (Arc::clone(&machine.writes), Arc::clone(&machine.detours));
     let mut layer4 = Layer4::new(Box::new(machine));
     let (through, direct) = (parse(&text("")), parse(&text(", at = \"endpoint\"")));
     let health = |config: &Config| config.clusters[0].health.clone().expect("it is checked");
@@ -61,19 +62,19 @@ fn the_way_for_checks_is_open_while_what_is_in_force_wants_it() {
         ways.iter().map(Through::name).collect()
     };
     put(&mut layer4, &direct);
-    assert_eq!((passages.load(Relaxed), ways(&layer4, &direct).len()), (0, 0));
+    assert_eq!((detours.load(Relaxed), ways(&layer4, &direct).len()), (0, 0));
     // One that fails at its first write leaves nothing open.
     writes.store(1, Relaxed);
     let other = parse(&text("").replace("10.1.0.1", "10.1.0.2"));
     assert!(layer4.apply(&other, &[], &seed()).is_err());
-    assert_eq!(passages.load(Relaxed), 0);
+    assert_eq!(detours.load(Relaxed), 0);
     put(&mut layer4, &through);
     put(&mut layer4, &through);
-    assert_eq!(passages.load(Relaxed), 1);
+    assert_eq!(detours.load(Relaxed), 1);
     let expected = ["10.9.0.3:443 through ipip", "[fd09::3]:443 through ipip"];
     assert_eq!(ways(&layer4, &through), expected);
     put(&mut layer4, &parse(""));
-    assert_eq!(passages.load(Relaxed), 0);
+    assert_eq!(detours.load(Relaxed), 0);
     let error = planned(&parse(&text("").replace("eth0", "v4")));
     let expected = "service.d: v4 has no IPv6 address that health checks of its VIP could be from: \
                     give it one, or set `at = \"endpoint\"` in the cluster's `health`";

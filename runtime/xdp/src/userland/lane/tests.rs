@@ -52,8 +52,8 @@ fn lanes(count: usize, world: &World) -> Vec<Lane<Queue>> {
 
 fn filled(world: &World, lane: u32) -> MemoryTables {
     let mut tables = MemoryTables::new(world.settings, &LIMITS, lane);
-    for (ring, slots) in (0..).zip(&world.rings) {
-        tables.set_ring(ring, slots.clone());
+    for (maglev, slots) in (0..).zip(&world.maglevs) {
+        tables.set_maglev(maglev, slots.clone());
     }
     for (index, backend) in &world.backends {
         tables.set_backend(*index, Some(*backend));

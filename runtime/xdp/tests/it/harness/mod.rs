@@ -114,15 +114,15 @@ pub fn options(root: PathBuf) -> Options {
 
 /// Small tables.
 pub fn sizes() -> Sizes {
-    let sizes = Sizes { rings_max: 4, vips_max: 64, backends_max: 64, ..Sizes::default() };
+    let sizes = Sizes { maglevs_max: 4, vips_max: 64, backends_max: 64, ..Sizes::default() };
     Sizes { proven_flows_max: 131_072, ..sizes }
 }
 
 /// Writes a world into tables.
 pub fn fill(world: &World, tables: &mut dyn Fill) -> Result<(), XdpError> {
     tables.set_settings(&world.settings)?;
-    for (ring, slots) in (0..).zip(&world.rings) {
-        tables.set_ring(ring, slots)?;
+    for (maglev, slots) in (0..).zip(&world.maglevs) {
+        tables.set_maglev(maglev, slots)?;
     }
     for (index, backend) in &world.backends {
         tables.set_backend(*index, Some(backend))?;

@@ -97,11 +97,11 @@ pub fn lane_options(sizes: Sizes) -> Options {
 
 /// Two VIPs, TCP 80 (in `nat` on the backends: 8080) and UDP 53, one for each family.
 pub fn world(mode: u8) -> World {
-    let vip = |ring| Vip {
+    let vip = |maglev| Vip {
         generation: 1,
         mode,
         encap: encap::GRE,
-        ring,
+        maglev,
         mtu: 1_500,
         moves: 0,
         zero: 0,
@@ -130,7 +130,7 @@ pub fn world(mode: u8) -> World {
         services.push((VipKey::new(address, 80_u16.to_be(), 6), number));
         services.push((VipKey::new(address, 53_u16.to_be(), 17), number));
     }
-    let ring = |first: u32| (0..MAGLEV_SLOTS).map(|slot| first + slot % 2).collect();
+    let maglev = |first: u32| (0..MAGLEV_SLOTS).map(|slot| first + slot % 2).collect();
     World {
         settings: Settings {
             hash_key: [1, 2],
@@ -143,7 +143,7 @@ pub fn world(mode: u8) -> World {
         },
         services,
         vips: vec![(1, vip(0)), (2, vip(1))],
-        rings: vec![ring(0), ring(2)],
+        maglevs: vec![maglev(0), maglev(2)],
         backends: vec![
             (0, backend(Address::v4([10, 3, 0, 2]))),
             (1, backend(Address::v4([10, 4, 0, 2]))),
