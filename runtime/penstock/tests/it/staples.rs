@@ -24,8 +24,9 @@ const INDEX: &str = "V\t400101000000Z\t\t0A\tunknown\t/CN=ada\n\
 
 /// A responder whose certificate ended with 2019, and its answers with it.
 fn name_responder(authority: &Authority) {
-    let policy = "[ca]\ndefault_ca = a\n[a]\ndatabase = signed\nserial = serial\nnew_certs_dir = .\n\
-                  default_md = sha256\npolicy = p\n[p]\ncommonName = supplied\n";
+    let policy = "[ca]\ndefault_ca = a\n[a]\ndatabase = signed\nserial = serial\n\
+                  new_certs_dir = .\ndefault_md = sha256\npolicy = p\n\
+                  [p]\ncommonName = supplied\n";
     let files = [
         ("responder.cnf", policy),
         ("responder.ext", "extendedKeyUsage = OCSPSigning\n"),
