@@ -1,13 +1,15 @@
-//! The shard's table of sockets against a kernel that answers in any order.
+//! The shard's table of sockets against a kernel that answers in any order, or not at all.
 //!
-//! The table is the real one; around it is a model of what the shard does with completions, and
-//! of a kernel that holds pointers into a place for as long as an operation on it is under way.
-//! Giving a place away before that is the mistake that is planted, in three forms.
+//! Table and life of a socket are the real ones: what is cancelled, when the close follows and
+//! when a place is free is theirs to say. The model has the kernel, which holds pointers into a
+//! place for as long as an operation on it is under way, and which does not end a receive of a
+//! silent peer unless told to. Giving a place away too early, or never, are the mistakes that are
+//! planted.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use penstock_env::Rng;
-use penstock_shard::{End, SlotKey, Slots};
+use penstock_shard::{AfterSend, Op, SlotKey, Slots};
 use penstock_tests::sim::seed_count;
 
 #[test]
@@ -19,14 +21,16 @@ fn the_kernel_never_holds_a_place_that_was_given_away() {
 }
 
 #[test]
-fn each_early_reuse_of_a_place_is_found() {
-    for mistake in [Mistake::RecvForgotten, Mistake::SendForgotten, Mistake::CloseIsAll] {
+fn each_place_that_is_given_back_too_early_or_never_is_found() {
+    let forgotten = [Op::Recv, Op::Send, Op::Connect, Op::Readable, Op::Writable];
+    let early = [Mistake::RecvForgotten, Mistake::SendForgotten, Mistake::CloseIsAll];
+    for mistake in forgotten.map(Mistake::CancelForgotten).into_iter().chain(early) {
         let caught = (0..32).filter(|&seed| catch_unwind(|| run(seed, mistake)).is_err()).count();
         assert_eq!(caught, 32, "{mistake:?}");
     }
 }
 
-/// What the model forgets.
+/// What is forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mistake {
     None,
@@ -36,24 +40,19 @@ enum Mistake {
     SendForgotten,
     /// Frees the place when the close is done, whatever else is under way.
     CloseIsAll,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Op {
-    Recv,
-    Send,
-    Connect,
-    Close,
-    Readable,
-    Writable,
+    /// Leaves this under way when the socket is closed.
+    CancelForgotten(Op),
 }
 
 /// An operation that the kernel works on: it writes to, or reads from, the memory of `owner`.
+#[derive(Clone, Copy)]
 struct UnderWay {
     op: Op,
     key: SlotKey,
     owner: u64,
     cancelled: bool,
+    /// Nothing ends it but being cancelled: the peer says and takes nothing.
+    silent: bool,
 }
 
 struct Model {
@@ -71,32 +70,32 @@ fn run(seed: u64, mistake: Mistake) {
     let mut model =
         Model { slots: Slots::new(), kernel: vec![], open: vec![], owners: 0, rng, mistake };
     for _ in 0..2000 {
-        match model.rng.below(14) {
+        match model.rng.below(16) {
             0 | 1 => model.open(Op::Recv),
             2 => model.open(Op::Connect),
-            3 | 4 => model.send(),
+            3 | 4 => model.begin(Op::Send),
             5 | 6 => model.drop_stream(),
             7 => model.linger_ends(),
-            8 | 9 => model.ask(),
-            _ => model.complete(),
+            8 => model.begin(Op::Readable),
+            9 => model.begin(Op::Writable),
+            10 => model.begin(Op::Recv),
+            11 => model.pause(),
+            _ => drop(model.complete()),
         }
     }
     while let Some(key) = model.open.pop() {
         model.close(key, true);
     }
-    for key in model.slots.keys() {
-        model.finish_close(key);
-    }
-    while !model.kernel.is_empty() {
-        model.complete();
-    }
+    model.linger_ends();
+    while model.complete() {}
     assert!(model.slots.is_empty(), "{} places were never given back", model.slots.len());
 }
 
 impl Model {
     fn submit(&mut self, op: Op, key: SlotKey) {
         let owner = *self.slots.find(key).expect("operations begin on live sockets").0;
-        self.kernel.push(UnderWay { op, key, owner, cancelled: false });
+        let silent = op != Op::Close && self.rng.below(4) == 0;
+        self.kernel.push(UnderWay { op, key, owner, cancelled: false, silent });
     }
 
     fn cancel(&mut self, op: Op, key: SlotKey) {
@@ -106,39 +105,34 @@ impl Model {
 
     /// A socket is accepted (it receives at once) or begins to connect.
     fn open(&mut self, op: Op) {
-        if self.open.len() >= 8 {
-            return;
-        }
-        self.owners += 1;
-        let key = self.slots.insert(self.owners);
-        let (_, life) = self.slots.find(key).expect("just inserted");
-        match op {
-            Op::Connect => life.connecting = true,
-            _ => life.receiving = true,
-        }
-        self.submit(op, key);
-        self.open.push(key);
-    }
-
-    fn send(&mut self) {
-        let Some(key) = self.any_open() else { return };
-        let (_, life) = self.slots.find(key).expect("a stream's socket outlives it");
-        if !life.sending && !life.connecting {
-            life.sending = true;
-            self.submit(Op::Send, key);
+        if self.open.len() < 8 {
+            self.owners += 1;
+            let key = self.slots.insert(self.owners);
+            self.open.push(key);
+            self.begin_on(op, key);
         }
     }
 
-    /// A conduit asks when a socket is ready.
-    fn ask(&mut self) {
-        let Some(key) = self.any_open() else { return };
+    /// Its owner sends, receives, or has a conduit ask when it is ready.
+    fn begin(&mut self, op: Op) {
+        if let Some(key) = self.any_open() {
+            self.begin_on(op, key);
+        }
+    }
+
+    fn begin_on(&mut self, op: Op, key: SlotKey) {
         let (_, life) = self.slots.find(key).expect("a stream's socket outlives it");
-        if !life.readable_asked {
-            life.readable_asked = true;
-            self.submit(Op::Readable, key);
-        } else if !life.writable_asked {
-            life.writable_asked = true;
-            self.submit(Op::Writable, key);
+        if life.is_open() && !life.has(op) && !life.has(Op::Connect) {
+            life.begin(op);
+            self.submit(op, key);
+        }
+    }
+
+    /// As where nobody reads what came.
+    fn pause(&mut self) {
+        let Some(key) = self.any_open() else { return };
+        if self.slots.find(key).is_some_and(|(_, life)| life.pause()) {
+            self.cancel(Op::Recv, key);
         }
     }
 
@@ -154,14 +148,13 @@ impl Model {
         self.close(key, reset);
     }
 
-    /// As the shard begins the end of a socket.
     fn close(&mut self, key: SlotKey, reset: bool) {
         let (_, life) = self.slots.find(key).expect("a stream's socket outlives it");
-        life.end = End::Wanted;
+        let at_once = life.release(reset);
         if reset && self.mistake == Mistake::SendForgotten {
-            life.sending = false;
+            life.done(Op::Send);
         }
-        if !life.sending || reset {
+        if at_once {
             self.finish_close(key);
         }
     }
@@ -175,74 +168,56 @@ impl Model {
 
     fn finish_close(&mut self, key: SlotKey) {
         let Some((_, life)) = self.slots.find(key) else { return };
-        if life.end != End::Wanted {
-            return;
-        }
-        life.end = End::Closing;
-        life.cancelling = life.receiving;
+        let Some(to_cancel) = life.close() else { return };
         if self.mistake == Mistake::RecvForgotten {
-            life.receiving = false;
+            life.done(Op::Recv);
         }
-        for op in [Op::Recv, Op::Send, Op::Connect, Op::Readable, Op::Writable] {
-            self.cancel(op, key);
+        for op in to_cancel {
+            if self.mistake != Mistake::CancelForgotten(op) {
+                self.cancel(op, key);
+            }
         }
         self.submit(Op::Close, key);
     }
 
-    /// The kernel completes one of the operations, whichever.
-    fn complete(&mut self) {
-        let Some(count) = u32::try_from(self.kernel.len()).ok().filter(|&count| count > 0) else {
-            return;
+    /// The kernel completes one of the operations that can end; whether there was one.
+    fn complete(&mut self) -> bool {
+        let can_end = |(at, one): (usize, &UnderWay)| (one.cancelled || !one.silent).then_some(at);
+        let can_end: Vec<usize> = self.kernel.iter().enumerate().filter_map(can_end).collect();
+        let Some(count) = u32::try_from(can_end.len()).ok().filter(|&count| count > 0) else {
+            return false;
         };
-        let at = self.rng.below(count) as usize;
-        let UnderWay { op, key, owner, cancelled } = self.kernel[at];
+        let at = can_end[self.rng.below(count) as usize];
+        let UnderWay { op, key, owner, cancelled, .. } = self.kernel[at];
         let held = self.slots.find(key).map(|(owner, _)| *owner);
         assert_eq!(held, Some(owner), "{op:?} is under way on a place that was given away");
         // A receive that nobody cancelled goes on more often than not.
         let more = op == Op::Recv && !cancelled && self.rng.below(4) > 0;
         if !more {
             self.kernel.swap_remove(at);
-            self.on_completion(op, key, cancelled);
         }
+        self.on_completion(op, key, more);
+        true
     }
 
-    fn on_completion(&mut self, op: Op, key: SlotKey, cancelled: bool) {
-        let again = self.rng.below(2) == 0 && !cancelled;
+    fn on_completion(&mut self, op: Op, key: SlotKey, more: bool) {
+        let rest = self.rng.below(2) == 0;
         let (_, life) = self.slots.find(key).expect("looked at just now");
         match op {
-            Op::Recv => {
-                (life.receiving, life.cancelling) = (false, false);
-                if life.end == End::Open && again {
-                    life.receiving = true;
-                    self.submit(Op::Recv, key);
-                }
-            }
-            Op::Send => {
-                life.sending = again && matches!(life.end, End::Open | End::Wanted);
-                if life.sending {
-                    return self.submit(Op::Send, key);
-                }
-            }
-            Op::Connect => {
-                life.connecting = false;
-                if life.end == End::Open && again {
-                    life.receiving = true;
-                    self.submit(Op::Recv, key);
-                }
-            }
-            Op::Readable => life.readable_asked = false,
-            Op::Writable => life.writable_asked = false,
+            Op::Recv => life.received(more),
+            Op::Send => match life.sent(rest) {
+                AfterSend::Rest => return self.submit(Op::Send, key),
+                AfterSend::Close => return self.finish_close(key),
+                AfterSend::Owner | AfterSend::Nothing => {}
+            },
             Op::Close => {
-                life.end = End::Closed;
+                life.closed();
                 if self.mistake == Mistake::CloseIsAll {
-                    (life.receiving, life.sending, life.connecting) = (false, false, false);
+                    Op::ALL.iter().for_each(|&op| life.done(op));
                 }
             }
+            other => life.done(other),
         }
-        let wanted = self.slots.find(key).is_some_and(|(_, life)| life.end == End::Wanted);
         self.slots.free_if_over(key);
-        if op == Op::Send && wanted {
-            self.finish_close(key);
-        }
     }
 }

@@ -5,12 +5,12 @@
 //! all of a pass at once, and then works through it (the way packet processors do it with their
 //! vectors of packets). A hint may be stale: a prefetch of memory that is gone does nothing.
 
-/// The place of a task's state, as far as it is worth fetching.
+/// Where a task's state is, as far as it is worth fetching.
 ///
 /// In one word, of which every socket has one: addresses of processes have at most 56 bits, above
 /// which is the number of lines.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct TaskPlace(u64);
+pub(crate) struct TaskMemory(u64);
 
 /// Bytes of a cache line, on every processor that we run on but Apple's (128).
 const LINE_BYTES: usize = 64;
@@ -18,15 +18,15 @@ const LINE_BYTES: usize = 64;
 const LINES_MAX: usize = 64;
 const ADDRESS_BITS: u32 = 56;
 
-impl TaskPlace {
+impl TaskMemory {
     /// Where `task` lives until it ends.
-    pub(crate) fn of<T>(task: *const T) -> TaskPlace {
+    pub(crate) fn of<T>(task: *const T) -> TaskMemory {
         let lines = size_of::<T>().div_ceil(LINE_BYTES).min(LINES_MAX);
-        TaskPlace::at(task as usize, lines)
+        TaskMemory::at(task as usize, lines)
     }
 
-    fn at(address: usize, lines: usize) -> TaskPlace {
-        TaskPlace(address as u64 & ((1 << ADDRESS_BITS) - 1) | (lines as u64) << ADDRESS_BITS)
+    fn at(address: usize, lines: usize) -> TaskMemory {
+        TaskMemory(address as u64 & ((1 << ADDRESS_BITS) - 1) | (lines as u64) << ADDRESS_BITS)
     }
 
     fn lines(self) -> usize {
@@ -71,20 +71,20 @@ pub(crate) fn prefetch(address: *const u8) {
 
 #[cfg(test)]
 mod tests {
-    use super::{LINE_BYTES, LINES_MAX, TaskPlace, prefetch};
+    use super::{LINE_BYTES, LINES_MAX, TaskMemory, prefetch};
 
     #[test]
     fn an_address_that_is_not_there_is_asked_for_in_vain() {
         for address in [0, 1, usize::MAX, usize::MAX / 2] {
             prefetch(address as *const u8);
         }
-        TaskPlace::at(usize::MAX, LINES_MAX).prefetch();
+        TaskMemory::at(usize::MAX, LINES_MAX).prefetch();
     }
 
     #[test]
     fn a_task_is_asked_for_line_by_line_up_to_a_limit() {
-        assert_eq!(TaskPlace::of(&[0_u8; LINE_BYTES + 1]).lines(), 2);
-        assert_eq!(TaskPlace::of(&()).lines(), 0);
-        assert_eq!(TaskPlace::of(&[0_u8; LINE_BYTES * LINES_MAX * 2]).lines(), LINES_MAX);
+        assert_eq!(TaskMemory::of(&[0_u8; LINE_BYTES + 1]).lines(), 2);
+        assert_eq!(TaskMemory::of(&()).lines(), 0);
+        assert_eq!(TaskMemory::of(&[0_u8; LINE_BYTES * LINES_MAX * 2]).lines(), LINES_MAX);
     }
 }

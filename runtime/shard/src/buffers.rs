@@ -108,8 +108,8 @@ impl Buffers {
         if self.available() < self.offered.get() / 2 {
             self.offer_more();
         }
-        let place = Place::Lent { buffers: Rc::clone(self), id };
-        let chunk = Lent { place, start: 0, end: len as u16 };
+        let storage = Storage::Lent { buffers: Rc::clone(self), id };
+        let chunk = Lent { storage, start: 0, end: len as u16 };
         if self.are_short() { chunk.into_copy() } else { chunk }
     }
 
@@ -174,12 +174,12 @@ fn allocate(layout: Layout) -> NonNull<u8> {
 
 /// Received bytes: in a lent buffer, or copied out of one.
 pub struct Lent {
-    place: Place,
+    storage: Storage,
     start: u16,
     end: u16,
 }
 
-enum Place {
+enum Storage {
     Lent { buffers: Rc<Buffers>, id: u16 },
     Copied(Box<[u8]>),
 }
@@ -188,7 +188,7 @@ impl Lent {
     /// The same bytes on the heap; the buffer goes back.
     fn into_copy(self) -> Lent {
         let bytes: Box<[u8]> = (&*self).into();
-        Lent { start: 0, end: bytes.len() as u16, place: Place::Copied(bytes) }
+        Lent { start: 0, end: bytes.len() as u16, storage: Storage::Copied(bytes) }
     }
 }
 
@@ -198,11 +198,11 @@ impl Deref for Lent {
     #[inline]
     fn deref(&self) -> &[u8] {
         let range = usize::from(self.start)..usize::from(self.end);
-        match &self.place {
-            Place::Copied(bytes) => &bytes[range],
+        match &self.storage {
+            Storage::Copied(bytes) => &bytes[range],
             // SAFETY: the range lies within what the kernel filled; the buffer is ours until
             // this chunk is dropped.
-            Place::Lent { buffers, id } => unsafe {
+            Storage::Lent { buffers, id } => unsafe {
                 std::slice::from_raw_parts(buffers.at(*id).add(range.start), range.len())
             },
         }
@@ -222,10 +222,10 @@ impl Chunk for Lent {
     }
 }
 
-impl Drop for Place {
+impl Drop for Storage {
     #[inline]
     fn drop(&mut self) {
-        if let Place::Lent { buffers, id } = self {
+        if let Storage::Lent { buffers, id } = self {
             buffers.give(*id);
         }
     }

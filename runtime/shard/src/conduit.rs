@@ -15,7 +15,9 @@ use penstock_env::{Conduit, Flow, Torn};
 
 use crate::buffers::Lent;
 use crate::core::{Core, add};
-use crate::ring::{Completion, Op};
+use crate::life::Life;
+use crate::op::Op;
+use crate::ring::Completion;
 use crate::slots::SlotKey;
 use crate::stream::{ShardStream, wait};
 
@@ -104,8 +106,7 @@ impl ShardConduit {
         let mut sockets = core.sockets.borrow_mut();
         let (socket, life) = sockets.find(from.key).expect("a stream's socket outlives it");
         socket.held = true;
-        if life.receiving && !life.cancelling {
-            life.cancelling = true;
+        if life.pause() {
             core.cancel(Op::Recv, from.key);
         }
         drop(sockets);
@@ -126,7 +127,7 @@ impl ShardConduit {
             return Poll::Ready(Err(Torn::From));
         }
         // Before the ring has let go of it, both would take bytes.
-        if life.receiving || life.readable_asked {
+        if life.has(Op::Recv) || life.has(Op::Readable) {
             wait(&mut socket.recv_waker, context.waker());
             return Poll::Pending;
         }
@@ -148,8 +149,7 @@ impl ShardConduit {
             }
             Err(libc::EAGAIN | libc::EINTR) => {
                 wait(&mut socket.recv_waker, context.waker());
-                life.readable_asked = true;
-                self.core.ask_ready(socket.fd, Op::Readable, self.from);
+                self.core.ask_ready(socket.fd, Op::Readable, life, self.from);
                 Poll::Pending
             }
             Err(errno) => {
@@ -164,11 +164,11 @@ impl ShardConduit {
         let Some(pipe) = &self.pipe else { return Poll::Ready(Ok(0)) };
         let mut sockets = self.core.sockets.borrow_mut();
         let (socket, life) = sockets.find(to).expect("a stream's socket outlives it");
-        assert!(!life.sending, "one send at a time: wait for poll_sent");
+        assert!(!life.has(Op::Send), "one send at a time: wait for poll_sent");
         if socket.send_error != 0 {
             return Poll::Ready(Err(Torn::To));
         }
-        if life.writable_asked {
+        if life.has(Op::Writable) {
             wait(&mut socket.send_waker, context.waker());
             return Poll::Pending;
         }
@@ -184,8 +184,7 @@ impl ShardConduit {
             }
             Err(libc::EAGAIN | libc::EINTR) => {
                 wait(&mut socket.send_waker, context.waker());
-                life.writable_asked = true;
-                self.core.ask_ready(socket.fd, Op::Writable, to);
+                self.core.ask_ready(socket.fd, Op::Writable, life, to);
                 Poll::Pending
             }
             Err(errno) => {
@@ -234,26 +233,24 @@ impl Drop for ShardConduit {
 
 impl Core {
     /// Asks the ring to tell when a socket can be read from, or written to.
-    pub(crate) fn ask_ready(&self, fd: i32, op: Op, key: SlotKey) {
+    pub(crate) fn ask_ready(&self, fd: i32, op: Op, life: &mut Life, key: SlotKey) {
+        life.begin(op);
         let events = match op {
             Op::Writable => libc::POLLOUT,
             _ => libc::POLLIN | libc::POLLRDHUP,
         };
         let entry = opcode::PollAdd::new(types::Fd(fd), events as u32).build();
         // SAFETY: the operation points to no memory.
-        unsafe { self.push(entry.user_data(op.on(key))) }
+        unsafe { self.push(entry, op, key) }
     }
 
     pub(crate) fn on_ready(&self, completion: &Completion) {
         let mut sockets = self.sockets.borrow_mut();
         let Some((socket, life)) = sockets.find(completion.key) else { return };
+        life.done(completion.op);
         let waker = match completion.op {
-            Op::Writable => {
-                life.writable_asked = false;
-                &socket.send_waker
-            }
+            Op::Writable => &socket.send_waker,
             _ => {
-                life.readable_asked = false;
                 socket.is_ready = true;
                 &socket.recv_waker
             }

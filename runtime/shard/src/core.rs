@@ -11,13 +11,15 @@ use std::{io, ptr};
 use io_uring::{opcode, squeue, types};
 use penstock_env::{Rng, Time, Unix};
 
-use crate::ahead::TaskPlace;
+use crate::ahead::TaskMemory;
 use crate::batch::Batch;
 use crate::buffers::{BUFFER_BYTES, Buffers, GROUP};
 use crate::clock;
 use crate::conduit::Pipes;
-use crate::ring::{Op, Ring};
-use crate::slots::{End, SlotKey, Slots};
+use crate::life::{End, Life};
+use crate::op::Op;
+use crate::ring::Ring;
+use crate::slots::{SlotKey, Slots};
 use crate::socket::Socket;
 use crate::task::Blocks;
 use crate::wheel::Wheel;
@@ -42,7 +44,7 @@ pub struct Core {
     /// Polls of our tasks so far: the pump may sleep only when a whole turn polled none.
     pub(crate) polls: Cell<u64>,
     /// The task that is being polled.
-    pub(crate) polled: Cell<TaskPlace>,
+    pub(crate) polled: Cell<TaskMemory>,
     /// Whether few enough things happen at a time that a send by system call is cheaper.
     pub(crate) direct: Cell<bool>,
     pub(crate) draining: Cell<bool>,
@@ -127,9 +129,9 @@ impl Core {
 
     /// Notes that a task of ours is being polled.
     #[inline]
-    pub(crate) fn note_poll(&self, place: TaskPlace) {
+    pub(crate) fn note_poll(&self, task: TaskMemory) {
         self.polls.set(self.polls.get() + 1);
-        self.polled.set(place);
+        self.polled.set(task);
     }
 
     /// Notes that a task of ours was made.
@@ -167,14 +169,15 @@ impl Core {
     /// # Safety
     /// As [`Ring::push`].
     #[inline]
-    pub(crate) unsafe fn push(&self, entry: squeue::Entry) {
+    pub(crate) unsafe fn push(&self, entry: squeue::Entry, op: Op, key: SlotKey) {
         // SAFETY: the caller's promise, passed on.
-        unsafe { self.ring.borrow_mut().push(&entry) }
+        unsafe { self.ring.borrow_mut().push(entry, op, key) }
     }
 
     /// Arms the receive of a socket; it stays armed until told otherwise. Where buffers are short,
     /// for one of them alone: else the kernel fills up to 32 before we can tell it otherwise.
-    pub(crate) fn arm_recv(&self, fd: i32, key: SlotKey) {
+    pub(crate) fn arm_recv(&self, fd: i32, life: &mut Life, key: SlotKey) {
+        life.begin(Op::Recv);
         let fd = types::Fd(fd);
         let entry = match self.buffers.are_short() {
             false => opcode::RecvMulti::new(fd, GROUP).build(),
@@ -184,26 +187,25 @@ impl Core {
                 .flags(squeue::Flags::BUFFER_SELECT),
         };
         // SAFETY: the operation points to no memory of ours but the registered buffers.
-        unsafe { self.push(entry.user_data(Op::Recv.on(key))) }
+        unsafe { self.push(entry, Op::Recv, key) }
     }
 
     /// Asks for the end of an operation.
     pub(crate) fn cancel(&self, op: Op, key: SlotKey) {
         let entry = opcode::AsyncCancel::new(op.on(key)).build();
         // SAFETY: the operation points to no memory.
-        unsafe { self.push(entry.user_data(Op::Cancel.on(key))) }
+        unsafe { self.push(entry, Op::Cancel, key) }
     }
 
     /// Begins the end of a socket whose stream was dropped.
     pub(crate) fn close(&self, key: SlotKey, reset: bool) {
         let mut sockets = self.sockets.borrow_mut();
         let Some((socket, life)) = sockets.find(key) else { return };
-        if life.end != End::Open {
+        if !life.is_open() {
             return;
         }
         socket.forget_reader();
-        life.end = End::Wanted;
-        if life.sending && !reset {
+        if !life.release(reset) {
             let timer = self.wheel.borrow_mut().insert(Some(key));
             self.wheel.borrow_mut().set(timer, self.now() + LINGER);
             socket.timer = Some(timer);
@@ -220,32 +222,14 @@ impl Core {
     pub(crate) fn finish_close(&self, key: SlotKey) {
         let mut sockets = self.sockets.borrow_mut();
         let Some((socket, life)) = sockets.find(key) else { return };
-        if life.end != End::Wanted {
-            return;
-        }
+        let Some(to_cancel) = life.close() else { return };
         if let Some(timer) = socket.timer.take() {
             self.wheel.borrow_mut().remove(timer);
         }
-        life.end = End::Closing;
-        if life.receiving && !life.cancelling {
-            life.cancelling = true;
-            self.cancel(Op::Recv, key);
-        }
-        if life.sending {
-            self.cancel(Op::Send, key);
-        }
-        if life.connecting {
-            self.cancel(Op::Connect, key);
-        }
-        if life.readable_asked {
-            self.cancel(Op::Readable, key);
-        }
-        if life.writable_asked {
-            self.cancel(Op::Writable, key);
-        }
+        to_cancel.for_each(|op| self.cancel(op, key));
         let entry = opcode::Close::new(types::Fd(socket.fd)).build();
         // SAFETY: the operation points to no memory.
-        unsafe { self.push(entry.user_data(Op::Close.on(key))) }
+        unsafe { self.push(entry, Op::Close, key) }
     }
 
     /// Wakes every task, to end where it is: what it holds is dropped. Each waits on a socket or
@@ -289,7 +273,7 @@ impl Core {
             let mut sockets = self.sockets.borrow_mut();
             let Some((socket, life)) = sockets.find(key) else { continue };
             // The descriptor of a close under way may be another socket's by now.
-            if matches!(life.end, End::Open | End::Wanted) {
+            if matches!(life.end(), End::Open | End::Wanted) {
                 // An operation under way keeps the socket itself alive, so it is shut down, too;
                 // one that is to be reset is so when the ring lets go of it.
                 match socket.reset_if_dropped {
@@ -300,7 +284,7 @@ impl Core {
                 // SAFETY: as above.
                 unsafe { libc::close(socket.fd) };
             }
-            life.end = End::Closed;
+            life.closed();
             socket.forget_reader();
             let parked = socket.parked.take();
             drop(sockets);

@@ -14,7 +14,7 @@ use crate::address::RawAddress;
 use crate::batch::{Batch, TRAINS_WANTED};
 use crate::core::Core;
 use crate::foreign;
-use crate::ring::Op;
+use crate::op::Op;
 use crate::slots::SlotKey;
 use crate::socket::{Socket, set_option};
 use crate::stream::wait;
@@ -69,7 +69,7 @@ impl Datagrams for ShardDatagrams {
         if known != 0 {
             return Poll::Ready(Err(io::Error::from_raw_os_error(known)));
         }
-        if !life.readable_asked && std::mem::take(&mut socket.is_ready) {
+        if !life.has(Op::Readable) && std::mem::take(&mut socket.is_ready) {
             let mut batch = self.core.batch.borrow_mut();
             let batch = batch.get_or_insert_with(Batch::new);
             match batch.receive(self.fd) {
@@ -83,9 +83,8 @@ impl Datagrams for ShardDatagrams {
             }
         }
         wait(&mut socket.recv_waker, context.waker());
-        if !life.readable_asked {
-            life.readable_asked = true;
-            self.core.ask_ready(self.fd, Op::Readable, self.key);
+        if !life.has(Op::Readable) {
+            self.core.ask_ready(self.fd, Op::Readable, life, self.key);
         }
         Poll::Pending
     }

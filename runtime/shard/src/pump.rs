@@ -19,7 +19,8 @@ use crate::batch::{BATCH_MAX, Batch};
 use crate::core::{Core, add};
 use crate::incoming::ShardReplies;
 use crate::listener::Listener;
-use crate::ring::{Completion, Op};
+use crate::op::Op;
+use crate::ring::Completion;
 use crate::slots::SlotKey;
 use crate::wheel::Due;
 use crate::world::ShardEnv;
@@ -38,6 +39,9 @@ const BATCHES_MAX: usize = 4;
 
 /// Between two tries to accept where descriptors or memory have run out.
 const ACCEPT_PAUSE: types::Timespec = types::Timespec::new().nsec(100_000_000);
+
+/// The key of operations that are the shard's own.
+const NOBODY: SlotKey = SlotKey { index: 0, generation: 0 };
 
 /// A shard at work.
 pub(crate) struct Pump<S: Service> {
@@ -228,35 +232,31 @@ impl<S: Service> Pump<S> {
     }
 
     fn arm_accept(&self, listener: &Listener, key: SlotKey) {
-        let entry = opcode::AcceptMulti::new(types::Fd(listener.fd()))
-            .flags(libc::SOCK_CLOEXEC)
-            .build()
-            .user_data(Op::Accept.on(key));
+        let entry =
+            opcode::AcceptMulti::new(types::Fd(listener.fd())).flags(libc::SOCK_CLOEXEC).build();
         // SAFETY: a multishot accept points to no memory of ours.
-        unsafe { self.core.push(entry) }
+        unsafe { self.core.push(entry, Op::Accept, key) }
     }
 
     fn arm_datagrams(&self, listener: &Listener, key: SlotKey) {
         let events = libc::POLLIN as u32;
         let entry = opcode::PollAdd::new(types::Fd(listener.fd()), events).build();
         // SAFETY: the operation points to no memory.
-        unsafe { self.core.push(entry.user_data(Op::Datagrams.on(key))) }
+        unsafe { self.core.push(entry, Op::Datagrams, key) }
     }
 
     /// Comes back to a listener after a while, with ETIME for a result.
     fn arm_pause(&self, key: SlotKey) {
         let entry = opcode::Timeout::new(&raw const *self.pause).build();
         // SAFETY: the time is boxed, never changed, and lives as long as the pump.
-        unsafe { self.core.push(entry.user_data(Op::Accept.on(key))) }
+        unsafe { self.core.push(entry, Op::Accept, key) }
     }
 
     fn arm_mail(&mut self) {
         let word = (&raw mut *self.mail_word).cast();
-        let entry = opcode::Read::new(types::Fd(self.mailbox.fd()), word, 8)
-            .build()
-            .user_data(Op::Mail.on(SlotKey { index: 0, generation: 0 }));
+        let entry = opcode::Read::new(types::Fd(self.mailbox.fd()), word, 8).build();
         // SAFETY: the word is boxed and lives as long as the pump, which outlives its ring's use.
-        unsafe { self.core.push(entry) }
+        unsafe { self.core.push(entry, Op::Mail, NOBODY) }
     }
 
     /// Asks to be woken for the wheel's next entry, unless an earlier wake-up is on its way.
@@ -269,13 +269,11 @@ impl<S: Service> Pump<S> {
         *self.tick = types::Timespec::new()
             .sec(next.as_ns() / 1_000_000_000)
             .nsec((next.as_ns() % 1_000_000_000) as u32);
-        let entry = opcode::Timeout::new(&raw const *self.tick)
-            .flags(types::TimeoutFlags::ABS)
-            .build()
-            .user_data(Op::Tick.on(SlotKey { index: 0, generation: 0 }));
+        let entry =
+            opcode::Timeout::new(&raw const *self.tick).flags(types::TimeoutFlags::ABS).build();
         // SAFETY: the kernel copies the time when the operation is submitted, which is before
         // this is called again.
-        unsafe { self.core.push(entry) }
+        unsafe { self.core.push(entry, Op::Tick, NOBODY) }
     }
 }
 

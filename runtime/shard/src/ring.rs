@@ -1,11 +1,12 @@
-//! Our io_uring: how it is set up, and how a completion finds its way home.
+//! Our io_uring: how it is set up, what is handed to it, and what it answers.
 
 use std::io;
 
 use io_uring::types::{CancelBuilder, Timespec};
 use io_uring::{IoUring, cqueue, squeue};
 
-use crate::slots::{GENERATION_BITS, SlotKey};
+use crate::op::Op;
+use crate::slots::SlotKey;
 
 /// Operations that can be queued before they must be handed to the kernel.
 const SUBMISSIONS: u32 = 1024;
@@ -17,61 +18,6 @@ const LAST_ENTERS_MAX: usize = 8;
 
 /// How long the end of what is under way is waited for; it is there at once.
 const CANCEL_TIMEOUT: Timespec = Timespec::new().sec(1);
-
-/// What an operation was for; the top byte of its number.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Op {
-    /// A connection arrived; the key is the listener's.
-    Accept = 1,
-    /// Bytes arrived.
-    Recv,
-    /// Bytes left.
-    Send,
-    /// A connect ended.
-    Connect,
-    /// A close ended.
-    Close,
-    /// An operation was cancelled; nobody waits for this.
-    Cancel,
-    /// The wheel's next tick.
-    Tick,
-    /// Somebody wrote to the shard's mailbox.
-    Mail,
-    /// A socket can be read from.
-    Readable,
-    /// A socket can be written to.
-    Writable,
-    /// Datagrams arrived; the key is the listener's.
-    Datagrams,
-}
-
-impl Op {
-    /// The number under which the kernel will answer.
-    #[inline]
-    pub fn on(self, key: SlotKey) -> u64 {
-        (self as u64) << 56 | u64::from(key.generation) << 32 | u64::from(key.index)
-    }
-
-    fn parse(number: u64) -> Option<(Op, SlotKey)> {
-        let op = match number >> 56 {
-            1 => Op::Accept,
-            2 => Op::Recv,
-            3 => Op::Send,
-            4 => Op::Connect,
-            5 => Op::Close,
-            6 => Op::Cancel,
-            7 => Op::Tick,
-            8 => Op::Mail,
-            9 => Op::Readable,
-            10 => Op::Writable,
-            11 => Op::Datagrams,
-            _ => return None,
-        };
-        let generation = (number >> 32) as u32 & ((1 << GENERATION_BITS) - 1);
-        Some((op, SlotKey { index: number as u32, generation }))
-    }
-}
 
 /// One answer of the kernel.
 #[derive(Clone, Copy, Debug)]
@@ -124,12 +70,13 @@ impl Ring {
         self.uring.submitter()
     }
 
-    /// Queues an operation for the next enter.
+    /// Queues an operation for the next enter, to be answered as `op` on `key`.
     ///
     /// # Safety
     /// Memory that `entry` points to must stay valid until its completion was seen.
     #[inline]
-    pub unsafe fn push(&mut self, entry: &squeue::Entry) {
+    pub unsafe fn push(&mut self, entry: squeue::Entry, op: Op, key: SlotKey) {
+        let entry = &entry.user_data(op.on(key));
         // SAFETY: the caller's promise, passed on.
         while unsafe { self.uring.submission().push(entry) }.is_err() {
             if let Err(error) = self.enter(0) {
@@ -178,7 +125,7 @@ impl Ring {
     #[inline]
     pub fn reap(&mut self, into: &mut Vec<Completion>) {
         for entry in self.uring.completion() {
-            let Some((op, key)) = Op::parse(entry.user_data()) else { continue };
+            let (op, key) = Op::parse(entry.user_data()).expect("we number what we push");
             into.push(Completion {
                 op,
                 key,
@@ -187,21 +134,5 @@ impl Ring {
                 more: cqueue::more(entry.flags()),
             });
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::Op;
-    use crate::slots::SlotKey;
-
-    #[test]
-    fn a_number_carries_operation_place_and_generation() {
-        for number in 1..=11 {
-            let (op, _) = Op::parse(number << 56).expect("all of them have a number");
-            let key = SlotKey { index: u32::MAX - 1, generation: 0xff_fffe };
-            assert_eq!(Op::parse(op.on(key)), Some((op, key)));
-        }
-        assert_eq!(Op::parse(0), None);
     }
 }

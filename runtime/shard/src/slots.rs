@@ -7,6 +7,7 @@
 //! generation of its own, which a completion must name.
 
 use crate::ahead::prefetch_value;
+use crate::life::Life;
 
 /// A socket's place and the generation that makes the name unique.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,48 +20,6 @@ pub struct SlotKey {
 
 /// Generations are this many bits wide in a completion's number.
 pub const GENERATION_BITS: u32 = 24;
-
-/// Which operations a socket has under way.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Life {
-    /// A receive is armed in the kernel.
-    pub receiving: bool,
-    /// Its cancellation has been asked for.
-    pub cancelling: bool,
-    /// A send is under way.
-    pub sending: bool,
-    /// A connect is under way.
-    pub connecting: bool,
-    /// The ring was asked to tell when it can be read from.
-    pub readable_asked: bool,
-    /// The ring was asked to tell when it can be written to.
-    pub writable_asked: bool,
-    /// How far the end has come.
-    pub end: End,
-}
-
-/// How far a socket is on its way out.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum End {
-    /// In use.
-    #[default]
-    Open,
-    /// Dropped by its owner, waiting for the send under way.
-    Wanted,
-    /// The close is with the kernel.
-    Closing,
-    /// The close is done.
-    Closed,
-}
-
-impl Life {
-    /// Whether the kernel holds nothing of this socket any more.
-    pub fn is_over(&self) -> bool {
-        self.end == End::Closed
-            && !(self.receiving || self.sending || self.connecting)
-            && !(self.readable_asked || self.writable_asked)
-    }
-}
 
 struct Slot<T> {
     generation: u32,
@@ -157,19 +116,20 @@ impl<T> Slots<T> {
 
 #[cfg(test)]
 mod tests {
-    use super::{End, Slots};
+    use super::Slots;
+    use crate::op::Op;
 
     #[test]
     fn a_place_is_free_only_when_the_kernel_holds_nothing_of_it() {
-        for busy in 0..32 {
+        for &busy in Op::ALL {
             let mut slots = Slots::new();
             let key = slots.insert("socket");
             let (_, life) = slots.find(key).expect("just inserted");
-            (life.receiving, life.sending, life.connecting) =
-                (busy & 1 != 0, busy & 2 != 0, busy & 4 != 0);
-            (life.readable_asked, life.writable_asked) = (busy & 8 != 0, busy & 16 != 0);
-            life.end = End::Closed;
-            assert_eq!(slots.free_if_over(key).is_some(), busy == 0, "{busy:05b}");
+            life.begin(busy);
+            life.closed();
+            assert_eq!(slots.free_if_over(key), None, "{busy:?}");
+            slots.find(key).expect("not freed").1.done(busy);
+            assert_eq!(slots.free_if_over(key), Some("socket"), "{busy:?}");
         }
     }
 
@@ -177,7 +137,7 @@ mod tests {
     fn a_late_completion_never_finds_the_next_user_of_the_place() {
         let mut slots = Slots::new();
         let first = slots.insert(1);
-        slots.find(first).expect("live").1.end = End::Closed;
+        slots.find(first).expect("live").1.closed();
         assert_eq!(slots.free_if_over(first), Some(1));
         let second = slots.insert(2);
         assert_eq!(first.index, second.index);

@@ -8,12 +8,14 @@ use io_uring::{opcode, types};
 use penstock_env::{SendBuf, Wake};
 
 use crate::address::RawAddress;
-use crate::ahead::{TaskPlace, prefetch};
+use crate::ahead::{TaskMemory, prefetch};
 use crate::buffers::Lent;
 use crate::core::{Core, add};
 use crate::gather::Gather;
-use crate::ring::{Completion, Op};
-use crate::slots::{End, SlotKey};
+use crate::life::{AfterSend, End};
+use crate::op::Op;
+use crate::ring::Completion;
+use crate::slots::SlotKey;
 use crate::stream::ShardStream;
 use crate::wheel::TimerIndex;
 
@@ -33,7 +35,7 @@ pub struct Socket {
     pub(crate) inbox: VecDeque<Lent>,
     pub(crate) recv_waker: Option<Waker>,
     /// Where the task that waits to receive has its state.
-    pub(crate) reader: TaskPlace,
+    pub(crate) reader: TaskMemory,
     pub(crate) send_waker: Option<Waker>,
     /// Errno that ended receiving.
     pub(crate) recv_error: i32,
@@ -77,7 +79,7 @@ impl Socket {
             fd,
             inbox: VecDeque::new(),
             recv_waker: None,
-            reader: TaskPlace::default(),
+            reader: TaskMemory::default(),
             send_waker: None,
             recv_error: 0,
             send_error: 0,
@@ -189,7 +191,7 @@ impl Core {
     pub(crate) fn start_send(&self, key: SlotKey, data: SendBuf<Lent>, behind: Behind) {
         let mut sockets = self.sockets.borrow_mut();
         let (socket, life) = sockets.find(key).expect("a stream's socket outlives it");
-        assert!(!life.sending, "one send at a time: wait for poll_sent");
+        assert!(!life.has(Op::Send), "one send at a time: wait for poll_sent");
         if data.is_empty() || socket.send_error != 0 {
             self.recycle(data.into_parts().0);
             return;
@@ -213,7 +215,7 @@ impl Core {
         } else {
             socket.gather = Some(Gather::new(bytes, parts));
         }
-        life.sending = true;
+        life.begin(Op::Send);
         self.submit_send(socket, key);
     }
 
@@ -227,33 +229,32 @@ impl Core {
                 opcode::Send::new(fd, rest.as_ptr(), len).flags(flags).build()
             }
         };
-        // SAFETY: `out` and `gather` belong to the slot, which is not freed while `sending`, and
+        // SAFETY: `out` and `gather` belong to the slot, which is not freed while the send is under way, and
         // neither is touched before the completion.
-        unsafe { self.push(entry.user_data(Op::Send.on(key))) }
+        unsafe { self.push(entry, Op::Send, key) }
     }
 
     pub(crate) fn on_send(&self, completion: &Completion) {
         let key = completion.key;
         let mut sockets = self.sockets.borrow_mut();
         let Some((socket, life)) = sockets.find(key) else { return };
-        life.sending = false;
-        match completion.outcome() {
-            Ok(sent) => {
-                let unsent = match &mut socket.gather {
-                    Some(gather) => gather.advance(sent),
-                    None => {
-                        socket.out_at += sent;
-                        socket.out.len() - socket.out_at
-                    }
-                };
-                if unsent > 0 && matches!(life.end, End::Open | End::Wanted) {
-                    life.sending = true;
-                    // Nobody is woken: who watches for stalls asks `unsent_bytes`.
-                    self.submit_send(socket, key);
-                    return;
+        let unsent = match completion.outcome() {
+            Ok(sent) => match &mut socket.gather {
+                Some(gather) => gather.advance(sent),
+                None => {
+                    socket.out_at += sent;
+                    socket.out.len() - socket.out_at
                 }
+            },
+            Err(error) => {
+                socket.send_error = error.raw_os_error().unwrap_or(libc::EIO);
+                0
             }
-            Err(error) => socket.send_error = error.raw_os_error().unwrap_or(libc::EIO),
+        };
+        let after = life.sent(unsent > 0);
+        if after == AfterSend::Rest {
+            // Nobody is woken: who watches for stalls asks `unsent_bytes`.
+            return self.submit_send(socket, key);
         }
         self.recycle(std::mem::take(&mut socket.out));
         socket.out_at = 0;
@@ -263,17 +264,17 @@ impl Core {
         if std::mem::take(&mut socket.fin_wanted) {
             socket.end_writing();
         }
-        match life.end {
-            End::Open => {
+        match after {
+            AfterSend::Owner => {
                 if let Some(waker) = &socket.send_waker {
                     waker.wake_by_ref();
                 }
             }
-            End::Wanted => {
+            AfterSend::Close => {
                 drop(sockets);
                 self.finish_close(key);
             }
-            End::Closing | End::Closed => {
+            AfterSend::Rest | AfterSend::Nothing => {
                 let over = sockets.free_if_over(key);
                 drop((sockets, over));
             }
@@ -286,10 +287,8 @@ impl Core {
         let chunk = completion.buffer.map(|id| self.buffers.lend(id, len));
         let mut sockets = self.sockets.borrow_mut();
         let Some((socket, life)) = sockets.find(key) else { return };
-        if !completion.more {
-            (life.receiving, life.cancelling) = (false, false);
-        }
-        if life.end != End::Open {
+        life.received(completion.more);
+        if !life.is_open() {
             let over = sockets.free_if_over(key);
             drop((sockets, over, chunk));
             return;
@@ -299,13 +298,12 @@ impl Core {
             len if len > 0 => {
                 socket.inbox.extend(chunk);
                 let most = if self.buffers.are_short() { INBOX_MAX_IF_SHORT } else { INBOX_MAX };
-                let full = socket.inbox.len() >= most;
-                if full && life.receiving && !life.cancelling {
-                    life.cancelling = true;
-                    self.cancel(Op::Recv, key);
-                } else if !full && !life.receiving && !socket.held {
-                    life.receiving = true;
-                    self.arm_recv(socket.fd, key);
+                if socket.inbox.len() >= most {
+                    if life.pause() {
+                        self.cancel(Op::Recv, key);
+                    }
+                } else if !life.has(Op::Recv) && !socket.held {
+                    self.arm_recv(socket.fd, life, key);
                 }
             }
             error => match -error {
@@ -313,8 +311,7 @@ impl Core {
                 _ if socket.held && matches!(-error, libc::ECANCELED | libc::ENOBUFS) => {}
                 libc::ECANCELED => {
                     if socket.inbox.is_empty() {
-                        life.receiving = true;
-                        self.arm_recv(socket.fd, key);
+                        self.arm_recv(socket.fd, life, key);
                     }
                     return;
                 }
@@ -351,9 +348,8 @@ impl Core {
             let Some((socket, life)) = sockets.find(key) else { continue };
             socket.starved = false;
             let wanted = socket.inbox.len() < INBOX_MAX && !socket.held;
-            if life.end == End::Open && !life.receiving && wanted {
-                life.receiving = true;
-                self.arm_recv(socket.fd, key);
+            if life.is_open() && !life.has(Op::Recv) && wanted {
+                self.arm_recv(socket.fd, life, key);
             }
         }
     }
@@ -361,13 +357,12 @@ impl Core {
     pub(crate) fn on_connect(&self, completion: &Completion) {
         let mut sockets = self.sockets.borrow_mut();
         let Some((socket, life)) = sockets.find(completion.key) else { return };
-        life.connecting = false;
+        life.done(Op::Connect);
         socket.address = None;
         if completion.result < 0 {
             socket.send_error = -completion.result;
-        } else if life.end == End::Open {
-            life.receiving = true;
-            self.arm_recv(socket.fd, completion.key);
+        } else if life.is_open() {
+            self.arm_recv(socket.fd, life, completion.key);
         }
         let waker = socket.send_waker.take();
         let over = sockets.free_if_over(completion.key);
@@ -381,7 +376,7 @@ impl Core {
     pub(crate) fn on_close(&self, completion: &Completion) {
         let mut sockets = self.sockets.borrow_mut();
         let Some((_, life)) = sockets.find(completion.key) else { return };
-        life.end = End::Closed;
+        life.closed();
         let over = sockets.free_if_over(completion.key);
         drop(sockets);
         drop(over);
@@ -395,7 +390,7 @@ impl Core {
             self.unset_timer(socket);
             drop(sockets);
             (parked.resume)(parked.stream, wake);
-        } else if life.end == End::Wanted && wake == Wake::Timeout {
+        } else if life.end() == End::Wanted && wake == Wake::Timeout {
             socket.reset_on_close();
             drop(sockets);
             self.finish_close(key);

@@ -11,6 +11,7 @@ use penstock_env::{Address, CloseKind, SendBuf, Stream, Time, Timer};
 use crate::address;
 use crate::buffers::Lent;
 use crate::core::Core;
+use crate::op::Op;
 use crate::slots::SlotKey;
 use crate::socket::Behind;
 use crate::wheel::TimerIndex;
@@ -29,7 +30,7 @@ impl ShardStream {
     pub(crate) fn poll_connected(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut sockets = self.core.sockets.borrow_mut();
         let (socket, life) = sockets.find(self.key).expect("a stream's socket outlives it");
-        if life.connecting {
+        if life.has(Op::Connect) {
             wait(&mut socket.send_waker, context.waker());
             return Poll::Pending;
         }
@@ -73,9 +74,8 @@ impl Stream for ShardStream {
         socket.inbox = VecDeque::new();
         wait(&mut socket.recv_waker, context.waker());
         socket.reader = self.core.polled.get();
-        if !life.receiving && !socket.starved {
-            life.receiving = true;
-            self.core.arm_recv(socket.fd, self.key);
+        if !life.has(Op::Recv) && !socket.starved {
+            self.core.arm_recv(socket.fd, life, self.key);
         }
         Poll::Pending
     }
@@ -107,7 +107,7 @@ impl Stream for ShardStream {
     fn poll_sent(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let mut sockets = self.core.sockets.borrow_mut();
         let (socket, life) = sockets.find(self.key).expect("a stream's socket outlives it");
-        if life.sending {
+        if life.has(Op::Send) {
             wait(&mut socket.send_waker, context.waker());
             return Poll::Pending;
         }
@@ -117,7 +117,7 @@ impl Stream for ShardStream {
     fn unsent_bytes(&self) -> usize {
         let mut sockets = self.core.sockets.borrow_mut();
         let (socket, life) = sockets.find(self.key).expect("a stream's socket outlives it");
-        if life.sending { socket.unsent() } else { 0 }
+        if life.has(Op::Send) { socket.unsent() } else { 0 }
     }
 
     fn unacknowledged_bytes(&self) -> usize {
@@ -131,7 +131,7 @@ impl Stream for ShardStream {
     fn shutdown_write(&self) {
         let mut sockets = self.core.sockets.borrow_mut();
         let (socket, life) = sockets.find(self.key).expect("a stream's socket outlives it");
-        if life.sending {
+        if life.has(Op::Send) {
             socket.fin_wanted = true;
         } else {
             socket.end_writing();

@@ -13,7 +13,7 @@ use std::ptr::NonNull;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
-use crate::ahead::TaskPlace;
+use crate::ahead::TaskMemory;
 
 /// Below, the heap is as quick (glibc's cache of a thread ends at 1,032 bytes).
 const KEPT_BYTES_MIN: usize = 1_024;
@@ -91,8 +91,8 @@ impl Drop for Blocks {
 
 impl<F> Task<F> {
     /// Where the future is.
-    pub(crate) fn place(&self) -> TaskPlace {
-        TaskPlace::of(self.place.as_ptr())
+    pub(crate) fn memory(&self) -> TaskMemory {
+        TaskMemory::of(self.place.as_ptr())
     }
 }
 

@@ -18,8 +18,8 @@ use crate::core::{Core, add};
 use crate::datagrams::ShardDatagrams;
 use crate::foreign;
 use crate::incoming::ShardReplies;
-use crate::ring::Op;
-use crate::slots::{End, SlotKey};
+use crate::op::Op;
+use crate::slots::SlotKey;
 use crate::socket::{Parked, Socket, set_option};
 use crate::stream::{ShardStream, ShardTimer};
 
@@ -40,12 +40,11 @@ impl ShardEnv {
     pub(crate) fn arm(&self, key: SlotKey) {
         let mut sockets = self.core.sockets.borrow_mut();
         if let Some((socket, life)) = sockets.find(key)
-            && life.end == End::Open
-            && !life.receiving
+            && life.is_open()
+            && !life.has(Op::Recv)
             && !socket.held
         {
-            life.receiving = true;
-            self.core.arm_recv(socket.fd, key);
+            self.core.arm_recv(socket.fd, life, key);
         }
     }
 
@@ -64,11 +63,11 @@ impl ShardEnv {
         let mut sockets = self.core.sockets.borrow_mut();
         let (socket, life) = sockets.find(stream.key).expect("just inserted");
         socket.delays = to.ip().is_some();
-        life.connecting = true;
+        life.begin(Op::Connect);
         let entry = opcode::Connect::new(types::Fd(fd), raw.as_ptr(), raw.len()).build();
         socket.address = Some(raw);
         // SAFETY: the address is boxed and kept in the slot until the connect is over.
-        unsafe { self.core.push(entry.user_data(Op::Connect.on(stream.key))) };
+        unsafe { self.core.push(entry, Op::Connect, stream.key) };
         drop(sockets);
         Ok(stream)
     }
@@ -103,7 +102,7 @@ impl Env for ShardEnv {
         // At a place of its own: moved once, and it can be told where to.
         let mut task = core.blocks.place(task);
         let guarded = poll_fn(move |context| {
-            core.note_poll(task.place());
+            core.note_poll(task.memory());
             if core.over.get() {
                 return Poll::Ready(());
             }
@@ -174,7 +173,7 @@ impl Env for ShardEnv {
         let key = stream.key;
         let mut sockets = self.core.sockets.borrow_mut();
         let (socket, life) = sockets.find(key).expect("a stream's socket outlives it");
-        assert!(!life.receiving, "nothing was received yet, nor is to be");
+        assert!(!life.has(Op::Recv), "nothing was received yet, nor is to be");
         socket.held = true;
         // The kernel takes the least that it can.
         set_option(socket.fd, libc::SOL_SOCKET, libc::SO_RCVBUF, &1_i32);
@@ -204,9 +203,8 @@ impl Env for ShardEnv {
         socket.recv_waker = None;
         socket.inbox.shrink_to_fit();
         socket.parked = Some(Box::new(Parked { stream, resume: Box::new(resume) }));
-        if !life.receiving && !socket.starved {
-            life.receiving = true;
-            self.core.arm_recv(socket.fd, key);
+        if !life.has(Op::Recv) && !socket.starved {
+            self.core.arm_recv(socket.fd, life, key);
         }
     }
 }
