@@ -38,6 +38,13 @@ pub(crate) struct Assignment {
     sources: BTreeMap<(Address, u8), Option<SourceRule>>,
 }
 
+/// When VIPs go, and change their modes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ends {
+    First,
+    Last,
+}
+
 /// A backend in the tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Assigned {
@@ -104,15 +111,31 @@ impl Assignment {
 
     /// What tables say once they say what the plan asks for, and what has to be written for that,
     /// in order.
+    ///
+    /// What ends flows can't be taken back, so it comes after all that a table may have no room
+    /// for; and first only where old and new have none beside each other.
     pub(crate) fn change(&self, plan: &Plan) -> Result<(Assignment, Vec<Change>), BadPlan> {
+        self.in_order(plan, Ends::Last).or_else(|_| self.in_order(plan, Ends::First))
+    }
+
+    fn in_order(&self, plan: &Plan, ends: Ends) -> Result<(Assignment, Vec<Change>), BadPlan> {
         let mut next = self.clone();
         let mut changes = Vec::new();
-        next.remove_vips(plan, &mut changes);
+        if ends == Ends::First {
+            next.remove_vips(plan, &mut changes);
+        }
         next.add_sources(plan, &mut changes);
         next.open_settings(plan, &mut changes);
         next.add_backends(plan, &mut changes)?;
-        next.write_vips(plan, &mut changes)?;
-        next.set_addresses(plan, &mut changes);
+        if ends == Ends::Last {
+            next.write_vips(plan, |vips, vip| !vips.changes_mode(vip), &mut changes)?;
+            next.set_addresses(plan, &mut changes);
+        }
+        next.write_vips(plan, |_, _| true, &mut changes)?;
+        match ends {
+            Ends::Last => next.remove_vips(plan, &mut changes),
+            Ends::First => next.set_addresses(plan, &mut changes),
+        }
         next.drain_backends(plan, &mut changes);
         next.close_settings(plan, &mut changes);
         Ok((next, changes))
@@ -266,9 +289,24 @@ impl Assignment {
         Ok(Assigned { index, drains: false, failed: false, generation, link: Link::default() })
     }
 
-    fn write_vips(&mut self, plan: &Plan, changes: &mut Vec<Change>) -> Result<(), BadPlan> {
-        for (place, maglev) in plan.maglevs.iter().enumerate() {
-            let vips = plan.vips.iter().filter(|vip| vip.maglev == place);
+    /// Whether it is there, and its flows end because they are passed on otherwise.
+    fn changes_mode(&self, planned: &PlannedVip) -> bool {
+        let there = self.vips.get(&planned.key).and_then(|number| self.numbers.get(number));
+        there.is_some_and(|vip| vip.mode != planned.mode)
+    }
+
+    fn write_vips(
+        &mut self,
+        plan: &Plan,
+        which: impl Fn(&Assignment, &PlannedVip) -> bool,
+        changes: &mut Vec<Change>,
+    ) -> Result<(), BadPlan> {
+        for (index, maglev) in plan.maglevs.iter().enumerate() {
+            let mine = plan.vips.iter().filter(|vip| vip.maglev == index);
+            let vips: Vec<&PlannedVip> = mine.filter(|vip| which(self, vip)).collect();
+            if vips.is_empty() {
+                continue;
+            }
             let known = self.maglevs.iter().find(|(_, known)| *known == maglev);
             let number = match known.map(|(number, _)| *number) {
                 Some(number) => number,
@@ -369,7 +407,8 @@ impl Assignment {
                 wanted.insert(VipKey::address(address), 0);
             }
         }
-        for (key, number) in &self.vips {
+        let planned: BTreeSet<VipKey> = plan.vips.iter().map(|vip| vip.key).collect();
+        for (key, number) in self.vips.iter().filter(|(key, _)| planned.contains(key)) {
             // The first one of an address stands for all.
             wanted.entry(VipKey::address(key.address)).or_insert(*number);
         }

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use penstock_env::Time;
 use penstock_l4::{Kept, MAGLEV_SLOTS};
 
-use super::{Machine, Pretended, machine, meaning, running};
+use super::world::{Machine, Pretended, machine, meaning, running};
 use crate::tests::{control_over, control_refusing};
 use crate::{Control, Refused};
 

@@ -11,7 +11,7 @@ use penstock_l4::CheckWay;
 
 use super::super::running::Layer4;
 use super::super::{DatapathError, Detour, Guide, Through};
-use super::{machine, parse, planned, put, seed};
+use super::world::{machine, parse, planned, put, seed};
 
 /// Counts how many there are.
 pub(super) struct PretendedDetour(pub(super) Arc<AtomicUsize>);

@@ -11,7 +11,7 @@ use penstock_l4::value::{Address, Link, state};
 use super::super::assign::Assignment;
 use super::super::plan::ip_of;
 use super::super::running::Layer4;
-use super::{FOUR, THREE, put, running, site, sound};
+use super::world::{FOUR, THREE, put, running, site, sound};
 
 #[test]
 fn ways_are_known_when_the_datapath_starts_and_kept_over_changes_and_restarts() {
