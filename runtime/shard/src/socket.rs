@@ -229,8 +229,8 @@ impl Core {
                 opcode::Send::new(fd, rest.as_ptr(), len).flags(flags).build()
             }
         };
-        // SAFETY: `out` and `gather` belong to the slot, which is not freed while the send is under way, and
-        // neither is touched before the completion.
+        // SAFETY: `out` and `gather` belong to the slot, which is not freed while the send is under
+        // way, and neither is touched before the completion.
         unsafe { self.push(entry, Op::Send, key) }
     }
 

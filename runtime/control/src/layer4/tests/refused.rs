@@ -73,8 +73,8 @@ fn where_old_and_new_have_no_room_beside_each_other_the_old_go_first() {
     let sets = |from: usize| {
         let service = |number: usize| {
             format!(
-                "[service.s{number}]\nvip = \"10.9.0.{number}\"\nports = \"tcp/80\"\nto = \"c{number}\"\n\
-                 mode = \"dsr\"\ninterface = \"eth0\"\n[cluster.c{number}]\n\
+                "[service.s{number}]\nvip = \"10.9.0.{number}\"\nports = \"tcp/80\"\n\
+                 mode = \"dsr\"\ninterface = \"eth0\"\nto = \"c{number}\"\n[cluster.c{number}]\n\
                  endpoints = [\"10.1.0.{number}\"]\n"
             )
         };
