@@ -17,7 +17,7 @@ pub(crate) struct SocketKey(pub(crate) u64);
 
 /// For whom in the snapshot a socket accepts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Assignment {
+pub(crate) struct Duty {
     pub(crate) socket: SocketKey,
     pub(crate) entrance: Entrance,
 }
@@ -35,7 +35,7 @@ pub(crate) struct Change {
     /// Sockets to accept from from now on.
     pub(crate) added: Vec<(SocketKey, Listener)>,
     /// Every socket to accept from; those not in it are closed.
-    pub(crate) assignments: Vec<Assignment>,
+    pub(crate) duties: Vec<Duty>,
     /// Some listener is gone: its idle connections are to end.
     pub(crate) removed: bool,
     pub(crate) log: LogChange,
@@ -58,7 +58,7 @@ pub(crate) struct ProxyService {
     env: ShardEnv,
     worker: Worker<Secure<ShardEnv>>,
     /// By the shard's own number of the socket; `None` where it was closed.
-    sockets: RefCell<Vec<Option<Assignment>>>,
+    sockets: RefCell<Vec<Option<Duty>>>,
     ends_at: Cell<Option<Time>>,
 }
 
@@ -67,14 +67,14 @@ impl ProxyService {
     pub(crate) fn new(
         env: ShardEnv,
         worker: Worker<Secure<ShardEnv>>,
-        assignments: Vec<Assignment>,
+        duties: Vec<Duty>,
     ) -> ProxyService {
-        let sockets = assignments.into_iter().map(Some).collect();
+        let sockets = duties.into_iter().map(Some).collect();
         ProxyService { env, worker, sockets: RefCell::new(sockets), ends_at: Cell::new(None) }
     }
 
     fn apply(&self, change: Change, control: &dyn Control) {
-        let Change { snapshot, added, assignments, removed, log } = change;
+        let Change { snapshot, added, duties, removed, log } = change;
         self.worker.apply(snapshot);
         match log {
             LogChange::Keep => {}
@@ -83,14 +83,14 @@ impl ProxyService {
         }
         let mut sockets = self.sockets.borrow_mut();
         for (socket, listener) in added {
-            // Whose it is follows from the assignments below.
+            // Whose it is follows from the duties below.
             let nobody = Entrance::Listener(usize::MAX);
-            sockets.push(Some(Assignment { socket, entrance: nobody }));
+            sockets.push(Some(Duty { socket, entrance: nobody }));
             control.listen(listener);
         }
         for (number, place) in sockets.iter_mut().enumerate() {
             let Some(known) = place else { continue };
-            *place = assignments.iter().copied().find(|new| new.socket == known.socket);
+            *place = duties.iter().copied().find(|new| new.socket == known.socket);
             if place.is_none() {
                 control.unlisten(number);
             }
@@ -122,15 +122,15 @@ impl Service for ProxyService {
 
     fn accept(&self, socket: usize, stream: ShardStream) {
         // A completion can be behind the closing of its socket: the stream is dropped.
-        let assignment = self.sockets.borrow().get(socket).copied().flatten();
-        if let Some(Assignment { entrance, .. }) = assignment {
+        let duty = self.sockets.borrow().get(socket).copied().flatten();
+        if let Some(Duty { entrance, .. }) = duty {
             self.worker.accept(entrance, stream);
         }
     }
 
     fn datagrams(&self, socket: usize, replies: &ShardReplies, ends: Ends, datagrams: &[&[u8]]) {
-        let assignment = self.sockets.borrow().get(socket).copied().flatten();
-        if let Some(Assignment { entrance, .. }) = assignment {
+        let duty = self.sockets.borrow().get(socket).copied().flatten();
+        if let Some(Duty { entrance, .. }) = duty {
             self.worker.datagrams(entrance, replies, ends, datagrams);
         }
     }

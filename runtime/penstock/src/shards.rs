@@ -81,7 +81,7 @@ impl RunningShards {
     fn start_shard(&mut self, index: usize, snapshot: &Arc<Snapshot>) -> Result<(), ShardsError> {
         let failed = |reason: String| ShardsError::Start { index, reason };
         let sockets = self.sockets.of_shard(index).map_err(|error| failed(error.to_string()))?;
-        let (assignments, listeners) = sockets.into_iter().unzip();
+        let (duties, listeners) = sockets.into_iter().unzip();
         let (sender, inbox) = mailbox(MAIL_MAX).map_err(|error| failed(error.to_string()))?;
         let (ending, alarm) = (self.ending.0.clone(), self.alarm.clone());
         let options = ShardOptions {
@@ -104,7 +104,7 @@ impl RunningShards {
             let log = log.map(sink);
             let worker = Worker::new(env.clone(), index, schemas, snapshot, log, thread_cpu_ns);
             worker.set_nudge(Box::new(move || nudge.nudge()));
-            ProxyService::new(env, worker, assignments)
+            ProxyService::new(env, worker, duties)
         })
         .map_err(|error| failed(error.to_string()))?;
         self.shards[index].mail = Some(sender);
@@ -150,14 +150,14 @@ impl Prepared for Turn<'_> {
     fn commit(self: Box<Self>) {
         let Turn { running, next, rebinding, shares, log } = *self;
         let mut log = log_changes(running.log.turn_to(log, &next, shares.len()));
-        let assignments = rebinding.assignments();
+        let duties = rebinding.duties();
         let removed = next.listeners.iter().any(|listener| listener.removed);
         for (shard, added) in running.shards.iter_mut().zip(shares) {
             let Some(mail) = &mut shard.mail else { continue };
             let change = Change {
                 snapshot: Arc::clone(&next),
                 added,
-                assignments: assignments.clone(),
+                duties: duties.clone(),
                 removed,
                 log: log(),
             };

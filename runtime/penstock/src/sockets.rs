@@ -12,7 +12,7 @@ use penstock_proxy::snapshot::Service;
 use penstock_proxy::{Entrance, Snapshot};
 use penstock_shard::Listener;
 
-use crate::service::{Assignment, SocketKey};
+use crate::service::{Duty, SocketKey};
 
 /// Where a snapshot wants to be listened, in its order.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,16 +135,15 @@ pub(crate) struct Sockets {
 /// What a new snapshot asks of the sockets, bound but not yet in use.
 pub(crate) struct Rebinding {
     /// Sockets that stay, each with whom it now belongs to.
-    kept: Vec<Assignment>,
+    kept: Vec<Duty>,
     pub(crate) added: Vec<Bound>,
 }
 
 impl Rebinding {
     /// Which socket accepts for whom from then on.
-    pub(crate) fn assignments(&self) -> Vec<Assignment> {
+    pub(crate) fn duties(&self) -> Vec<Duty> {
         let added = self.added.iter();
-        let added =
-            added.map(|bound| Assignment { socket: bound.key, entrance: bound.wanted.entrance });
+        let added = added.map(|bound| Duty { socket: bound.key, entrance: bound.wanted.entrance });
         self.kept.iter().copied().chain(added).collect()
     }
 }
@@ -174,8 +173,8 @@ impl Sockets {
                 .or_else(|| free.iter().position(|bound| bound.wanted.is_at(&want)));
             match place.map(|place| free.remove(place)) {
                 Some(bound) => {
-                    let assignment = Assignment { socket: bound.key, entrance: want.entrance };
-                    rebinding.kept.push(assignment);
+                    let duty = Duty { socket: bound.key, entrance: want.entrance };
+                    rebinding.kept.push(duty);
                 }
                 None => missing.push(want),
             }
@@ -198,14 +197,12 @@ impl Sockets {
     /// Takes a rebinding into use: what is neither kept nor added is closed.
     pub(crate) fn commit(&mut self, rebinding: Rebinding) {
         let Rebinding { kept, added } = rebinding;
-        self.bound.retain_mut(|bound| {
-            match kept.iter().find(|assignment| assignment.socket == bound.key) {
-                Some(assignment) => {
-                    bound.wanted.entrance = assignment.entrance;
-                    true
-                }
-                None => false,
+        self.bound.retain_mut(|bound| match kept.iter().find(|duty| duty.socket == bound.key) {
+            Some(duty) => {
+                bound.wanted.entrance = duty.entrance;
+                true
             }
+            None => false,
         });
         self.bound.extend(added);
     }
@@ -219,10 +216,10 @@ impl Sockets {
     ///
     /// # Errors
     /// Out of file descriptors.
-    pub(crate) fn of_shard(&self, shard: usize) -> io::Result<Vec<(Assignment, Listener)>> {
+    pub(crate) fn of_shard(&self, shard: usize) -> io::Result<Vec<(Duty, Listener)>> {
         let each = self.bound.iter().map(|bound| {
-            let assignment = Assignment { socket: bound.key, entrance: bound.wanted.entrance };
-            Ok((assignment, bound.share(shard)?))
+            let duty = Duty { socket: bound.key, entrance: bound.wanted.entrance };
+            Ok((duty, bound.share(shard)?))
         });
         each.collect()
     }

@@ -40,7 +40,7 @@ pub(crate) struct Assignment {
 
 /// When VIPs go, and change their modes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Ends {
+enum EndFlows {
     First,
     Last,
 }
@@ -115,26 +115,26 @@ impl Assignment {
     /// What ends flows can't be taken back, so it comes after all that a table may have no room
     /// for; and first only where old and new have none beside each other.
     pub(crate) fn change(&self, plan: &Plan) -> Result<(Assignment, Vec<Change>), BadPlan> {
-        self.in_order(plan, Ends::Last).or_else(|_| self.in_order(plan, Ends::First))
+        self.in_order(plan, EndFlows::Last).or_else(|_| self.in_order(plan, EndFlows::First))
     }
 
-    fn in_order(&self, plan: &Plan, ends: Ends) -> Result<(Assignment, Vec<Change>), BadPlan> {
+    fn in_order(&self, plan: &Plan, ends: EndFlows) -> Result<(Assignment, Vec<Change>), BadPlan> {
         let mut next = self.clone();
         let mut changes = Vec::new();
-        if ends == Ends::First {
+        if ends == EndFlows::First {
             next.remove_vips(plan, &mut changes);
         }
         next.add_sources(plan, &mut changes);
         next.open_settings(plan, &mut changes);
         next.add_backends(plan, &mut changes)?;
-        if ends == Ends::Last {
+        if ends == EndFlows::Last {
             next.write_vips(plan, |vips, vip| !vips.changes_mode(vip), &mut changes)?;
             next.set_addresses(plan, &mut changes);
         }
         next.write_vips(plan, |_, _| true, &mut changes)?;
         match ends {
-            Ends::Last => next.remove_vips(plan, &mut changes),
-            Ends::First => next.set_addresses(plan, &mut changes),
+            EndFlows::Last => next.remove_vips(plan, &mut changes),
+            EndFlows::First => next.set_addresses(plan, &mut changes),
         }
         next.drain_backends(plan, &mut changes);
         next.close_settings(plan, &mut changes);
