@@ -14,12 +14,12 @@ pub(crate) async fn live(State(desk): State<Desk>) -> Result<Json<Value>, Proble
     Ok(Json(json!({ "live": true })))
 }
 
-/// Requests are welcome: every shard runs, and no drain has begun.
+/// Requests and packets are welcome: see [`penstock_control::Control::is_ready`].
 pub(crate) async fn ready(State(desk): State<Desk>) -> Result<Json<Value>, Problem> {
     match desk.control.ask(|control| control.is_ready()).await? {
         true => Ok(Json(json!({ "ready": true }))),
         false => {
-            let detail = "a shard is down, or the appliance is draining";
+            let detail = "a shard or the datapath is down, or the appliance is draining";
             Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, detail))
         }
     }
