@@ -122,12 +122,6 @@ impl Config {
         Some(ClusterId(index as u32))
     }
 
-    /// The filter with this name.
-    pub fn filter_named(&self, name: &str) -> Option<FilterId> {
-        let index = self.filters.iter().position(|filter| &*filter.name == name)?;
-        Some(FilterId(index as u32))
-    }
-
     /// The config as data, with every default.
     pub fn to_tree(&self) -> Tree {
         let names = Names {

@@ -81,16 +81,6 @@ section! {
 const SOME: ListOf<()> = ListOf { item: (), count_min: 0, count_max: 256, bare: true };
 
 impl Route {
-    /// True if requests with `method` are meant. A route for GET answers HEAD as well, which
-    /// asks for the same without its body (RFC 9110 §9.3.2).
-    pub fn is_for_method(&self, method: &[u8]) -> bool {
-        let is_one = |named: &Method| {
-            let named = named.as_str().as_bytes();
-            named == method || named == b"GET" && method == b"HEAD"
-        };
-        self.methods.is_empty() || self.methods.iter().any(is_one)
-    }
-
     /// True if no request is left for the routes behind this one.
     pub(crate) fn matches_everything(&self) -> bool {
         let every_path = |path: &PathPattern| *path == PathPattern::everything();

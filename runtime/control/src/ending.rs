@@ -6,7 +6,7 @@ use crate::Control;
 
 /// Where on its way to the end the process is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Ending {
+pub(crate) struct Ending {
     stage: Stage,
     failed: bool,
 }
@@ -33,7 +33,7 @@ pub struct Outcome {
 
 impl Ending {
     /// Whether no end is in sight.
-    pub fn is_serving(&self) -> bool {
+    pub(crate) fn is_serving(&self) -> bool {
         self.stage == Stage::Serving
     }
 
@@ -112,7 +112,7 @@ impl Control {
     }
 
     /// Downstream connections that are open.
-    pub fn open_connections(&self) -> u64 {
+    pub(crate) fn open_connections(&self) -> u64 {
         let (listener, service) = (self.schemas.listener.active, self.schemas.service.active);
         let listeners = self.snapshot.listeners.iter().map(|one| one.metrics.gauge(listener));
         let services = self.snapshot.services.iter().map(|one| one.metrics.gauge(service));

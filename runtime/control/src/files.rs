@@ -51,7 +51,7 @@ pub struct DiskFiles {
 
 impl DiskFiles {
     /// The same files, where a certificate that is over counts as wrong.
-    pub fn judging_dates(self) -> DiskFiles {
+    pub(crate) fn judging_dates(self) -> DiskFiles {
         DiskFiles { judges_dates: true, ..self }
     }
 

@@ -36,7 +36,7 @@ mod views;
 pub use acme::{AcmeStanding, AcmeState, AcmeView};
 pub use bgp::{BgpView, FleetView, SessionView};
 pub use control::{Boot, BootError, Control};
-pub use ending::{Ending, Outcome};
+pub use ending::Outcome;
 pub use files::{DiskFiles, Source};
 pub use filter_views::{FilterView, VersionView};
 pub use filters::BadFilter;

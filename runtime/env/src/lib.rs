@@ -24,7 +24,7 @@ pub use conduit::{Conduit, Flow, Torn};
 pub use datagrams::{Datagrams, DatagramsExt, Ends, Replies, Sent};
 pub use map::{Map, MapSeed};
 pub use rng::Rng;
-pub use send::{COPY_BELOW_BYTES, Part, SendBuf};
+pub use send::{Part, SendBuf};
 pub use stream::{Chunk, CloseKind, Stream, StreamExt};
 pub use time::{Time, Timer, TimerExt, Unix};
 

@@ -4,7 +4,7 @@ use crate::Chunk;
 
 /// Chunks shorter than this are copied into the buffer: below it a copy is cheaper than one more
 /// entry in the kernel's scatter list, and it frees the lent buffer at once.
-pub const COPY_BELOW_BYTES: usize = 2048;
+const COPY_BELOW_BYTES: usize = 2048;
 
 /// A piece of a [`SendBuf`].
 #[derive(Debug)]

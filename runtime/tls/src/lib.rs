@@ -47,7 +47,7 @@ pub use revocations::{ListOver, RevocationList, Revocations};
 pub use session::{Facts, Received, Session, SessionError};
 pub use staple::Staple;
 pub use suites::Suite;
-pub use tickets::{TICKET_KEY_TURN_SECONDS, TicketSecrets, Tickets};
+pub use tickets::{TicketSecrets, Tickets};
 
 /// Seconds since 1970, as [`TimeProvider`] tells them.
 pub use rustls::pki_types::UnixTime;

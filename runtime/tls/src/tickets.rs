@@ -21,7 +21,7 @@ use rustls::server::ProducesTickets;
 use crate::error::TlsError;
 
 /// How long a key seals, in seconds. It opens for one turn more.
-pub const TICKET_KEY_TURN_SECONDS: u64 = 12 * 3_600;
+pub(crate) const TICKET_KEY_TURN_SECONDS: u64 = 12 * 3_600;
 /// Secrets that a file may hold: each is tried for three turns.
 const SECRETS_MAX: usize = 8;
 const NAME_BYTES: usize = 16;

@@ -40,5 +40,5 @@ pub use interface::{Interface, addresses, way_to};
 pub use kernel::{Kernel, Options, Start, detach};
 pub use object::Sizes;
 pub use tables::KernelTables;
-pub use userland::{Handed, Userland};
+pub use userland::Userland;
 pub use ways::seek_ways;

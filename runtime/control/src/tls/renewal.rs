@@ -66,7 +66,7 @@ fn stamps(config: &Config, files: &DiskFiles) -> Vec<Stamp> {
 
 impl Control {
     /// Why the certificates on disk are not those in force, if they are not.
-    pub fn refused_certificates(&self) -> Option<&str> {
+    pub(crate) fn refused_certificates(&self) -> Option<&str> {
         self.renewal.refused.as_deref()
     }
 

@@ -9,14 +9,12 @@ use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use penstock_l4::memory::{Home, home};
 use penstock_l4::value::Address;
 use penstock_l4::{Buffer, MemoryTables, Packet, Tick, Verdict, handle};
 
 use crate::now;
-use crate::userland::Tally;
 use crate::userland::post::{Foreign, Mailbox, Order, Post};
 
 /// A lane, from the time when its thread begins.
@@ -31,7 +29,9 @@ pub(super) struct Lane<Q> {
     lanes: Vec<Post>,
     /// Addresses that the machine has itself: what of theirs is not ours is for it.
     own: Arc<[Address]>,
-    tally: Arc<Tally>,
+    /// Packets that went to the lane of their flow, and those that it had no room for.
+    handed: u64,
+    refused: u64,
 }
 
 /// Whether a lane goes on.
@@ -89,10 +89,10 @@ impl<Q: Read + Write> Lane<Q> {
         tables: MemoryTables,
         mailbox: Mailbox,
         lanes: Vec<Post>,
-        tally: Arc<Tally>,
     ) -> Self {
         let packet = Buffer::new(&[], interface);
-        Lane { number, queue, packet, tables, mailbox, lanes, own: Arc::new([]), tally }
+        let own = Arc::new([]);
+        Lane { number, queue, packet, tables, mailbox, lanes, own, handed: 0, refused: 0 }
     }
 
     /// Packets until there are none, but not so many that mail has to wait.
@@ -139,11 +139,11 @@ impl<Q: Read + Write> Lane<Q> {
         {
             let bytes = self.packet.as_slice().to_vec();
             if self.lanes[other].hand(Foreign { bytes, hops: hops + 1 }) {
-                self.tally.handed.fetch_add(1, Ordering::Relaxed);
+                self.handed += 1;
                 return;
             }
             // Here it finds no flow, and is dropped by that cause.
-            self.tally.refused.fetch_add(1, Ordering::Relaxed);
+            self.refused += 1;
         }
         match handle(&mut self.packet, &self.tables, now) {
             Verdict::Send { .. } | Verdict::Answer(_) => self.send(),

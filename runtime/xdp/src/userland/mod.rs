@@ -16,7 +16,6 @@ mod rules;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
 
@@ -68,24 +67,7 @@ enum Way {
 struct Remote {
     post: Post,
     counts: Arc<Counts>,
-    tally: Arc<Tally>,
     thread: Option<JoinHandle<()>>,
-}
-
-/// What a lane counts of packets between lanes.
-#[derive(Default)]
-pub(crate) struct Tally {
-    handed: AtomicU64,
-    refused: AtomicU64,
-}
-
-/// Packets that came to another lane than that of their flow.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub struct Handed {
-    /// Handed over.
-    pub over: u64,
-    /// Not taken, because too many were waiting there already: dropped, by some cause.
-    pub refused: u64,
 }
 
 impl Userland {
@@ -125,15 +107,15 @@ impl Userland {
         for ((queue, mailbox), processor) in queues.into_iter().zip(boxes).zip(processors) {
             let number = userland.lanes.len() as u32;
             let tables = MemoryTables::new(NO_SETTINGS, &limits, number);
-            let (counts, tally) = (tables.counts(), Arc::new(Tally::default()));
-            let (others, index, shared) = (posts.clone(), interface.index(), tally.clone());
+            let counts = tables.counts();
+            let (others, index) = (posts.clone(), interface.index());
             let lane = move || {
-                Lane::new(number, queue, index, tables, mailbox, others, shared).run(processor);
+                Lane::new(number, queue, index, tables, mailbox, others).run(processor);
             };
             let thread = std::thread::Builder::new().name(format!("lane-{number}"));
             let thread = Some(thread.spawn(lane).map_err(failed)?);
             let post = posts[number as usize].clone();
-            userland.lanes.push(Remote { post, counts, tally, thread });
+            userland.lanes.push(Remote { post, counts, thread });
         }
         Ok(userland)
     }
@@ -182,16 +164,6 @@ impl Userland {
     /// The counts so far, over all lanes; nothing when there is no such VIP or backend.
     pub fn counters(&self, subject: Subject) -> Option<Counters> {
         self.lanes.iter().filter_map(|lane| lane.counts.of(subject)).reduce(summed)
-    }
-
-    /// Packets that came to another lane than that of their flow.
-    pub fn handed(&self) -> Handed {
-        let mut all = Handed::default();
-        for lane in &self.lanes {
-            all.over += lane.tally.handed.load(Ordering::Relaxed);
-            all.refused += lane.tally.refused.load(Ordering::Relaxed);
-        }
-        all
     }
 
     /// The flows of a table, each direction on its own. The lanes are asked for a part at a time:

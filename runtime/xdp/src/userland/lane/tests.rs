@@ -43,9 +43,9 @@ fn lanes(count: usize, world: &World) -> Vec<Lane<Queue>> {
     let (posts, boxes) = mailboxes(count).expect("there are descriptors");
     let boxes = boxes.into_iter().zip(0..);
     let lanes = boxes.map(|(mailbox, number)| {
-        let (posts, tally) = (posts.clone(), Arc::default());
+        let posts = posts.clone();
         let tables = filled(world, number);
-        Lane::new(number, Queue::default(), DEVICE, tables, mailbox, posts, tally)
+        Lane::new(number, Queue::default(), DEVICE, tables, mailbox, posts)
     });
     lanes.collect()
 }
@@ -173,7 +173,7 @@ fn an_answer_at_another_lane_is_sent_by_the_lane_of_its_flow() {
             assert_eq!(by, taker, "{request:?}");
             let client = reply_to(&framed(&back), SYN).map(|frame| frame.len());
             assert!(client.is_some() || matches!(request.carried, Carried::Echo { .. }));
-            let handed = lanes[reader].tally.handed.load(Ordering::Relaxed);
+            let handed = lanes[reader].handed;
             assert_eq!(handed, u64::from(taker != reader));
         }
     }
@@ -223,10 +223,7 @@ fn more_than_a_lane_can_take_is_refused_and_counted() {
         lanes[1].queue.to_read.push_back(answer[ETHERNET_BYTES..].to_vec());
         lanes[1].read_some();
     }
-    let tally = &lanes[1].tally;
-    let (handed, refused) =
-        (tally.handed.load(Ordering::Relaxed), tally.refused.load(Ordering::Relaxed));
-    assert_eq!((handed, refused), (1_024, 1_500 - 1_024));
+    assert_eq!((lanes[1].handed, lanes[1].refused), (1_024, 1_500 - 1_024));
     let mut sent = 0;
     while lanes[0].open_mail() == Life::Busy {
         sent += lanes[0].queue.written.drain(..).count();
