@@ -112,8 +112,7 @@ pub(crate) fn start<E: Env>(
     // By name: a version that was taken back may know clusters that are gone.
     let cluster = plan.snapshot.config.cluster_named(&callout.cluster);
     if callout.grpc.is_some() {
-        let listener =
-            grpc::Listener::Exchange(Rc::downgrade(inbox), (callout.link, callout.token));
+        let listener = grpc::Caller::Exchange(Rc::downgrade(inbox), (callout.link, callout.token));
         grpc::start(worker, plan, cluster, callout, listener);
         return;
     }

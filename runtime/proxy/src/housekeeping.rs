@@ -48,8 +48,8 @@ fn perform<E: Env>(worker: &Worker<E>, filters: &Filters, call: RootCallout) {
     let cluster = plan.snapshot.config.cluster_named(&call.callout.cluster);
     if call.callout.grpc.is_some() {
         let callout = call.callout.clone();
-        let listener = callout::grpc::Listener::Root(filters.clone(), call);
-        return callout::grpc::start(worker, &plan, cluster, callout, listener);
+        let caller = callout::grpc::Caller::Root(filters.clone(), call);
+        return callout::grpc::start(worker, &plan, cluster, callout, caller);
     }
     let (worker, filters) = (worker.clone(), filters.clone());
     let env = worker.env().clone();

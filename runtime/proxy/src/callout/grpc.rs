@@ -25,17 +25,17 @@ use crate::http2::{self, Asked};
 use crate::worker::{Plan, Worker};
 
 /// Who made a call, and hears what comes of it.
-pub(crate) enum Listener {
+pub(crate) enum Caller {
     /// An exchange; with the place of its filter in the chain, and the call's token.
     Exchange(Weak<Inbox>, (usize, u32)),
     /// A root context.
     Root(Filters, RootCallout),
 }
 
-impl Listener {
+impl Caller {
     /// Waits until what was told last was taken.
     async fn ready(&self) {
-        if let Listener::Exchange(inbox, _) = self {
+        if let Caller::Exchange(inbox, _) = self {
             poll_fn(|context| match inbox.upgrade() {
                 Some(inbox) => inbox.poll_empty(context),
                 // It is over, and the call with it.
@@ -47,12 +47,12 @@ impl Listener {
 
     fn tell(&self, event: GrpcEvent) {
         match self {
-            Listener::Exchange(inbox, call) => {
+            Caller::Exchange(inbox, call) => {
                 if let Some(inbox) = inbox.upgrade() {
                     inbox.put(Arrival::Event(*call, event));
                 }
             }
-            Listener::Root(filters, call) => filters.hear(call, &event),
+            Caller::Root(filters, call) => filters.hear(call, &event),
         }
     }
 }
@@ -87,7 +87,7 @@ pub(crate) fn start<E: Env>(
     plan: &Rc<Plan<E>>,
     cluster: Option<ClusterId>,
     callout: Callout,
-    listener: Listener,
+    caller: Caller,
 ) {
     let Some(call) = callout.grpc.clone() else { return };
     let (worker, plan, env) = (worker.clone(), Rc::clone(plan), worker.env().clone());
@@ -101,7 +101,7 @@ pub(crate) fn start<E: Env>(
             let mut performing = pin!(timer.race(async {
                 match cluster {
                     Some(cluster) => {
-                        perform((worker, plan), cluster, &callout, &call, &listener).await
+                        perform((worker, plan), cluster, &callout, &call, &caller).await
                     }
                     None => Closing::new(Code::Unavailable, "no such cluster any more").into(),
                 }
@@ -117,7 +117,7 @@ pub(crate) fn start<E: Env>(
         };
         let timeout = || Closing::new(Code::DeadlineExceeded, "timeout").into();
         if let Some(last) = last {
-            listener.tell(last.unwrap_or_else(timeout));
+            caller.tell(last.unwrap_or_else(timeout));
         }
     });
 }
@@ -128,7 +128,7 @@ async fn perform<E: Env>(
     cluster: ClusterId,
     callout: &Callout,
     call: &GrpcCall,
-    listener: &Listener,
+    caller: &Caller,
 ) -> GrpcEvent {
     if plan.cluster(cluster).config.protocol != ClusterProtocol::Http2 {
         return Closing::new(Code::Unavailable, "the cluster does not speak HTTP/2").into();
@@ -153,11 +153,11 @@ async fn perform<E: Env>(
             // It may last: it keeps neither the worker nor a snapshot that has had its time.
             let env = worker.env().clone();
             drop((worker, plan));
-            let last = talk::both_ways(&env, &asked, None, call, listener).await;
+            let last = talk::both_ways(&env, &asked, None, call, caller).await;
             drop(in_flight);
             return last.unwrap_or_else(|cause| Closing::failed(cause).into());
         };
-        match talk::both_ways(worker.env(), &asked, Some(message), call, listener).await {
+        match talk::both_ways(worker.env(), &asked, Some(message), call, caller).await {
             Ok(last) => return last,
             // Nothing was done with it.
             Err(Cause::UpstreamRefused) => {}

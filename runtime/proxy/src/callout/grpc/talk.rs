@@ -12,7 +12,7 @@ use penstock_wire::grpc::{
 };
 use penstock_wire::http1::{BodyLimits, Fields, Known, Limits, Method, ResponseHead};
 
-use super::{Closing, Listener};
+use super::{Caller, Closing};
 use crate::callout::fields_of;
 use crate::downstream::Rest;
 use crate::exchange::Passage;
@@ -31,10 +31,10 @@ pub(super) async fn both_ways<E: Env>(
     asked: &Asked<E>,
     single: Option<&[u8]>,
     call: &GrpcCall,
-    listener: &Listener,
+    caller: &Caller,
 ) -> Result<GrpcEvent, Cause> {
     let mut sending = pin!(send(env, asked, single, &call.outgoing));
-    let mut receiving = pin!(receive(asked, call, listener));
+    let mut receiving = pin!(receive(asked, call, caller));
     let mut sent = false;
     poll_fn(|context| {
         // Who receives is told why nothing can be sent.
@@ -81,11 +81,11 @@ async fn send<E: Env>(
     }
 }
 
-/// Tells the listener what comes, but for the last of it.
+/// Tells the caller what comes, but for the last of it.
 async fn receive<E: Env>(
     asked: &Asked<E>,
     call: &GrpcCall,
-    listener: &Listener,
+    caller: &Caller,
 ) -> Result<GrpcEvent, Cause> {
     let head = head_of(asked).await?;
     let mut passage = Passage::default();
@@ -93,8 +93,8 @@ async fn receive<E: Env>(
     let bare = passage.decoder.is_done();
     let tell = async |event: GrpcEvent| {
         if call.streams {
-            listener.ready().await;
-            listener.tell(event);
+            caller.ready().await;
+            caller.tell(event);
         }
     };
     // A head that is all there is is the trailers (`PROTOCOL-HTTP2.md`, Trailers-Only).
