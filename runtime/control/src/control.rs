@@ -76,19 +76,26 @@ pub struct Control {
     pub(crate) schemas: Arc<Schemas>,
     pub(crate) registry: Registry,
     pub(crate) capacity: Arc<Capacity>,
+    /// Makes the parts of a Snapshot that come from files, out of those of before where they can
+    /// go on.
     pub(crate) loader: Loader,
     pub(crate) tls: TlsLoader,
+    /// When the files of certificates are looked at again.
     pub(crate) renewal: Renewal,
     pub(crate) acme: Acme,
     pub(crate) layer4: Layer4,
+    /// What routers were told over BGP.
     pub(crate) announcer: Announcer,
     pub(crate) shards: Box<dyn Shards>,
+    /// Rings when a shard has ended.
     pub(crate) alarm: Alarm,
     pub(crate) reloads: Reloads,
     pub(crate) pulse: Pulse,
+    /// What was told of endpoints' health, whose verdicts lie in the Snapshot.
     pub(crate) health: HealthWatch,
     pub(crate) checks: Checks,
     pub(crate) ending: Ending,
+    /// By shard.
     pub(crate) shard_states: Vec<ShardState>,
     /// Shards to start again, and when.
     pub(crate) restarts: VecDeque<(Time, usize)>,

@@ -4,6 +4,10 @@
 //! What happens to a packet is `penstock-l4`'s, compiled into the program (`ebpf/`, a workspace
 //! of its own; the object is committed). What the maps say is decided by who fills them: this
 //! crate writes what it is given. It is the only one that knows aya.
+//!
+//! To find your way: [`Datapath`] is either of the two; `kernel` is the program's life with its
+//! `object`, `pins` and `tables`, and `userland` the lanes over a TUN device. `fill` is how both are
+//! written. `detour` leads checks to a VIP on a backend, and `decap` is what runs on backends.
 
 #![warn(missing_docs)]
 
