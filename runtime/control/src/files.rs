@@ -36,9 +36,14 @@ impl Source {
     /// The text as it is now.
     ///
     /// # Errors
-    /// The file can't be read.
+    /// The file can't be read, or nothing is in it: it was just cut off to be written anew, or a
+    /// full disk took no more.
     pub fn read(&self) -> io::Result<Vec<u8>> {
-        std::fs::read(&self.path)
+        let text = std::fs::read(&self.path)?;
+        match text.trim_ascii().is_empty() {
+            false => Ok(text),
+            true => Err(io::Error::new(io::ErrorKind::InvalidData, "the file is empty")),
+        }
     }
 }
 

@@ -1,10 +1,12 @@
 //! One check of one endpoint.
 
+use std::io;
 use std::net::SocketAddr;
 
 use penstock_config::{ClusterProtocol, TcpCheck};
 use penstock_env::Address;
 use penstock_wire::http1::{Lenient, Limits, Method, Parsed, ResponseHead, parse_response};
+use rustix::io::Errno;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -15,11 +17,33 @@ pub(super) trait Plain: AsyncRead + AsyncWrite + Unpin + Send {}
 
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Plain for T {}
 
+/// What a check found wrong.
+#[derive(Debug)]
+pub(super) struct Wrong {
+    /// Why, for a log.
+    pub(super) why: String,
+    /// It is this machine that lacks something, and says nothing of the endpoint.
+    pub(super) ours: bool,
+}
+
+impl From<String> for Wrong {
+    fn from(why: String) -> Wrong {
+        Wrong { why, ours: false }
+    }
+}
+
+/// A connect that failed: connect(2), socket(2).
+fn unconnected(error: io::Error) -> Wrong {
+    let ours = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
+    let is_ours = Errno::from_io_error(&error).is_some_and(|error| ours.contains(&error));
+    Wrong { why: text(error), ours: is_ours }
+}
+
 /// Asks one of its targets once. No deadline of its own.
 ///
 /// # Errors
-/// Why it is not well, for a log.
-pub(super) async fn check(checked: &Checked, target: &Target) -> Result<(), String> {
+/// Why it is not well, or can't be asked.
+pub(super) async fn check(checked: &Checked, target: &Target) -> Result<(), Wrong> {
     // What leads a socket to a VIP lives as long as what is said over it.
     let (stream, _led): (Box<dyn Plain>, _) = match (target, address_of(checked)) {
         (Target::Vip(through), _) => {
@@ -27,22 +51,24 @@ pub(super) async fn check(checked: &Checked, target: &Target) -> Result<(), Stri
             (Box::new(stream), Some(led))
         }
         (Target::Endpoint, Address::Ip(address)) => {
-            (Box::new(TcpStream::connect(address).await.map_err(text)?), None)
+            (Box::new(TcpStream::connect(address).await.map_err(unconnected)?), None)
         }
         (Target::Endpoint, Address::Unix(path)) => {
-            (Box::new(UnixStream::connect(&**path).await.map_err(text)?), None)
+            (Box::new(UnixStream::connect(&**path).await.map_err(unconnected)?), None)
         }
     };
     if checked.subject.health.http.is_none() && checked.subject.health.grpc.is_none() {
         return Ok(());
     }
     let host = host_of(checked, target);
-    let Some(connector) = &checked.subject.tls else { return ask(checked, &host, stream).await };
+    let Some(connector) = &checked.subject.tls else {
+        return Ok(ask(checked, &host, stream).await?);
+    };
     let (http2, ip) = (speaks_http2(checked), checked.subject.endpoint.address().ip());
     let (plain, carrying) = sealed::open(connector, ip, stream, http2).await?;
     tokio::select! {
-        asked = ask(checked, &host, Box::new(plain)) => asked,
-        ended = carrying => Err(ended),
+        asked = ask(checked, &host, Box::new(plain)) => Ok(asked?),
+        ended = carrying => Err(ended.into()),
     }
 }
 

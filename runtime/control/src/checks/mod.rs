@@ -23,6 +23,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use self::check::Wrong;
 use crate::layer4::{Layer4, Through};
 
 /// The checks of the Snapshot in force.
@@ -199,12 +200,23 @@ impl Checked {
         // Those of a large cluster shall not be checked all at once.
         let first = self.subject.health.interval.mul_f64(self.rng.unit());
         let (mut probe, due) = begun.unwrap_or((Probe::new(up), Instant::now() + first));
-        let mut served = self.served();
+        let (mut served, mut unable) = (self.served(), false);
         tokio::time::sleep_until(due).await;
         loop {
             let before = std::mem::replace(&mut served, self.served());
             let proven = probe.is_up() && self.requests_tell() && is_proven(before, served);
-            let outcome = if proven { Ok(()) } else { self.check().await };
+            let outcome = match if proven { Ok(()) } else { self.check().await } {
+                Err(Wrong { why, ours: true }) => {
+                    if !std::mem::replace(&mut unable, true) {
+                        let cluster = &*self.subject.cluster;
+                        tracing::error!(cluster, why, "endpoints can't be checked: nothing changes");
+                    }
+                    tokio::time::sleep(self.pause()).await;
+                    continue;
+                }
+                outcome => outcome.map_err(|wrong| wrong.why),
+            };
+            unable = false;
             let (fall, rise) = (self.subject.health.fall, self.subject.health.rise);
             let changes = probe.observe(outcome.is_ok(), fall, rise);
             let due = Instant::now() + self.pause();
@@ -217,15 +229,17 @@ impl Checked {
     }
 
     /// Asks all that there is to ask, up to the first that does not answer well.
-    async fn check(&self) -> Result<(), String> {
+    async fn check(&self) -> Result<(), Wrong> {
         for target in &self.targets {
             let late = || format!("no answer within {:?}", self.subject.health.timeout);
             let checking =
                 tokio::time::timeout(self.subject.health.timeout, check::check(self, target));
-            let checked = checking.await.unwrap_or_else(|_| Err(late()));
-            checked.map_err(|why| match target {
-                Target::Endpoint => why,
-                Target::Vip(through) => format!("{}: {why}", through.name()),
+            let checked = checking.await.unwrap_or_else(|_| Err(late().into()));
+            checked.map_err(|wrong| match target {
+                Target::Endpoint => wrong,
+                Target::Vip(through) => {
+                    Wrong { why: format!("{}: {}", through.name(), wrong.why), ..wrong }
+                }
             })?;
         }
         Ok(())

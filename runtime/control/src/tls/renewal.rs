@@ -75,15 +75,22 @@ impl Control {
         self.renewal.next_look = self.clock.now() + LOOK_EVERY;
         self.tls.turn_tickets(self.unix());
         let config = Arc::clone(&self.snapshot.config);
-        if !self.ending.is_serving() || !self.renewal.note(&config, &self.files) {
+        let changed = self.renewal.note(&config, &self.files);
+        // What could not be read, for want of descriptors or of a file server, can be later on.
+        if !self.ending.is_serving() || !(changed || self.renewal.refused.is_some()) {
             return;
         }
         match self.renew_certificates(&config) {
             Ok(true) => tracing::info!("new certificates are in force"),
             Ok(false) => {}
             Err(refused) => {
-                tracing::error!("changed certificates are refused, the old ones stay: {refused}");
-                self.renewal.refused = Some(refused.to_string());
+                let refused = refused.to_string();
+                if changed || self.renewal.refused.as_ref() != Some(&refused) {
+                    tracing::error!(
+                        "changed certificates are refused, the old ones stay: {refused}"
+                    );
+                }
+                self.renewal.refused = Some(refused);
             }
         }
     }

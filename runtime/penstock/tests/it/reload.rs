@@ -84,6 +84,11 @@ fn a_refused_reload_changes_nothing() {
     );
     assert_eq!(penstock.metric("penstock_config_reloads_total{result=\"refused\"}"), 4.0);
     assert_eq!(penstock.metric("penstock_config_generation"), 1.0);
+    // Cut off to be written anew, by whom?
+    std::fs::write(penstock.folder.join("penstock.toml"), "\n").expect("written");
+    let (status, body) = penstock.reload();
+    assert!(status != 200 && body.contains("the file is empty"), "{status} {body}");
+    assert_eq!(client.get("/").expect("it serves").body, "one");
 }
 
 #[test]
