@@ -17,7 +17,7 @@ pub(super) fn free() -> String {
     format!(
         r#"{GROW}
         (func $free (param $map i32) (result i32)
-            (if (call $remove (local.get $map) (i32.const 192) (i32.const 14))
+            (if (call $remove (local.get $map) (i32.const 224) (i32.const 14))
                 (then unreachable))
             (i32.const 0))
         (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
@@ -30,7 +30,7 @@ pub(super) fn free() -> String {
 /// Makes each answer a 204.
 pub(super) const EMPTY: &str = r#"
     (func (export "proxy_on_response_headers") (param i32 i32 i32) (result i32)
-        (if (call $replace (i32.const 2) (i32.const 208) (i32.const 7)
-                (i32.const 215) (i32.const 3))
+        (if (call $replace (i32.const 2) (i32.const 240) (i32.const 7)
+                (i32.const 247) (i32.const 3))
             (then unreachable))
         (i32.const 0))"#;
