@@ -198,3 +198,37 @@ fn a_body_is_brought_up_whole_before_the_protocol_is_switched() {
         });
     }
 }
+
+/// Trailers come after a body, whatever came with them: its bytes are shown to a filter once.
+#[test]
+fn a_body_that_comes_with_its_trailers_is_filtered_once() {
+    const BODY: &[u8] = b"3\r\nabc\r\n0\r\nX-T: 1\r\n\r\n";
+    check_few_seeds("trailers", Faults::CALM, |world| {
+        let origin = listen(world, async |wire| {
+            while let Ok(Some(head)) = wire.head().await {
+                let mut body = Expected::anything("origin");
+                let read = wire.body(head.framing(Framing::None), &mut body, QUICK).await;
+                if read.is_err() {
+                    return;
+                }
+                assert_eq!(body.passed, 2 * 3);
+                let answer = [b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", BODY];
+                if wire.write(&answer.concat(), QUICK).await.is_err() {
+                    return;
+                }
+            }
+        });
+        let blocks = "[filter.twice]\nwasm = \"/twice.wasm\"\n";
+        let proxy = Proxy::serve(world, &config(&[origin], "filters = [\"twice\"]\n", blocks));
+        let passed = play(world, &proxy, async |wire| {
+            let head = b"POST / HTTP/1.1\r\nHost: sim.test\r\nTransfer-Encoding: chunked\r\n\r\n";
+            wire.write(&[&head[..], BODY].concat(), QUICK).await.expect("it is taken");
+            let head = wire.head().await.expect("an answer").expect("an answer");
+            let mut body = Expected::anything("client");
+            wire.body(head.framing(Framing::None), &mut body, QUICK).await.expect("all of it");
+            body.passed
+        });
+        assert_eq!(passed, 2 * 3);
+        proxy.end(world);
+    });
+}

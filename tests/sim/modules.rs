@@ -152,6 +152,7 @@ static MODULES: LazyLock<Modules> = LazyLock::new(|| {
         ("/hear.wasm", &(ask("(i32.const 16) (i32.const 3)") + HEAR)),
         ("/shout.wasm", &ask("(i32.const 0) (i32.const 100000)")),
         ("/late.wasm", LATE),
+        ("/twice.wasm", TWICE),
         ("/look.wasm", LOOK),
         ("/root.wasm", ROOT),
         ("/queue.wasm", QUEUE),
@@ -249,6 +250,12 @@ fn module(body: &str) -> String {
             (i32.load8_u (i32.load (i32.const 1024))))
         (func $is (param $letter i32) (result i32)
             (i32.eq (call $mark) (local.get $letter)))
+        ;; Whether the call that is answered was granted.
+        (func $granted (result i32)
+            (if (call $value (i32.const 6) (i32.const 240) (i32.const 7)
+                    (i32.const 1024) (i32.const 1028))
+                (then (return (i32.const 0))))
+            (i32.eq (i32.load8_u (i32.load (i32.const 1024))) (i32.const 50)))
         (func $deny
             (drop (call $respond (i32.const 403) (i32.const 0) (i32.const 0)
                 (i32.const 16) (i32.const 3) (i32.const 0) (i32.const 0) (i32.const -1))))
@@ -301,9 +308,9 @@ const ASK: &str = r#"
         (i32.add (i32.const 2048)
             (i32.mul (i32.const 4) (i32.and (local.get $token) (i32.const 1023)))))
     (func (export "proxy_on_http_call_response")
-        (param i32) (param $token i32) (param $fields i32) (param i32 i32)
+        (param i32) (param $token i32) (param i32 i32 i32)
         (drop (call $effective (i32.load (call $slot (local.get $token)))))
-        (if (local.get $fields)
+        (if (call $granted)
             (then (drop (call $continue (i32.const 0))))
             (else (call $deny))))"#;
 
@@ -332,6 +339,20 @@ const LOOK: &str = r#"
     (func (export "proxy_on_response_body") (param i32 i32) (param $end i32) (result i32)
         (call $whole (local.get $end)))"#;
 
+/// Puts each byte of a body that it sees there once more.
+const TWICE: &str = r#"
+    (func $twice (param $kind i32) (param $bytes i32) (result i32)
+        (if (i32.eqz (local.get $bytes)) (then (return (i32.const 0))))
+        (if (call $buffer (local.get $kind) (i32.const 0) (local.get $bytes) (i32.const 1024)
+                (i32.const 1028))
+            (then unreachable))
+        (call $set_buffer (local.get $kind) (local.get $bytes) (i32.const 0)
+            (i32.load (i32.const 1024)) (local.get $bytes)))
+    (func (export "proxy_on_request_body") (param i32) (param $bytes i32) (param i32) (result i32)
+        (call $twice (i32.const 0) (local.get $bytes)))
+    (func (export "proxy_on_response_body") (param i32) (param $bytes i32) (param i32) (result i32)
+        (call $twice (i32.const 1) (local.get $bytes)))"#;
+
 /// Asks the cluster `auth` each second, counts the answers in shared data (as the letters behind
 /// `0`), and shows the count in responses.
 const ROOT: &str = r#"
@@ -348,8 +369,8 @@ const ROOT: &str = r#"
                 (i32.const 1036))
             (then (return (i32.const 48))))
         (i32.load8_u (i32.load (i32.const 1028))))
-    (func (export "proxy_on_http_call_response") (param i32 i32) (param $fields i32) (param i32 i32)
-        (if (local.get $fields)
+    (func (export "proxy_on_http_call_response") (param i32 i32 i32 i32 i32)
+        (if (call $granted)
             (then (loop $again
                 (i32.store8 (i32.const 1040) (i32.add (call $count) (i32.const 1)))
                 (br_if $again (call $set_shared (i32.const 56) (i32.const 7) (i32.const 1040)

@@ -110,11 +110,27 @@ impl Instance {
         Ok(action(result))
     }
 
-    /// `proxy_on_http_call_response`, on the root context, if the call is still awaited.
-    pub(crate) fn on_http_call_response<'a>(
+    /// `proxy_on_http_call_response`, on the root context, if the call is still awaited. One that
+    /// failed has the answer that is made up for it: see [`CalloutFailure::answer`].
+    pub(crate) fn on_http_call_response(
         &mut self,
         token: u32,
-        answer: Result<&'a CalloutResponse, CalloutFailure>,
+        answer: Result<&CalloutResponse, CalloutFailure>,
+        mut lent: Lent<'_>,
+    ) -> Result<(), Trapped> {
+        match answer {
+            Ok(answer) => self.on_answer(token, answer, "", lent.reborrow()),
+            Err(failure) => {
+                self.on_answer(token, &failure.answer(), failure.message(), lent.reborrow())
+            }
+        }
+    }
+
+    fn on_answer<'a>(
+        &mut self,
+        token: u32,
+        answer: &'a CalloutResponse,
+        message: &'static str,
         lent: Lent<'a>,
     ) -> Result<(), Trapped> {
         let Some(owner) = self.state_mut().callouts.open.remove(&token) else {
@@ -123,15 +139,10 @@ impl Instance {
         let Some(root) = self.root_of(owner) else {
             return Ok(());
         };
-        let (fields, bytes, trailers) = match answer {
-            Ok(answer) => (answer.headers.len(), answer.body.len(), answer.trailers.len()),
-            Err(_) => (0, 0, 0),
-        };
-        let status = match answer {
-            Ok(answer) => (status_code(answer), ""),
-            Err(failure) => (0, failure.message()),
-        };
-        let lent = Lent { callout: answer.ok(), status, ..lent };
+        let (fields, bytes, trailers) =
+            (answer.headers.len(), answer.body.len(), answer.trailers.len());
+        let status = (status_code(answer), message);
+        let lent = Lent { callout: Some(answer), status, ..lent };
         let arguments = (root.as_u32(), token, fields as u32, bytes as u32, trailers as u32);
         self.run(root, lent, self.header_ticks, |store, calls| {
             calls.http_call_response.as_ref().map_or(Ok(()), |call| call.call(store, arguments))
@@ -208,7 +219,7 @@ impl Instance {
         if let Some(context) = self.context(id) {
             context.ending = Ending::Begun;
         }
-        self.cancel_callouts(id)?;
+        self.forget_calls(id);
         let finished = match self.calls.done.is_some() {
             true => {
                 let lent = Lent {
@@ -273,7 +284,9 @@ impl Instance {
                 calls.log.as_ref().map_or(Ok(()), |call| call.call(store, id.as_u32()))
             })?;
         }
-        let told = self.calls.streams_are_told || self.is_root(id);
+        // A guest that keeps nothing of a stream still keeps its calls until they are answered.
+        let has_calls = self.context(id).is_some_and(|context| context.has_calls);
+        let told = self.calls.streams_are_told || has_calls || self.is_root(id);
         if told && self.calls.delete.is_some() {
             let lent = Lent { stream: id, ..Lent::default() };
             self.run(id, lent, self.header_ticks, |store, calls| {
@@ -291,28 +304,18 @@ impl Instance {
         self.context(id).is_some_and(|context| matches!(context.kind, Kind::Root { .. }))
     }
 
-    /// Answers every call of the context with nothing, so that the guest forgets it too.
-    fn cancel_callouts(&mut self, id: ContextId) -> Result<(), Trapped> {
-        if self.context(id).is_none_or(|context| !context.has_calls) {
-            return Ok(());
-        }
-        let calls = &self.state().callouts;
-        let open = calls.open.iter().filter(|(_, owner)| **owner == id);
-        let open: Vec<u32> = open.map(|(token, _)| *token).collect();
-        let grpc = calls.grpc.iter().filter(|(_, call)| call.owner == id);
-        let grpc: Vec<u32> = grpc.map(|(token, _)| *token).collect();
-        for token in open {
-            let cancelled = Err(CalloutFailure::Cancelled);
-            self.on_http_call_response(token, cancelled, Lent::default())?;
-        }
-        for token in grpc {
-            self.on_grpc(token, &GrpcEvent::cancelled(), Lent::default())?;
-            self.state_mut().callouts.grpc.remove(&token);
-        }
-        if let Some(mail) = self.context(id).and_then(|context| context.mail.as_mut()) {
+    /// Gives up every call of the context. Nobody is called back, as in Envoy: what it was for is
+    /// over, and the public Rust SDK traps in a callback that has no answer to read.
+    fn forget_calls(&mut self, id: ContextId) {
+        let state = self.state_mut();
+        let Some(context) = state.contexts.find(id).filter(|context| context.has_calls) else {
+            return;
+        };
+        if let Some(mail) = &mut context.mail {
             mail.callouts.clear();
         }
-        Ok(())
+        state.callouts.open.retain(|_, owner| *owner != id);
+        state.callouts.grpc.retain(|_, call| call.owner != id);
     }
 
     /// Ends the contexts whose `proxy_done` came during the last calls.

@@ -52,13 +52,6 @@ pub enum GrpcEvent {
     },
 }
 
-impl GrpcEvent {
-    /// What is told of a call whose context ends.
-    pub(crate) fn cancelled() -> GrpcEvent {
-        GrpcEvent::Closed { status: CANCELLED, message: "cancelled".to_owned() }
-    }
-}
-
 /// A filter's messages on their way to the proxy, and whether it still wants the call.
 #[derive(Debug, Default)]
 pub struct Outgoing {
@@ -181,9 +174,6 @@ impl Drop for Ongoing {
         self.outgoing.cancel();
     }
 }
-
-/// `CANCELLED` of gRPC's `statuscodes.md`.
-const CANCELLED: u32 = 1;
 
 #[cfg(test)]
 mod tests {

@@ -185,7 +185,8 @@ pub struct CalloutResponse {
     pub trailers: PairList,
 }
 
-/// Why a [`Callout`] has no answer; the filter sees 0 fields, and the text as the status message.
+/// Why a [`Callout`] has no answer. The filter sees the one that is made up for it, and the text as
+/// the status message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CalloutFailure {
     /// No endpoint could be reached, or it broke off.
@@ -194,8 +195,6 @@ pub enum CalloutFailure {
     Timeout,
     /// The answer was larger than the proxy takes.
     TooLarge,
-    /// The stream that it was made for has ended.
-    Cancelled,
 }
 
 impl CalloutFailure {
@@ -205,7 +204,29 @@ impl CalloutFailure {
             CalloutFailure::Unreachable => "upstream unreachable",
             CalloutFailure::Timeout => "timeout",
             CalloutFailure::TooLarge => "response too large",
-            CalloutFailure::Cancelled => "cancelled",
+        }
+    }
+
+    /// What the filter reads in an answer's place, as in Envoy: a 503 or 504 with the reason as its
+    /// text, for most filters look at `:status` and at nothing else; of one that was too large, no
+    /// fields at all.
+    pub fn answer(self) -> CalloutResponse {
+        let status: &[u8] = match self {
+            CalloutFailure::Unreachable => b"503",
+            CalloutFailure::Timeout => b"504",
+            CalloutFailure::TooLarge => return CalloutResponse::default(),
+        };
+        let body = self.message().as_bytes();
+        let length = body.len().to_string();
+        let fields = [
+            (&b":status"[..], status),
+            (b"content-length", length.as_bytes()),
+            (b"content-type", b"text/plain"),
+        ];
+        CalloutResponse {
+            headers: PairList::new(fields.into_iter()),
+            body: body.to_vec(),
+            ..CalloutResponse::default()
         }
     }
 }

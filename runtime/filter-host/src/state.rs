@@ -119,6 +119,18 @@ pub(crate) struct Lent<'a> {
     pub(crate) configuring: bool,
 }
 
+impl Lent<'_> {
+    /// The same, for a shorter time.
+    pub(crate) fn reborrow(&mut self) -> Lent<'_> {
+        Lent {
+            session: self.session.as_mut().map(|session| &mut **session as _),
+            request_body: self.request_body.as_mut().map(|body| &mut **body as _),
+            response_body: self.response_body.as_mut().map(|body| &mut **body as _),
+            ..*self
+        }
+    }
+}
+
 impl Default for ContextId {
     fn default() -> ContextId {
         ContextId::NONE

@@ -15,7 +15,7 @@ use crate::abi::pairs::Pairs;
 use crate::abi::{LogLevel, MapType};
 use crate::{
     BadField, Chain, ChainLink, Engine, EngineSettings, Filter, FilterHost, FilterSettings,
-    Filters, HeaderMap, LoadError, Session, World,
+    Filters, HeaderMap, LoadError, LocalResponse, Session, World,
 };
 
 /// A list of fields that holds itself to what HTTP allows.
@@ -29,6 +29,14 @@ impl Fields {
     pub fn new(fields: &[(&str, &str)]) -> Fields {
         let owned = |&(name, value): &(&str, &str)| (name.into(), value.into());
         Fields { fields: fields.iter().map(owned).collect() }
+    }
+
+    /// An answer's fields behind its status; `None` when one of them can't be sent.
+    pub fn of_answer(answer: &LocalResponse) -> Option<Fields> {
+        let status = answer.status.to_string();
+        let mut fields = Fields::new(&[(":status", &status)]);
+        let added = answer.headers.iter().try_for_each(|(name, value)| fields.add(name, value));
+        added.is_ok().then_some(fields)
     }
 
     /// Every field, in order.
@@ -60,12 +68,18 @@ impl HeaderMap for Fields {
     }
 
     fn add(&mut self, name: &[u8], value: &[u8]) -> Result<(), BadField> {
+        if name.starts_with(b":") {
+            return self.replace(name, value);
+        }
         check(name, value)?;
         self.fields.push((name.to_vec(), value.to_vec()));
         Ok(())
     }
 
     fn replace(&mut self, name: &[u8], value: &[u8]) -> Result<(), BadField> {
+        if name.starts_with(b":") && !self.takes_pseudo(name) {
+            return Err(BadField::Name);
+        }
         check(name, value)?;
         match self.fields.iter().position(|(other, _)| same(other, name)) {
             None => self.fields.push((name.to_vec(), value.to_vec())),
@@ -82,7 +96,7 @@ impl HeaderMap for Fields {
     }
 
     fn remove(&mut self, name: &[u8]) -> Result<(), BadField> {
-        if same(name, b"connection") {
+        if same(name, b"connection") || name.starts_with(b":") {
             return Err(BadField::Fixed);
         }
         self.fields.retain(|(other, _)| !same(other, name));
@@ -97,16 +111,42 @@ impl HeaderMap for Fields {
     }
 }
 
+impl Fields {
+    /// Whether it is a head of the kind that has this pseudo-field.
+    fn takes_pseudo(&self, name: &[u8]) -> bool {
+        let is_response = self.value(b":status").is_some();
+        let is_request = !is_response && self.iter().any(|(name, _)| name.starts_with(b":"));
+        match name {
+            b":status" => is_response,
+            _ => is_request,
+        }
+    }
+}
+
 fn same(left: &[u8], right: &[u8]) -> bool {
     left.eq_ignore_ascii_case(right)
 }
 
-/// RFC 9110 §5.6.2 and §5.5, a colon before the name aside.
+/// RFC 9110 §5.6.2 and §5.5; of pseudo-fields, those that there are, with values that a head has.
 fn check(name: &[u8], value: &[u8]) -> Result<(), BadField> {
     let token = |byte: &u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(byte);
-    let bare = name.strip_prefix(b":").unwrap_or(name);
-    if bare.is_empty() || !bare.iter().all(token) {
-        return Err(BadField::Name);
+    let is_token = |text: &[u8]| !text.is_empty() && text.iter().all(token);
+    let is_target = |text: &[u8]| text.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'#');
+    let fits = match name {
+        b":path" => value.first() == Some(&b'/') && is_target(value),
+        b":method" => is_token(value),
+        b":authority" => !value.is_empty() && is_target(value) && !value.contains(&b'/'),
+        // One listener has one scheme.
+        b":scheme" => return Err(BadField::Fixed),
+        b":status" => {
+            let status = str::from_utf8(value).ok().and_then(|text| text.parse::<u16>().ok());
+            status.is_some_and(|status| (200..600).contains(&status))
+        }
+        _ if !is_token(name) => return Err(BadField::Name),
+        _ => true,
+    };
+    if !fits {
+        return Err(BadField::Value);
     }
     // RFC 9110 §7.6.1: what speaks of the connection is the proxy's.
     if same(name, b"connection") {

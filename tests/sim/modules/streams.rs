@@ -90,9 +90,9 @@ pub(super) const KNOCK: &str = r#"
         (i32.add (i32.const 4096)
             (i32.mul (i32.const 4) (i32.and (local.get $token) (i32.const 1023)))))
     (func (export "proxy_on_http_call_response")
-        (param i32) (param $token i32) (param $fields i32) (param i32 i32)
+        (param i32) (param $token i32) (param i32 i32 i32)
         (drop (call $effective (i32.load (call $slot (local.get $token)))))
-        (if (local.get $fields)
+        (if (call $granted)
             (then (drop (call $continue (i32.const 2))))
             (else (drop (call $close (i32.const 2))))))"#;
 

@@ -200,7 +200,7 @@ impl Link {
             self.call_body(way, end, at, session, body)?;
         }
         if pieces.trailers && self.has(trailers) {
-            self.call_trailers(way, at, session)?;
+            self.call_trailers(way, at, session, body)?;
         }
         Ok(())
     }
@@ -231,11 +231,14 @@ impl Link {
         Ok(())
     }
 
+    /// The filter sees what it holds of the body, as in Envoy. Where it holds nothing, what has
+    /// gone on is not shown again; what it puts there goes before the trailers.
     fn call_trailers(
         &mut self,
         way: Way,
         at: (&Rc<Running>, ContextId),
         session: &mut dyn Session,
+        body: &mut dyn Body,
     ) -> Result<(), Failed> {
         let map = match way {
             Way::Request => MapType::RequestTrailers,
@@ -243,10 +246,18 @@ impl Link {
         };
         let count = session.headers(map).map_or(0, |map| map.len()) as u32;
         let holds = self.gate(way).waits();
-        let mut held = self.lift(way);
-        let lent = lend(way, session, holds.then_some(&mut held as &mut dyn Body));
+        let bytes_max = self.live.filter.settings.body_bytes_max;
+        let mut shown = match holds {
+            true => self.lift(way),
+            false => Held { bytes: Vec::new(), bytes_max },
+        };
+        let lent = lend(way, session, Some(&mut shown));
         let action = self.act(way, at, |instance| instance.on_trailers(way, at.1, lent, count));
-        self.gate_mut(way).bytes = held.bytes;
+        match holds {
+            true => self.gate_mut(way).bytes = shown.bytes,
+            false if shown.bytes.is_empty() => {}
+            false => body.splice(body.len()..body.len(), &shown.bytes)?,
+        }
         let action = action?;
         self.note(way, action, Stage::Trailers);
         Ok(())

@@ -176,11 +176,105 @@ fn an_http_call_comes_out_and_its_answer_goes_in() {
     chain.answer(&mut session, &callout, Err(CalloutFailure::Timeout));
     assert_eq!(poll(&mut chain), None, "a call is answered once");
     chain.finish(&mut session);
-    // An exchange that ends cancels its calls, and the guest is told.
+    // An exchange that ends cancels its calls.
     chain.begin(&harness.filters, &[ChainLink { filter: 0, plugin: 0 }]);
     assert_eq!(chain.request_headers(&mut session, true), Flow::Pause);
     chain.finish(&mut session);
     assert_eq!(harness.filters.streams(), 0);
+}
+
+/// Calls, and logs the status of the answer, or "lost" where it can't be read.
+const ASKS: &str = r#"
+    (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32)
+        (call $call (i32.const 64) (i32.const 6) (i32.const 80) (i32.const 62) (i32.const 16)
+            (i32.const 3) (i32.const 0) (i32.const 0) (i32.const 1500) (i32.const 1024))
+        (if (result i32) (then unreachable) (else (i32.const 1))))
+    (data (i32.const 160) ":status")
+    (data (i32.const 176) "lost")
+    (data (i32.const 184) "forgotten")
+    (func (export "proxy_on_http_call_response") (param i32 i32 i32 i32) (param $trailers i32)
+        ;; Trailers that did not come are not found, which is 1.
+        (if (i32.ne (i32.const 1) (call $value (i32.const 7) (i32.const 160) (i32.const 7)
+                (i32.const 1024) (i32.const 1028)))
+            (then unreachable))
+        (if (call $value (i32.const 6) (i32.const 160) (i32.const 7) (i32.const 1024)
+                (i32.const 1028))
+            (then (drop (call $log (i32.const 2) (i32.const 176) (i32.const 4))))
+            (else (drop (call $log
+                (i32.const 2) (i32.load (i32.const 1024)) (i32.load (i32.const 1028)))))))
+    (func (export "proxy_on_delete") (param i32)
+        (drop (call $log (i32.const 2) (i32.const 184) (i32.const 9))))"#;
+
+#[test]
+fn a_call_that_failed_reads_as_an_answer_of_ours() {
+    let harness = harness(ASKS, |_| {});
+    for (failure, seen) in [
+        (CalloutFailure::Unreachable, "503"),
+        (CalloutFailure::Timeout, "504"),
+        (CalloutFailure::TooLarge, "lost"),
+    ] {
+        let (mut session, mut chain) = (session(), harness.chain());
+        assert_eq!(chain.request_headers(&mut session, true), Flow::Pause);
+        let callout = chain.callout().expect("the filter calls");
+        harness.world.lines.borrow_mut().clear();
+        chain.answer(&mut session, &callout, Err(failure));
+        assert!(harness.world.logged(seen), "{failure:?}: {:?}", harness.world.lines);
+        chain.finish(&mut session);
+    }
+}
+
+#[test]
+fn a_call_whose_exchange_is_over_is_forgotten_and_nobody_called_back() {
+    // Also a guest that need not be told of an exchange's end: it keeps its calls.
+    let stateless = r#"(func (export "penstock_stateless") (result i32) i32.const 1)"#;
+    for body in [ASKS.to_owned(), format!("{ASKS}{stateless}")] {
+        let harness = harness(&body, |_| {});
+        let (mut session, mut chain) = (session(), harness.chain());
+        assert_eq!(chain.request_headers(&mut session, true), Flow::Pause);
+        assert!(chain.callout().is_some(), "the filter calls");
+        harness.world.lines.borrow_mut().clear();
+        chain.finish(&mut session);
+        let lines = harness.world.lines.borrow().len();
+        assert!(lines == 1 && harness.world.logged("forgotten"), "{:?}", harness.world.lines);
+    }
+}
+
+#[test]
+fn the_callback_for_trailers_sees_what_is_held_and_no_more() {
+    // Pauses in its first callback for the body, by the letter `h`; logs the bytes that it sees
+    // with the trailers, and puts "yes" behind them.
+    let body = r#"
+        (func (export "proxy_on_request_body") (param i32 i32 i32) (result i32)
+            (drop (call $bytes (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 1024)
+                (i32.const 1028)))
+            (i32.eq (i32.load8_u (i32.load (i32.const 1024))) (i32.const 104)))
+        (func (export "proxy_on_request_trailers") (param i32 i32) (result i32)
+            (i32.store (i32.const 1028) (i32.const 0))
+            (if (call $bytes (i32.const 0) (i32.const 0) (i32.const 99) (i32.const 1024)
+                    (i32.const 1028))
+                (then unreachable))
+            (drop (call $log (i32.const 2) (i32.load (i32.const 1024))
+                (i32.load (i32.const 1028))))
+            (if (call $set_bytes (i32.const 0) (i32.const 99) (i32.const 0) (i32.const 16)
+                    (i32.const 3))
+                (then unreachable))
+            i32.const 0)"#;
+    let harness = harness(body, |_| {});
+    for (sent, seen, passed) in [("held", "held", "heldyes"), ("passed", "", "yes")] {
+        let (mut session, mut chain) = (session(), harness.chain());
+        assert_eq!(chain.request_headers(&mut session, false), Flow::Continue);
+        let mut piece = sent.as_bytes().to_vec();
+        let _ = chain.request_body(&mut session, &mut piece, false);
+        session.request_trailers = Some(Fields::new(&[("t", "v")]));
+        harness.world.lines.borrow_mut().clear();
+        let mut tail = Vec::new();
+        assert_eq!(chain.request_trailers(&mut session, &mut tail), Flow::Continue);
+        assert_eq!(String::from_utf8_lossy(&tail), passed);
+        let lines = harness.world.lines.borrow();
+        assert_eq!(lines.last().map(|(_, line)| &**line), Some(seen), "{lines:?}");
+        drop(lines);
+        chain.finish(&mut session);
+    }
 }
 
 #[test]

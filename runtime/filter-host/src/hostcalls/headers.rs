@@ -14,7 +14,8 @@ enum Readable<'a> {
     List(&'a PairList),
 }
 
-/// Finds the map for reading. `BadArgument` when there is none now, as in Envoy.
+/// Finds the map for reading. `BadArgument` when there is none now, as in Envoy; but the maps of a
+/// call that failed are there, and empty.
 fn readable(call: &mut Call, map: u32) -> Result<Readable<'_>, Status> {
     match MapType::from_u32(map).ok_or(Status::BadArgument)? {
         MapType::HttpCallResponseHeaders => {

@@ -413,10 +413,14 @@ impl<'a, E: Env> Filtered<'a, E> {
         if !has_trailers || !matches!(flow, Flow::Continue | Flow::Pause) {
             return flow;
         }
-        self.with(heads, Some((way, trailers)), |chain, session| match way {
-            Way::Request => chain.request_trailers(session, piece),
-            Way::Response => chain.response_trailers(session, piece),
-        })
+        // What has passed is not shown again.
+        let mut tail = Vec::new();
+        let flow = self.with(heads, Some((way, trailers)), |chain, session| match way {
+            Way::Request => chain.request_trailers(session, &mut tail),
+            Way::Response => chain.response_trailers(session, &mut tail),
+        });
+        piece.append(&mut tail);
+        flow
     }
 
     /// Lends the chain and a session to `call`, and starts the calls that came of it.

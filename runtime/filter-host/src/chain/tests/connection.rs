@@ -318,7 +318,7 @@ fn a_connection_waits_for_the_answer_to_a_call_or_is_closed() {
         let callout = chain.callout().expect("the filter calls");
         let headers = PairList::new([(b":status" as &[u8], b"200" as &[u8])].into_iter());
         let answer = CalloutResponse { headers, ..CalloutResponse::default() };
-        let answer = if answered { Ok(&answer) } else { Err(CalloutFailure::Timeout) };
+        let answer = if answered { Ok(&answer) } else { Err(CalloutFailure::TooLarge) };
         chain.answer(&mut session, &callout, answer);
         let expected = if answered { Event::ResumeRequest } else { Event::Close };
         assert_eq!(poll(&mut chain), Some(expected));
