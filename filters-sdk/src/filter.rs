@@ -37,7 +37,9 @@ pub trait Filter: Sized + 'static {
         Flow::Continue
     }
 
-    /// A part of the request's body has come; `end` with the last one.
+    /// A part of the request's body has come; `end` with the last one, which may be empty. Where
+    /// trailers follow, the last one comes with them, before
+    /// [`on_request_trailers`](Filter::on_request_trailers).
     fn on_request_body(&self, body: &mut Body<'_, Self::State>, end: bool) -> Flow {
         let _ = (body, end);
         Flow::Continue
@@ -55,7 +57,8 @@ pub trait Filter: Sized + 'static {
         Flow::Continue
     }
 
-    /// A part of the response's body has come; `end` with the last one.
+    /// A part of the response's body has come; `end` as in
+    /// [`on_request_body`](Filter::on_request_body).
     fn on_response_body(&self, body: &mut Body<'_, Self::State>, end: bool) -> Flow {
         let _ = (body, end);
         Flow::Continue
@@ -67,14 +70,15 @@ pub trait Filter: Sized + 'static {
         Flow::Continue
     }
 
-    /// The reply to a call that [`Request::call`] started. What is returned decides over a request
-    /// that waits; for one that went on already only [`Flow::Respond`] means anything.
+    /// The reply to a call that [`Request::call`] started, or one of its body or trailers. What is
+    /// returned decides over a request that waits; for one that went on already only
+    /// [`Flow::Respond`] means anything.
     fn on_reply(&self, request: &mut Request<'_, Self::State>, reply: &Reply<'_>) -> Flow {
         let _ = (request, reply);
         Flow::Continue
     }
 
-    /// The reply to a call that [`Response::call`] started.
+    /// The reply to a call that [`Response::call`] started, or one of its body or trailers.
     fn on_response_reply(
         &self,
         response: &mut Response<'_, Self::State>,

@@ -16,7 +16,9 @@ pub enum Flow {
     /// Answer downstream at once; nothing goes further. Of two answers the first counts.
     Respond(Answer),
     /// Hold the message. From a header callback: until a callout's reply decides (see
-    /// [`Filter::on_reply`]). From a body callback: until more of the body has come.
+    /// [`Filter::on_reply`]); what [`Continue`](Self::Continue) a later callback of that half
+    /// says does not come before it. From a body callback: until more of the body has come, or a
+    /// reply decides.
     ///
     /// [`Filter::on_reply`]: crate::Filter::on_reply
     Wait,
@@ -49,7 +51,9 @@ pub struct Answer {
 }
 
 impl Answer {
-    /// An answer with `status`, no body and no fields but those that the proxy adds.
+    /// An answer with `status`, no body and no fields but those that the proxy adds. The status is
+    /// one of 200 to 599: in the place of an answer that the host refuses a plain 500 is sent, and
+    /// the log says why.
     pub fn new(status: u16) -> Self {
         Self { status, headers: FieldList::default(), body: Vec::new(), cause: "" }
     }
@@ -77,11 +81,18 @@ impl Answer {
         self.status
     }
 
+    /// Gives it. One that the host refuses is a plain 500: what was to be turned away may neither
+    /// pass nor be held until somebody gives up.
+    ///
+    /// # Panics
+    /// If that is refused, too: the filter's failure policy decides then.
     pub(crate) fn send(&self) {
         let sent = sys::respond(self.status, self.cause, &self.headers.encode(), &self.body);
-        if let Err(status) = sent {
-            crate::error!("answer {} was refused by the host: {}", self.status, sys::words(status));
-        }
+        let Err(refused) = sent else { return };
+        let refused = sys::words(refused);
+        crate::error!("answer {} was refused by the host: {refused}", self.status);
+        let plain = sys::respond(500, "answer_refused", &FieldList::default().encode(), &[]);
+        assert!(plain.is_ok(), "no answer can be given: {refused}");
     }
 }
 

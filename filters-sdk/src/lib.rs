@@ -99,7 +99,7 @@ pub use view::{
 #[doc(hidden)]
 pub mod export {
     pub use crate::arena::scope;
-    pub use crate::runtime::{Http, Kind, Raw, Runtime};
+    pub use crate::runtime::{Http, Kind, Raw, Runtime, Tail};
 
     /// Runs once per instance, before anything else.
     pub fn initialize() {

@@ -23,6 +23,7 @@
 
 mod connection;
 mod exchange;
+pub(crate) mod halves;
 
 use std::time::Duration;
 
@@ -128,6 +129,12 @@ impl<F: Kind> Bench<F> {
         })
     }
 
+    /// Has a pause of a head hold the head alone, as `pause_headers = "headers-only"` does: the
+    /// body is shown while the head waits. Without it the body waits, too.
+    pub fn set_heads_only(&self) {
+        native::with(|double| double.heads_only = true);
+    }
+
     /// Lets calls reach these clusters alone. Without it they reach any.
     pub fn set_clusters(&self, clusters: &[&str]) {
         native::with(|double| {
@@ -151,13 +158,14 @@ impl<F: Kind> Bench<F> {
         self.deliver(headers, body.as_ref().to_vec());
     }
 
-    /// Has the oldest callout fail: nobody there, or out of time.
+    /// Has the oldest callout fail, as where nobody is there: the reply is a 503 of the proxy's.
+    /// One out of time is [`reply`](Self::reply) with 504.
     ///
     /// # Panics
     /// If there is none.
     #[track_caller]
     pub fn fail_call(&self) {
-        self.deliver(Vec::new(), Vec::new());
+        self.reply(503, &[("content-type", "text/plain")], "upstream unreachable");
     }
 
     #[track_caller]
@@ -172,6 +180,7 @@ impl<F: Kind> Bench<F> {
         });
         self.runtime.on_http_call_response(call, counts.0, counts.1);
         native::with(|double| double.reply = native::Reply::default());
+        F::catch_up(&self.runtime);
     }
 
     /// Something comes on the oldest gRPC call. A call is over with that; a stream when it is
@@ -208,6 +217,7 @@ impl<F: Kind> Bench<F> {
             GrpcCame::Closed(code, _) => self.runtime.on_grpc_close(call, code),
         }
         native::with(|double| double.reply = native::Reply::default());
+        F::catch_up(&self.runtime);
     }
 
     /// Has the next `count` changes of shared data find that another shard was faster.

@@ -1,5 +1,6 @@
 //! Tests of the SDK as an author sees it: filters against the host double.
 
+mod bodies;
 mod grpc;
 mod queue;
 mod stream;
@@ -70,8 +71,8 @@ impl Filter for Asks {
                 request.set_header("x-user", reply.header("x-user").unwrap_or("nobody"));
                 Flow::Continue
             }
+            Some(503 | 504) | None => Answer::new(503).cause("auth_is_down").into(),
             Some(_) => Answer::new(403).cause("refused").into(),
-            None => Answer::new(503).cause("auth_is_down").into(),
         }
     }
 

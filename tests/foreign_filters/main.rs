@@ -104,20 +104,23 @@ fn bodies_are_read_and_replaced() {
 
 #[test]
 fn they_answer_by_themselves() {
-    for test in both() {
+    // The one has a callback for bodies of responses, and sees its own answer there.
+    for (test, body) in both().into_iter().zip(["turned away!", "turned away"]) {
         test.request(&head("/answer"))
             .expect_answer(403)
             .expect_answer_header("x-why", "answer")
-            .expect_answer_body("turned away");
+            .expect_answer_body(body);
     }
 }
 
 #[test]
 fn callouts_hold_the_request_until_the_reply() {
-    for (test, reply) in both().into_iter().zip(["body", "200"]) {
+    for (test, (reply, said)) in
+        both().into_iter().zip([("body", "no reply!"), ("200", "no reply")])
+    {
         let call = || test.request(&head("/call")).expect_wait().expect_call("auth", "/check");
         call().reply(200, &[], "body").expect_continue().expect_header("x-reply", reply);
-        call().reply(404, &[], "").expect_answer(502).expect_answer_body("no reply");
+        call().reply(404, &[], "").expect_answer(502).expect_answer_body(said);
         // Given up before the reply: nothing is left behind, and the next one is served.
         call().finish();
         call().reply(200, &[], "body").expect_continue();
@@ -137,7 +140,7 @@ fn grpc_calls_hold_the_request_until_they_end() {
     };
     let message = |text: &str| GrpcEvent::Message(text.into());
     call().grpc(message("ada")).expect_continue().expect_header("x-reply", "ada");
-    call().grpc(closed(7, "no")).expect_answer(403).expect_answer_body("7 no");
+    call().grpc(closed(7, "no")).expect_answer(403).expect_answer_body("7 no!");
     call().finish();
     test.request(&head("/stream"))
         .expect_wait()
@@ -163,10 +166,26 @@ fn grpc_calls_hold_the_request_until_they_end() {
 }
 
 #[test]
-fn a_failed_callout_is_a_reply_of_no_fields() {
+fn a_callout_that_fails_costs_its_own_request_alone() {
+    for test in both() {
+        test.request(&head("/call")).fail_call().expect_answer(502);
+        test.request(&head("/call")).reply(200, &[], "body").expect_continue();
+    }
     let test = proxy_wasm();
     test.request(&head("/call")).fail_call().expect_answer(502);
-    assert!(lines(&test).contains(&"reply 0 0".to_owned()));
+    // A status, a length, a type; and why.
+    assert!(lines(&test).contains(&"reply 3 20".to_owned()), "{:?}", test.lines());
+}
+
+#[test]
+fn a_caller_who_leaves_while_a_filter_asks_costs_nobody_anything() {
+    for test in both() {
+        for _ in 0..100 {
+            test.request(&head("/call")).expect_wait().finish();
+        }
+        assert!(!lines(&test).iter().any(|line| line.starts_with("reply")), "{:?}", test.lines());
+        test.request(&head("/call")).reply(200, &[], "body").expect_continue();
+    }
 }
 
 #[test]

@@ -16,12 +16,17 @@ pub(crate) fn code(kind: Kind, self_type: &str, functions: &[String]) -> String 
     let has = |function: &str| functions.iter().any(|name| name == function);
     let exports: Vec<&(&str, &str)> = own.iter().chain(BOTH).collect();
     for (place, (function, export)) in exports.iter().enumerate() {
-        // Some share theirs: three methods are for replies, and three for gRPC.
+        // Some share theirs: three methods are for replies, and three for gRPC; trailers are also
+        // the end of the body before them.
         let before = &exports[..place];
         let is_there = before.iter().any(|(other, same)| same == export && has(other));
         if has(function) && !is_there {
             code.push_str(export);
         }
+    }
+    for (function, _) in own {
+        let truth = if has(function) { "true" } else { "false" };
+        code = code.replace(&format!("HAS({function})"), truth);
     }
     // Exporting a name is unsafe in edition 2024 because two of one name may clash; the ABI's
     // names are this module's alone.
@@ -82,13 +87,8 @@ const EXCHANGES: &[(&str, &str)] = &[
             run(|runtime| runtime.on_request_body(context, bytes, end != 0))
         }"#,
     ),
-    (
-        "on_request_trailers",
-        r#"#[unsafe(no_mangle)]
-        extern "C" fn proxy_on_request_trailers(context: u32, _: u32) -> u32 {
-            run(|runtime| runtime.on_request_trailers(context))
-        }"#,
-    ),
+    ("on_request_body", REQUEST_TRAILERS),
+    ("on_request_trailers", REQUEST_TRAILERS),
     (
         "on_response",
         r#"#[unsafe(no_mangle)]
@@ -103,13 +103,8 @@ const EXCHANGES: &[(&str, &str)] = &[
             run(|runtime| runtime.on_response_body(context, bytes, end != 0))
         }"#,
     ),
-    (
-        "on_response_trailers",
-        r#"#[unsafe(no_mangle)]
-        extern "C" fn proxy_on_response_trailers(context: u32, _: u32) -> u32 {
-            run(|runtime| runtime.on_response_trailers(context))
-        }"#,
-    ),
+    ("on_response_body", RESPONSE_TRAILERS),
+    ("on_response_trailers", RESPONSE_TRAILERS),
 ];
 
 /// The same of a filter of connections.
@@ -177,6 +172,23 @@ const BOTH: &[(&str, &str)] = &[
     ("on_response_grpc", GRPC),
     ("on_plugin_grpc", GRPC),
 ];
+
+// Where trailers follow a body, its end comes with them: a filter of bodies has to hear of them.
+const REQUEST_TRAILERS: &str = r#"#[unsafe(no_mangle)]
+    extern "C" fn proxy_on_request_trailers(context: u32, _: u32) -> u32 {
+        let body = HAS(on_request_body);
+        let trailers = HAS(on_request_trailers);
+        let has = ::penstock::export::Tail { body, trailers };
+        run(|runtime| runtime.on_request_trailers(context, has))
+    }"#;
+
+const RESPONSE_TRAILERS: &str = r#"#[unsafe(no_mangle)]
+    extern "C" fn proxy_on_response_trailers(context: u32, _: u32) -> u32 {
+        let body = HAS(on_response_body);
+        let trailers = HAS(on_response_trailers);
+        let has = ::penstock::export::Tail { body, trailers };
+        run(|runtime| runtime.on_response_trailers(context, has))
+    }"#;
 
 const GRPC: &str = r#"#[unsafe(no_mangle)]
     extern "C" fn proxy_on_grpc_receive_initial_metadata(_: u32, call: u32, _: u32) {

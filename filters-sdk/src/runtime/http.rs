@@ -9,6 +9,7 @@ use crate::filter::Filter;
 use crate::flow::{Answer, CallId, Flow};
 use crate::grpc::GrpcEvent;
 use crate::queue::QueueId;
+use crate::sys;
 use crate::view::{Body, Log, Plugin, Reply, Request, Response, Trailers};
 
 /// A filter of exchanges, as a runtime knows it.
@@ -74,6 +75,11 @@ impl<F: Filter> Kind for Http<F> {
     fn refuse() {
         Answer::new(500).cause("filter_not_configured").send();
     }
+
+    #[cfg(not(target_arch = "wasm32"))]
+    fn catch_up(runtime: &Runtime<Self>) {
+        crate::testing::halves::catch_up(runtime);
+    }
 }
 
 impl<F: Filter> Runtime<Http<F>> {
@@ -91,18 +97,27 @@ impl<F: Filter> Runtime<Http<F>> {
     /// A part of a request's body.
     pub fn on_request_body(&self, id: u32, bytes: usize, end: bool) -> u32 {
         self.with_stream(id, |filter, root, state| {
-            let mut body = Body::new(state, BufferType::RequestBody, bytes);
-            let flow = filter.0.on_request_body(&mut body, end);
-            self.settle(id, root, StreamType::HttpRequest, decide(flow))
+            let at = At { id, root, half: StreamType::HttpRequest };
+            let body = Body::new(state, BufferType::RequestBody, bytes);
+            self.show_body(&at, body, |body| filter.0.on_request_body(body, end)).1
         })
     }
 
-    /// The trailers of a request.
-    pub fn on_request_trailers(&self, id: u32) -> u32 {
+    /// The trailers of a request; `has` says which callbacks the filter has. That of the body hears
+    /// of the end first.
+    pub fn on_request_trailers(&self, id: u32, has: Tail) -> u32 {
         self.with_stream(id, |filter, root, state| {
-            let flow =
-                filter.0.on_request_trailers(&mut Trailers::new(state, MapType::RequestTrailers));
-            self.settle(id, root, StreamType::HttpRequest, decide(flow))
+            let at = At { id, root, half: StreamType::HttpRequest };
+            if has.body {
+                let kind = BufferType::RequestBody;
+                let body = Body::new(state, kind, sys::buffer_length(kind));
+                let shown = self.show_body(&at, body, |body| filter.0.on_request_body(body, true));
+                if shown.0 == Decision::Over || !has.trailers {
+                    return shown.1;
+                }
+            }
+            let trailers = Trailers::new(state, MapType::RequestTrailers);
+            self.show_trailers(&at, trailers, |trailers| filter.0.on_request_trailers(trailers))
         })
     }
 
@@ -120,20 +135,67 @@ impl<F: Filter> Runtime<Http<F>> {
     /// A part of a response's body.
     pub fn on_response_body(&self, id: u32, bytes: usize, end: bool) -> u32 {
         self.with_stream(id, |filter, root, state| {
-            let mut body = Body::new(state, BufferType::ResponseBody, bytes);
-            let flow = filter.0.on_response_body(&mut body, end);
-            self.settle(id, root, StreamType::HttpResponse, decide(flow))
+            let at = At { id, root, half: StreamType::HttpResponse };
+            let body = Body::new(state, BufferType::ResponseBody, bytes);
+            self.show_body(&at, body, |body| filter.0.on_response_body(body, end)).1
         })
     }
 
-    /// The trailers of a response.
-    pub fn on_response_trailers(&self, id: u32) -> u32 {
+    /// The trailers of a response, as those of a request.
+    pub fn on_response_trailers(&self, id: u32, has: Tail) -> u32 {
         self.with_stream(id, |filter, root, state| {
-            let mut trailers = Trailers::new(state, MapType::ResponseTrailers);
-            let flow = filter.0.on_response_trailers(&mut trailers);
-            self.settle(id, root, StreamType::HttpResponse, decide(flow))
+            let at = At { id, root, half: StreamType::HttpResponse };
+            if has.body {
+                let kind = BufferType::ResponseBody;
+                let body = Body::new(state, kind, sys::buffer_length(kind));
+                let shown = self.show_body(&at, body, |body| filter.0.on_response_body(body, true));
+                if shown.0 == Decision::Over || !has.trailers {
+                    return shown.1;
+                }
+            }
+            let trailers = Trailers::new(state, MapType::ResponseTrailers);
+            self.show_trailers(&at, trailers, |trailers| filter.0.on_response_trailers(trailers))
         })
     }
+
+    fn show_body(
+        &self,
+        at: &At,
+        mut body: Body<'_, F::State>,
+        callback: impl FnOnce(&mut Body<'_, F::State>) -> Flow,
+    ) -> (Decision, u32) {
+        let flow = callback(&mut body);
+        self.note(&body.calls, at.root, at.id, at.half);
+        let decision = decide(flow);
+        (decision, self.settle_piece(at.id, at.root, at.half, decision))
+    }
+
+    fn show_trailers(
+        &self,
+        at: &At,
+        mut trailers: Trailers<'_, F::State>,
+        callback: impl FnOnce(&mut Trailers<'_, F::State>) -> Flow,
+    ) -> u32 {
+        let flow = callback(&mut trailers);
+        self.note(&trailers.calls, at.root, at.id, at.half);
+        self.settle_piece(at.id, at.root, at.half, decide(flow))
+    }
+}
+
+/// Which callbacks a filter has for what comes behind a head.
+#[derive(Clone, Copy, Debug)]
+pub struct Tail {
+    /// That for the body. It hears of the body's end, also where trailers follow.
+    pub body: bool,
+    /// That for trailers.
+    pub trailers: bool,
+}
+
+/// One half of one stream.
+struct At {
+    id: u32,
+    root: u32,
+    half: StreamType,
 }
 
 /// Carries out what does not come back, an answer.

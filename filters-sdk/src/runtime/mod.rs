@@ -24,7 +24,7 @@ use crate::grpc::{GrpcEvent, GrpcStatus};
 use crate::queue::QueueId;
 use crate::sys;
 use crate::view::{Fields, Plugin, Reply};
-pub use http::Http;
+pub use http::{Http, Tail};
 pub use stream::Raw;
 use table::Table;
 
@@ -65,6 +65,13 @@ pub trait Kind: Sized + 'static {
 
     /// Ends the stream under way, for which there is no filter.
     fn refuse();
+
+    /// Shows streams that a reply let go on what came behind what was held: on the host double,
+    /// which has nobody else to do it.
+    #[cfg(not(target_arch = "wasm32"))]
+    fn catch_up(runtime: &Runtime<Self>) {
+        let _ = runtime;
+    }
 }
 
 /// What a callback decided over what passes.
@@ -338,6 +345,21 @@ impl<F: Kind> Runtime<F> {
             *stream.waits(half) = true;
         }
         PAUSE
+    }
+
+    /// As [`Runtime::settle`], for what comes behind a head or a connection's beginning: hosts take
+    /// going on from here for the end of an earlier wait, and a half that waits for a reply goes on
+    /// when that says so.
+    fn settle_piece(&self, id: u32, root: u32, half: StreamType, decision: Decision) -> u32 {
+        let waits = self.streams.borrow_mut().find(id).is_some_and(|stream| *stream.waits(half));
+        match decision {
+            Decision::Go if waits && self.is_calling(id, half) => PAUSE,
+            Decision::Go if waits => {
+                self.forget_wait(id, half);
+                CONTINUE
+            }
+            decision => self.settle(id, root, half, decision),
+        }
     }
 
     /// Carries out what a reply's callback decided over what may wait for it.

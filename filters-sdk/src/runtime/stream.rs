@@ -2,7 +2,7 @@
 
 use penstock_filters_sdk_abi::{BufferType, PeerType, StreamType};
 
-use super::{CONTINUE, Decision, Kind, News, PAUSE, Runtime};
+use super::{CONTINUE, Decision, Kind, News, Runtime};
 use crate::calls::Calls;
 use crate::config::ConfigError;
 use crate::flow::CallId;
@@ -85,7 +85,7 @@ impl<F: StreamFilter> Runtime<Raw<F>> {
             let flow = filter.0.on_downstream(&mut data, end);
             let calls = core::mem::take(&mut data.connection.calls);
             self.note(&calls, root, id, half);
-            self.settle_data(id, root, half, flow)
+            self.settle_piece(id, root, half, decide(half, flow))
         })
     }
 
@@ -97,7 +97,7 @@ impl<F: StreamFilter> Runtime<Raw<F>> {
             let flow = filter.0.on_upstream(&mut data, end);
             let calls = core::mem::take(&mut data.connection.calls);
             self.note(&calls, root, id, half);
-            self.settle_data(id, root, half, flow)
+            self.settle_piece(id, root, half, decide(half, flow))
         })
     }
 
@@ -119,20 +119,6 @@ impl<F: StreamFilter> Runtime<Raw<F>> {
             self.note(&connection.calls, root, id, StreamType::Upstream);
             CONTINUE
         });
-    }
-
-    /// As [`Runtime::settle`], for bytes: hosts take going on from here for the end of an earlier
-    /// wait, and a half that waits for a reply goes on when that says so.
-    fn settle_data(&self, id: u32, root: u32, half: StreamType, flow: StreamFlow) -> u32 {
-        let waits = self.streams.borrow_mut().find(id).is_some_and(|stream| *stream.waits(half));
-        match decide(half, flow) {
-            Decision::Go if waits && self.is_calling(id, half) => PAUSE,
-            Decision::Go if waits => {
-                self.forget_wait(id, half);
-                CONTINUE
-            }
-            decision => self.settle(id, root, half, decision),
-        }
     }
 }
 

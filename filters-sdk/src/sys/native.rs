@@ -4,6 +4,8 @@
 //! a clock as plain values, and answers with the statuses of the specification. What it hands out
 //! is leaked: a test is short, and this way the SDK has no unsafe code outside the WASM imports.
 
+mod rules;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -12,6 +14,7 @@ use penstock_filters_sdk_abi::pairs::Pairs;
 use penstock_filters_sdk_abi::{BufferType, LogLevel, MapType, MetricType, Status, StreamType};
 
 use super::{CallParts, GrpcParts};
+use rules::{check_field, check_size, is_fixed};
 
 /// A list of fields as the double keeps it.
 pub(crate) type Fields = Vec<(String, Vec<u8>)>;
@@ -40,6 +43,8 @@ pub(crate) struct Double {
     pub(crate) random: u64,
     /// The answers `CAS_MISMATCH` that are still to be given: a rival shard.
     pub(crate) rivals: u32,
+    /// A pause of a head holds the head alone.
+    pub(crate) heads_only: bool,
 }
 
 /// One exchange or connection.
@@ -51,6 +56,39 @@ pub(crate) struct Stream {
     pub(crate) continued: Vec<StreamType>,
     /// The filter closed it.
     pub(crate) closed: bool,
+    /// How a host stands with the request and with the response of an exchange.
+    pub(crate) halves: [Half; 2],
+    /// The answer was shown to the filter, on its way down.
+    pub(crate) answer_shown: bool,
+}
+
+/// One half of an exchange.
+#[derive(Default)]
+pub(crate) struct Half {
+    /// Where the filter paused it, if it did.
+    pub(crate) waits: Option<Stage>,
+    /// How often the filter had it continued before.
+    pub(crate) continued: usize,
+    /// What came behind a head that waits, and is shown once that goes on.
+    pub(crate) unseen: Unseen,
+    /// The body's end was shown.
+    pub(crate) ended: bool,
+}
+
+/// Where a filter pauses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stage {
+    Head,
+    Body,
+    Trailers,
+}
+
+/// What a filter has not seen yet.
+#[derive(Default)]
+pub(crate) struct Unseen {
+    /// Body, and whether it was the last of it.
+    pub(crate) body: Option<(Vec<u8>, bool)>,
+    pub(crate) trailers: bool,
 }
 
 /// An answer of the filter's own, as the host sees it.
@@ -171,13 +209,6 @@ impl Double {
     }
 }
 
-/// RFC 9110 §5.1, §5.5: a name is a token (or a pseudo-field), a value has no line breaks or NUL.
-fn check_field(name: &str, value: &[u8]) -> Result<(), Status> {
-    let name_fits = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_graphic());
-    let value_fits = !value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0));
-    if name_fits && value_fits { Ok(()) } else { Err(Status::BadArgument) }
-}
-
 pub(crate) fn log(level: LogLevel, line: &str) {
     with(|double| double.lines.push((level, line.to_owned())));
 }
@@ -223,12 +254,20 @@ pub(crate) fn buffer(from: BufferType, start: usize, max: usize) -> Result<&'sta
     })
 }
 
+pub(crate) fn buffer_length(of: BufferType) -> usize {
+    with(|double| {
+        let body = double.stream().ok().and_then(|stream| stream.bodies.get(&(of as u32)));
+        body.map_or(0, Vec::len)
+    })
+}
+
 pub(crate) fn replace_buffer(
     to: BufferType,
     start: usize,
     length: usize,
     bytes: &[u8],
 ) -> Result<(), Status> {
+    check_size(bytes.len())?;
     with(|double| {
         let body = double.stream()?.bodies.entry(to as u32).or_default();
         let start = start.min(body.len());
@@ -257,7 +296,10 @@ pub(crate) fn header(map: MapType, name: &str) -> Result<&'static [u8], Status> 
 }
 
 pub(crate) fn add_header(map: MapType, name: &str, value: &[u8]) -> Result<(), Status> {
-    check_field(name, value)?;
+    if name.starts_with(':') {
+        return replace_header(map, name, value);
+    }
+    check_field(map, name, value)?;
     with(|double| {
         double.map(map)?.push((name.to_owned(), value.to_vec()));
         Ok(())
@@ -265,7 +307,10 @@ pub(crate) fn add_header(map: MapType, name: &str, value: &[u8]) -> Result<(), S
 }
 
 pub(crate) fn replace_header(map: MapType, name: &str, value: &[u8]) -> Result<(), Status> {
-    check_field(name, value)?;
+    check_field(map, name, value)?;
+    if is_fixed(name) {
+        return Ok(());
+    }
     with(|double| {
         let fields = double.map(map)?;
         let place = fields.iter().position(|(other, _)| other.eq_ignore_ascii_case(name));
@@ -277,6 +322,9 @@ pub(crate) fn replace_header(map: MapType, name: &str, value: &[u8]) -> Result<(
 }
 
 pub(crate) fn remove_header(map: MapType, name: &str) -> Result<(), Status> {
+    if name.starts_with(':') {
+        return Ok(());
+    }
     with(|double| {
         double.map(map)?.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
         Ok(())
@@ -298,13 +346,25 @@ pub(crate) fn respond(
     headers: &[u8],
     body: &[u8],
 ) -> Result<(), Status> {
-    let headers = decode(headers);
-    for (name, value) in &headers {
-        check_field(name, value)?;
+    // RFC 9110 §15: 1xx are interim, and no final answer.
+    if !(200..600).contains(&status) {
+        return Err(Status::BadArgument);
+    }
+    check_size(headers.len() + body.len())?;
+    let mut answer = LocalAnswer {
+        status,
+        cause: details.to_owned(),
+        headers: decode(headers),
+        body: body.to_vec(),
+    };
+    // An answer with a field that can't be sent is a 500 without any.
+    let is_bad = |(name, value): &(String, Vec<u8>)| {
+        check_field(MapType::ResponseHeaders, name, value).is_err()
+    };
+    if answer.headers.iter().any(is_bad) {
+        (answer.status, answer.headers) = (500, Fields::new());
     }
     with(|double| {
-        let answer =
-            LocalAnswer { status, cause: details.to_owned(), headers, body: body.to_vec() };
         // Of two answers the first counts.
         double.stream()?.answer.get_or_insert(answer);
         Ok(())
@@ -333,10 +393,11 @@ pub(crate) fn call(call: &CallParts<'_>) -> Result<u32, Status> {
         let headers = decode(call.headers);
         let complete = [":method", ":path", ":authority"]
             .iter()
-            .all(|name| headers.iter().any(|(other, _)| other == name));
+            .all(|name| headers.iter().any(|(other, value)| other == name && !value.is_empty()));
         if !known || !complete {
             return Err(Status::BadArgument);
         }
+        check_size(call.headers.len() + call.body.len())?;
         Ok(double.begin(Call {
             id: 0,
             cluster: call.cluster.to_owned(),

@@ -25,6 +25,7 @@ unsafe extern "C" {
         data: *mut *const u8,
         size: *mut usize,
     ) -> u32;
+    fn proxy_get_buffer_status(buffer: u32, size: *mut usize, flags: *mut u32) -> u32;
     fn proxy_set_buffer_bytes(
         buffer: u32,
         start: usize,
@@ -233,6 +234,14 @@ pub(crate) fn buffer(from: BufferType, start: usize, max: usize) -> Result<&'sta
     let status =
         unsafe { proxy_get_buffer_bytes(from as u32, start, max, &mut slot.data, &mut slot.size) };
     slot.value(status)
+}
+
+/// How many bytes are there; 0 also where there is no such buffer now.
+pub(crate) fn buffer_length(of: BufferType) -> usize {
+    let (mut size, mut flags) = (0, 0);
+    // SAFETY: see above.
+    let status = unsafe { proxy_get_buffer_status(of as u32, &mut size, &mut flags) };
+    done(status).map_or(0, |()| size)
 }
 
 pub(crate) fn replace_buffer(

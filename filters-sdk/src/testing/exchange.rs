@@ -1,19 +1,17 @@
 //! One request and its response on their way through a filter under test.
 
-use penstock_filters_sdk_abi::{Action, BufferType, MapType, StreamType};
+use penstock_filters_sdk_abi::{BufferType, MapType, StreamType};
 
-use super::{Instance, owned};
+use super::{Instance, halves, owned};
 use crate::filter::Filter;
 use crate::sys::native;
 
-/// A request (and, after [`respond`](Self::respond), its response) in a filter's hands.
+/// A request (and, after [`respond`](Self::respond), its response) in a filter's hands. What is
+/// said of it is about the half that was shown last.
 pub struct Exchange<'i, F: Filter> {
     instance: &'i Instance<F>,
     context: u32,
-    /// What the last callback said.
-    action: u32,
-    /// How often the host was asked to continue before the last callback.
-    continued: usize,
+    last: StreamType,
 }
 
 /// An answer that the filter gave itself.
@@ -58,21 +56,25 @@ impl<'i, F: Filter> Exchange<'i, F> {
             context
         });
         instance.runtime.on_context_create(context, instance.root);
-        let mut exchange = Self { instance, context, action: 0, continued: 0 };
-        exchange.step(|exchange| exchange.instance.runtime.on_request_headers(context, end));
-        exchange
+        halves::show_head(&instance.runtime, context, StreamType::HttpRequest, end);
+        Self { instance, context, last: StreamType::HttpRequest }
     }
 
-    /// A part of the request's body comes; it is added to what the filter held back.
+    /// A part of the request's body comes; it is added to what the filter held back. While the
+    /// head waits it is not shown, as in the proxy; see [`Instance::set_heads_only`].
+    ///
+    /// [`Instance::set_heads_only`]: super::Bench::set_heads_only
     pub fn request_body(&mut self, bytes: impl AsRef<[u8]>, end: bool) {
-        let length = self.add_body(BufferType::RequestBody, bytes.as_ref());
-        self.step(|this| this.instance.runtime.on_request_body(this.context, length, end));
+        self.last = StreamType::HttpRequest;
+        halves::show_body(&self.instance.runtime, self.context, self.last, bytes.as_ref(), end);
     }
 
-    /// The request's trailers come.
+    /// The request's trailers come: with them the end of a body whose `end` has not come, then the
+    /// trailers themselves.
     pub fn request_trailers(&mut self, fields: &[(&str, &str)]) {
+        self.last = StreamType::HttpRequest;
         self.set_map(MapType::RequestTrailers, fields);
-        self.step(|this| this.instance.runtime.on_request_trailers(this.context));
+        halves::show_trailers(&self.instance.runtime, self.context, self.last);
     }
 
     /// The head of the upstream's response comes; `end` if it has no body.
@@ -80,20 +82,22 @@ impl<'i, F: Filter> Exchange<'i, F> {
         let status = status.to_string();
         let mut all = vec![(":status", status.as_str())];
         all.extend_from_slice(fields);
+        self.last = StreamType::HttpResponse;
         self.set_map(MapType::ResponseHeaders, &all);
-        self.step(|this| this.instance.runtime.on_response_headers(this.context, end));
+        halves::show_head(&self.instance.runtime, self.context, self.last, end);
     }
 
-    /// A part of the response's body comes; it is added to what the filter held back.
+    /// A part of the response's body comes, as [`request_body`](Self::request_body).
     pub fn response_body(&mut self, bytes: impl AsRef<[u8]>, end: bool) {
-        let length = self.add_body(BufferType::ResponseBody, bytes.as_ref());
-        self.step(|this| this.instance.runtime.on_response_body(this.context, length, end));
+        self.last = StreamType::HttpResponse;
+        halves::show_body(&self.instance.runtime, self.context, self.last, bytes.as_ref(), end);
     }
 
-    /// The response's trailers come.
+    /// The response's trailers come, as [`request_trailers`](Self::request_trailers).
     pub fn response_trailers(&mut self, fields: &[(&str, &str)]) {
+        self.last = StreamType::HttpResponse;
         self.set_map(MapType::ResponseTrailers, fields);
-        self.step(|this| this.instance.runtime.on_response_trailers(this.context));
+        halves::show_trailers(&self.instance.runtime, self.context, self.last);
     }
 
     /// Ends the exchange: the filter's last look, then its state is gone.
@@ -104,14 +108,12 @@ impl<'i, F: Filter> Exchange<'i, F> {
 
     /// The filter let the message go on: at once, or after a reply.
     pub fn went_on(&self) -> bool {
-        let continued = self.with_stream(|stream| stream.continued.len());
-        let let_go = self.action == Action::Continue as u32 || continued > self.continued;
-        let_go && self.answer().is_none()
+        !self.is_held() && self.answer().is_none()
     }
 
     /// The filter holds the message back and has not answered it.
     pub fn waits(&self) -> bool {
-        !self.went_on() && self.answer().is_none()
+        self.is_held() && self.answer().is_none()
     }
 
     /// How often the filter had the host continue the request.
@@ -121,7 +123,8 @@ impl<'i, F: Filter> Exchange<'i, F> {
         })
     }
 
-    /// The answer that the filter gave itself.
+    /// The answer that the filter gave itself, with what its own callbacks for responses made of
+    /// it.
     pub fn answer(&self) -> Option<Answered> {
         self.with_stream(|stream| {
             stream.answer.as_ref().map(|answer| Answered {
@@ -168,22 +171,8 @@ impl<'i, F: Filter> Exchange<'i, F> {
         self.body(BufferType::ResponseBody)
     }
 
-    fn step(&mut self, callback: impl FnOnce(&Self) -> u32) {
-        native::with(|double| double.context = self.context);
-        self.continued = self.with_stream(|stream| stream.continued.len());
-        self.action = callback(self);
-    }
-
-    fn add_body(&self, buffer: BufferType, bytes: &[u8]) -> usize {
-        let held = self.action == Action::Pause as u32 && !self.went_on();
-        self.with_stream(|stream| {
-            let body = stream.bodies.entry(buffer as u32).or_default();
-            if !held {
-                body.clear();
-            }
-            body.extend_from_slice(bytes);
-            body.len()
-        })
+    fn is_held(&self) -> bool {
+        self.with_stream(|stream| halves::of(stream, self.last).waits.is_some())
     }
 
     fn body(&self, buffer: BufferType) -> Vec<u8> {

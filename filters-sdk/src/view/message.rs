@@ -88,7 +88,7 @@ impl<'a, S> Request<'a, S> {
         property::read(path)
     }
 
-    /// Sets a property, for filters further on and the access log.
+    /// Sets a property, for filters further on.
     pub fn set_property(&mut self, path: &[&str], value: &[u8]) {
         property::write(path, value);
     }
@@ -174,7 +174,7 @@ impl<'a, S> Response<'a, S> {
         property::read(path)
     }
 
-    /// Sets a property, for filters further on and the access log.
+    /// Sets a property, for filters further on.
     pub fn set_property(&mut self, path: &[&str], value: &[u8]) {
         property::write(path, value);
     }
@@ -227,12 +227,54 @@ impl<S> DerefMut for Response<'_, S> {
 pub struct Trailers<'a, S = ()> {
     /// What the filter remembers of this request.
     pub state: &'a mut S,
+    map: MapType,
     fields: Fields<'a>,
+    pub(crate) calls: Calls,
 }
 
 impl<'a, S> Trailers<'a, S> {
     pub(crate) fn new(state: &'a mut S, map: MapType) -> Self {
-        Self { state, fields: Fields::new(map) }
+        Self { state, map, fields: Fields::new(map), calls: Calls::default() }
+    }
+
+    /// The fields of the head that these trailers belong to; see [`Body::head`].
+    ///
+    /// [`Body::head`]: crate::Body::head
+    pub fn head(&self) -> Fields<'a> {
+        Fields::new(match self.map {
+            MapType::RequestTrailers => MapType::RequestHeaders,
+            _ => MapType::ResponseHeaders,
+        })
+    }
+
+    /// A property of the exchange, its connections or its route.
+    pub fn property(&self, path: &[&str]) -> Option<&'a [u8]> {
+        property::read(path)
+    }
+
+    /// Sets a property, for filters further on.
+    pub fn set_property(&mut self, path: &[&str], value: &[u8]) {
+        property::write(path, value);
+    }
+
+    /// Starts a call, whose reply comes to the method that is there for calls of the head.
+    pub fn call(&mut self, call: &HttpCall) -> Result<CallId, CallRefused> {
+        self.calls.http(call)
+    }
+
+    /// Starts a gRPC call, likewise.
+    pub fn grpc(&mut self, call: &GrpcCall) -> Result<CallId, CallRefused> {
+        self.calls.grpc(call)
+    }
+
+    /// Opens a gRPC stream, likewise.
+    pub fn grpc_stream(&mut self, call: &GrpcCall) -> Result<GrpcStream, CallRefused> {
+        self.calls.grpc_stream(call)
+    }
+
+    /// Gives a gRPC call up: nothing comes of it any more.
+    pub fn cancel_grpc(&mut self, id: CallId) {
+        self.calls.cancel(id);
     }
 }
 

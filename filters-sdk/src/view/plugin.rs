@@ -74,9 +74,11 @@ impl<'a> Reply<'a> {
         self.id
     }
 
-    /// The status, or `None` for a call that failed: no endpoint, cut off, or out of time.
+    /// The status. Of a call that failed it is the proxy's own, as in Envoy: 503 where there was no
+    /// endpoint or it broke off, 504 where the time ran out. `None` for a reply that was larger
+    /// than the proxy takes, and, in Envoy, for one that was cut off.
     pub fn status(&self) -> Option<u16> {
-        // The ABI's sign for a call that failed: a reply without any fields.
+        // The ABI's sign for a call without a reply: one without any fields.
         if self.header_count == 0 {
             return None;
         }

@@ -5,7 +5,8 @@ use std::task::{Context, Poll, Waker};
 use penstock_filter_host::abi::MapType;
 use penstock_filter_host::testing::{FakeSession, Fields};
 use penstock_filter_host::{
-    Callout, CalloutFailure, Chain, Event, Flow, GrpcEvent, LocalResponse, Sending, Session,
+    Callout, CalloutFailure, Chain, Event, Flow, GrpcEvent, LocalResponse, PairList, Sending,
+    Session,
 };
 
 use crate::{FilterTest, response};
@@ -360,10 +361,39 @@ impl<'t> Exchange<'t> {
                 Said::Continue
             }
             Flow::Pause => Said::Wait,
-            Flow::Respond(answer) => Said::Answer(answer),
+            Flow::Respond(answer) => self.answered(answer),
             Flow::Close => Said::Close,
         };
         self.collect();
+    }
+
+    /// An answer to a request passes the filter's callbacks for responses, as in the proxy: they
+    /// may change it, not hold it. One with a field that can't be sent is a 500 without any.
+    fn answered(&mut self, mut answer: Box<LocalResponse>) -> Said {
+        let fields = Fields::of_answer(&answer).unwrap_or_else(|| {
+            (answer.status, answer.headers) = (500, PairList::default());
+            Fields::new(&[(":status", "500")])
+        });
+        if self.session.response.is_none() {
+            self.session.response = Some(fields);
+            let end = answer.body.is_empty();
+            let flow = self.chain.response_headers(&mut self.session, end);
+            if flow == Flow::Continue && !end && self.chain.wants_response_body() {
+                let mut body = answer.body.clone();
+                let flow = self.chain.response_body(&mut self.session, &mut body, true);
+                if flow == Flow::Continue {
+                    answer.body = body;
+                }
+            }
+            if let Some(fields) = &self.session.response {
+                let status = fields.values(":status").next().unwrap_or_default();
+                let status = str::from_utf8(status).ok().and_then(|status| status.parse().ok());
+                answer.status = status.unwrap_or(answer.status);
+                let fields = fields.iter().filter(|(name, _)| *name != b":status");
+                answer.headers = fields.collect();
+            }
+        }
+        Said::Answer(answer)
     }
 
     fn collect(&mut self) {
@@ -383,7 +413,7 @@ impl<'t> Exchange<'t> {
                     return self.obey(flow, body);
                 }
                 Event::Respond(answer) => {
-                    self.said = Said::Answer(answer);
+                    self.said = self.answered(answer);
                     return;
                 }
                 Event::Close => {
