@@ -2,7 +2,7 @@
 //!
 //! Not the trying: this crate opens no file and starts no filter. Whoever does tells by keys.
 
-use toml::de::DeTable;
+use toml::de::{DeArray, DeTable};
 
 use crate::findings::place::Places;
 use crate::findings::{FindingKind, Findings};
@@ -14,10 +14,33 @@ use crate::grammar::tree::key_text;
 pub struct Flaw {
     /// What sort of mistake it is.
     pub kind: FindingKind,
-    /// The keys that lead to it, as in `filter`, `jwt`, `config`.
+    /// The keys that lead to it, as in `filter`, `jwt`, `config`; an item of a list is `[0]`.
     pub keys: Vec<String>,
     /// What is wrong: the end of a sentence.
     pub problem: String,
+}
+
+impl Flaw {
+    /// The keys as findings show them: `listener.web.route[0].filters`.
+    pub fn path(&self) -> String {
+        let mut path = String::new();
+        for key in &self.keys {
+            match item(key) {
+                Some(_) => path.push_str(key),
+                None if path.is_empty() => path = key_text(key),
+                None => {
+                    path.push('.');
+                    path.push_str(&key_text(key));
+                }
+            }
+        }
+        path
+    }
+}
+
+/// The place in a list that this key stands for.
+fn item(key: &str) -> Option<usize> {
+    key.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
 }
 
 impl Findings {
@@ -27,16 +50,20 @@ impl Findings {
         let source = std::str::from_utf8(text).unwrap_or_default();
         let (document, _) = DeTable::parse_recoverable(source);
         let raw = |flaw: Flaw| {
-            let mut table = Some(document.get_ref());
             let mut span = 0..0;
+            let (mut table, mut list) = (Some(document.get_ref()), None::<&DeArray<'_>>);
             for key in &flaw.keys {
-                let Some(node) = table.and_then(|table| table.get(key.as_str())) else { break };
+                let node = match item(key) {
+                    Some(index) => list.and_then(|list| list.get(index)),
+                    None => table.and_then(|table| table.get(key.as_str())),
+                };
+                let Some(node) = node else { break };
                 span = node.span();
-                table = node.get_ref().as_table();
+                (table, list) = (node.get_ref().as_table(), node.get_ref().as_array());
             }
+            let path = flaw.path();
             let mut found = RawFinding::new(flaw.kind, span, flaw.problem);
-            let path: Vec<String> = flaw.keys.iter().map(|key| key_text(key)).collect();
-            found.path = path.join(".");
+            found.path = path;
             found
         };
         let raw: Vec<RawFinding> = flaws.into_iter().map(raw).collect();

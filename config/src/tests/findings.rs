@@ -285,5 +285,12 @@ fn what_shows_when_a_config_is_tried_has_its_place() {
     let expected = [(7, "filter.a.canary.config"), (9, "filter.a.config")];
     assert_eq!(places.collect::<Vec<_>>(), expected);
     assert!(findings.to_string().contains("9 | config = { brst = 5 }"), "{findings}");
+    let text =
+        "[listener.l]\n[[listener.l.route]]\nfilters = [\"b\",\n{ filter = \"a\", config = 1 }]";
+    let flaw = flaw(&["listener", "l", "route", "[0]", "filters", "[1]", "config"]);
+    let findings = Findings::of("x", text.as_bytes(), vec![flaw]).expect("there is one");
+    let found = &findings.list[0];
+    assert_eq!((found.position.line, found.position.column), (4, 26));
+    assert_eq!(found.path, "listener.l.route[0].filters[1].config");
     assert_eq!(Findings::of("x", text.as_bytes(), Vec::new()), None);
 }

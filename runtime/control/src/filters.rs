@@ -10,7 +10,7 @@ use penstock_env::{Rng, Time, Unix};
 use penstock_filter_host::abi::LogLevel;
 use penstock_filter_host::{
     Code, Engine, EngineSettings, FilterHost, Installed, LoadError, TrapCause, Wanted, World,
-    check_uses, wanted,
+    check_uses, place_of_plugin, wanted,
 };
 use penstock_proxy::Snapshot;
 use thiserror::Error;
@@ -19,23 +19,24 @@ use crate::clock::Clock;
 
 /// Why a config's filter can't be used.
 #[derive(Debug, Error)]
-#[error("filter.{name}.{key}: {problem}")]
+#[error("{}: {}", .flaw.path(), .flaw.problem)]
 pub struct BadFilter {
-    /// The filter's name.
-    pub name: String,
-    /// The key that is to blame, as in `wasm` or `canary.config`.
-    pub key: &'static str,
-    /// What is wrong with it, with what the filter said of that.
-    pub problem: String,
+    /// The key that is to blame, and what is wrong with it, with what the filter said of that.
+    pub flaw: Flaw,
 }
 
 impl BadFilter {
-    /// The same as a finding that waits for its place.
-    pub(crate) fn flaw(self) -> Flaw {
-        let kind =
-            if self.key.ends_with("config") { FindingKind::Value } else { FindingKind::File };
-        let keys = ["filter", &self.name].into_iter().chain(self.key.split('.'));
-        Flaw { kind, keys: keys.map(str::to_owned).collect(), problem: self.problem }
+    /// A key of the filter's own block, as in `wasm` or `canary.config`.
+    fn of_block(name: &str, key: &str, problem: String) -> BadFilter {
+        let kind = if key.ends_with("config") { FindingKind::Value } else { FindingKind::File };
+        let keys = ["filter", name].into_iter().chain(key.split('.')).map(str::to_owned).collect();
+        BadFilter { flaw: Flaw { kind, keys, problem } }
+    }
+
+    /// The configuration that a chain gives the filter.
+    fn of_use(name: &str, keys: Vec<String>, problem: &str) -> BadFilter {
+        let problem = format!("filter `{name}` refuses it: {problem}");
+        BadFilter { flaw: Flaw { kind: FindingKind::Value, keys, problem } }
     }
 }
 
@@ -77,23 +78,23 @@ impl Loader {
         let all = config.filters.iter().zip(wanted(config));
         all.map(move |(written, wanted)| {
             let previous = before.iter().find(|old| *old.filter().settings().name == *written.name);
-            let bad = |(key, problem)| BadFilter { name: written.name.to_string(), key, problem };
-            let installed = self.load_one(written, wanted, files, previous).map_err(bad)?;
+            let installed = self.load_one((config, written), wanted, files, previous)?;
             let used = check_uses(config, written, &installed);
-            used.map_err(|error| bad(("wasm", error.to_string())))?;
+            used.map_err(|error| BadFilter::of_block(&written.name, "wasm", error.to_string()))?;
             Ok(installed)
         })
     }
 
     fn load_one(
         &mut self,
-        written: &config::Filter,
+        (config, written): (&Config, &config::Filter),
         wanted: Wanted,
         files: &dyn Files,
         previous: Option<&Installed>,
-    ) -> Result<Installed, (&'static str, String)> {
+    ) -> Result<Installed, BadFilter> {
+        let bad = |key, problem| BadFilter::of_block(&written.name, key, problem);
         let read = |path: &Path, key| {
-            let cannot = |error| (key, format!("{} cannot be read: {error}", path.display()));
+            let cannot = |error| bad(key, format!("{} cannot be read: {error}", path.display()));
             files.read(path).map_err(cannot)
         };
         let wasm = read(&written.wasm, "wasm")?;
@@ -103,7 +104,7 @@ impl Loader {
         let trial = Rc::new(TrialWorld::new(clock));
         let world: Rc<dyn World> = Rc::clone(&trial) as Rc<dyn World>;
         let (code, canary) = (Code::Wasm(&wasm), canary.as_deref().map(Code::Wasm));
-        let host = self.host().map_err(|problem| ("wasm", problem))?;
+        let host = self.host().map_err(|problem| bad("wasm", problem))?;
         let alone = wanted.canary.is_some().then(|| Wanted { canary: None, ..wanted.clone() });
         let error = match host.install(wanted, code, canary, previous, &world) {
             Ok(installed) => return Ok(installed),
@@ -115,6 +116,15 @@ impl Loader {
             let silent: Rc<dyn World> = Rc::new(TrialWorld::new(clock));
             host.install(alone, code, None, previous, &silent).is_ok()
         });
+        let plugin = match &error {
+            LoadError::Start(trapped) => trapped.plugin,
+            _ => None,
+        };
+        // Whatever it makes of it, it took its own configuration before.
+        if let Some(keys) = plugin.and_then(|plugin| place_of_plugin(config, written, plugin)) {
+            let problem = if of_canary { format!("its canary: {problem}") } else { problem };
+            return Err(BadFilter::of_use(&written.name, keys, &problem));
+        }
         let key = match (&error, of_canary) {
             (LoadError::Start(trapped), false) if trapped.cause == TrapCause::Refused => "config",
             (LoadError::Start(trapped), true) if trapped.cause == TrapCause::Refused => {
@@ -123,7 +133,7 @@ impl Loader {
             (_, false) => "wasm",
             (_, true) => "canary.wasm",
         };
-        Err((key, problem))
+        Err(bad(key, problem))
     }
 
     fn host(&mut self) -> Result<&FilterHost, String> {

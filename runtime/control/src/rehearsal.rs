@@ -28,7 +28,7 @@ fn flaws(config: &Config, files: &DiskFiles) -> Vec<Flaw> {
     let mut loader = Loader::new(1, Clock::start());
     let mut found = Vec::new();
     for filter in loader.load_each(config, files, None) {
-        found.extend(filter.err().map(|bad| bad.flaw()));
+        found.extend(filter.err().map(|bad| bad.flaw));
     }
     found.extend(log_flaw(&config.observe.access_log));
     found

@@ -139,6 +139,38 @@ fn plugins(config: &config::Config, filter: &config::Filter) -> Arc<[PluginSetti
     texts.iter().map(plugin).collect()
 }
 
+/// Where a chain gives `filter` the configuration that is its plugin of this index: the keys that
+/// lead there. `None` for the filter's own.
+pub fn place_of_plugin(
+    config: &config::Config,
+    filter: &config::Filter,
+    plugin: u32,
+) -> Option<Vec<String>> {
+    let plugins = plugins(config, filter);
+    let wanted = plugins.get(plugin as usize).filter(|_| plugin > 0)?;
+    let listeners = config.listeners.iter().flat_map(|listener| {
+        let own = vec!["listener".to_owned(), listener.name.to_string()];
+        let of_route = |(index, route): (usize, &'_ config::Route)| {
+            let route_keys = ["route".to_owned(), format!("[{index}]")];
+            (own.iter().cloned().chain(route_keys).collect(), route.filters.clone())
+        };
+        let routes: Vec<_> = listener.routes.iter().enumerate().map(of_route).collect();
+        std::iter::once((own.clone(), listener.filters.clone())).chain(routes)
+    });
+    let services = config.services.iter().map(|service| {
+        (vec!["service".to_owned(), service.name.to_string()], service.filters.clone())
+    });
+    listeners.chain(services).find_map(|(keys, chain)| {
+        let gives = |item: &config::FilterUse| {
+            *config.filter(item.filter).name == *filter.name
+                && item.config.as_ref().is_some_and(|own| own.text().as_bytes() == &*wanted.config)
+        };
+        let index = chain.iter().position(gives)?;
+        let rest = ["filters".to_owned(), format!("[{index}]"), "config".to_owned()];
+        Some(keys.into_iter().chain(rest).collect())
+    })
+}
+
 /// The chains of HTTP: the listener that each is of, and its filters.
 fn exchange_chains(
     config: &config::Config,

@@ -93,12 +93,15 @@ pub struct Trapped {
     pub cause: TrapCause,
     /// The trap and where it was, for the log.
     pub detail: String,
+    /// The plugin that was being configured: an index into [`crate::FilterSettings::plugins`].
+    /// Nothing outside the start of an instance.
+    pub plugin: Option<u32>,
 }
 
 impl Trapped {
     /// A failure with nothing more to say about it.
     pub(crate) fn new(cause: TrapCause) -> Trapped {
-        Trapped { cause, detail: String::new() }
+        Trapped { cause, detail: String::new(), plugin: None }
     }
 }
 

@@ -83,7 +83,9 @@ impl Instance {
         };
         started.initialize(&instance, ticks(settings.start_deadline))?;
         for plugin in 0..settings.plugins.len() {
-            started.configure(plugin as u32, ticks(settings.start_deadline))?;
+            let plugin = plugin as u32;
+            let configured = started.configure(plugin, ticks(settings.start_deadline));
+            configured.map_err(|trapped| Trapped { plugin: Some(plugin), ..trapped })?;
         }
         started.state().counters().starts.add(1);
         Ok(started)
@@ -336,7 +338,7 @@ fn trapped(store: &Store<State>, error: &wasmtime::Error) -> Trapped {
     let end =
         (0..=DETAIL_BYTES_MAX.min(detail.len())).rev().find(|&at| detail.is_char_boundary(at));
     detail.truncate(end.unwrap_or(0));
-    Trapped { cause, detail }
+    Trapped { cause, detail, plugin: None }
 }
 
 /// A trap with its backtrace, for one log line.

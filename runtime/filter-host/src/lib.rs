@@ -47,7 +47,7 @@ mod trial;
 mod world;
 
 pub use chain::{Chain, ChainLink, Event, Flow, Half, Passed};
-pub use configured::{chain_links, check_uses, filter_settings, wanted};
+pub use configured::{chain_links, check_uses, filter_settings, place_of_plugin, wanted};
 pub use engine::{Engine, EngineError, EngineSettings};
 pub use error::{LoadError, TrapCause, Trapped};
 pub use filter::{Filter, FilterHost};

@@ -70,6 +70,16 @@ fn what_a_start_refuses_check_finds_at_its_place() {
             ":8:35: filter.x.canary.config",
             "unknown field `no`",
         ),
+        // What a route gives it, where its own is sound.
+        (
+            wasm("header-edit").replace(
+                "to = \"app\"\n",
+                "[[listener.web.route]]\nto = \"app\"\n\
+                 filters = [{ filter = \"x\", config = { no = 1 } }]\n",
+            ),
+            ":5:37: listener.web.route[0].filters[0].config",
+            "filter `x` refuses it: does not start: refused: configuration: no: unknown field `no`",
+        ),
         (wasm("jwt-auth"), ":6:1: filter.x.config", "`keys` or `fetch`: one of them must be there"),
         (
             format!("[observe]\naccess_log = \"json:/nowhere/x.log\"\n{GOOD}"),
