@@ -209,7 +209,11 @@ impl Checked {
                 Err(Wrong { why, ours: true }) => {
                     if !std::mem::replace(&mut unable, true) {
                         let cluster = &*self.subject.cluster;
-                        tracing::error!(cluster, why, "endpoints can't be checked: nothing changes");
+                        tracing::error!(
+                            cluster,
+                            why,
+                            "endpoints can't be checked: nothing changes"
+                        );
                     }
                     tokio::time::sleep(self.pause()).await;
                     continue;

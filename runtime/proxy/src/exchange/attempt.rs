@@ -89,6 +89,8 @@ pub(crate) struct Progress {
     pub(crate) uploaded: Cell<bool>,
     /// Whether all that went up of its body could go up again.
     pub(crate) replayable: Cell<bool>,
+    /// What the endpoint still sends is nobody's.
+    pub(crate) drops_rest: Cell<bool>,
 }
 
 /// Asks one endpoint.
@@ -297,7 +299,6 @@ async fn receive<E: Env>(
             upload::rest(worker, down, up, parts, through, &waiting, timeouts)
         });
         let downloading = download::Download {
-            drops_rest: false,
             worker,
             down,
             up,

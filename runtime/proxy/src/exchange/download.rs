@@ -60,8 +60,6 @@ pub(crate) struct Download<'a, E: Env> {
     pub(crate) tries: &'a Tries<'a, E>,
     pub(crate) record: &'a mut Record,
     pub(crate) filtered: Option<&'a Filtered<'a, E>>,
-    /// What the endpoint still sends is nobody's.
-    pub(crate) drops_rest: bool,
 }
 
 /// The fields of RFC 6455's handshake.
@@ -106,7 +104,7 @@ impl<E: Env> Download<'_, E> {
         }
         let reusable = self.response.keep_alive()
             && self.response.framing() != Framing::UntilClose
-            && !self.drops_rest;
+            && !self.progress.drops_rest.get();
         Ok(Answer::Complete { reusable, keeps_alive, first_byte })
     }
 
@@ -309,7 +307,7 @@ impl<E: Env> Download<'_, E> {
         if self.response.framing().is_empty() && !self.passage.decoder.is_done() {
             // A filter has said 204 or 304 since (RFC 9110 §15.3.5, §15.4.5): what comes is not
             // waited for.
-            self.drops_rest = true;
+            self.progress.drops_rest.set(true);
             self.passage.begin_nothing();
         }
         let framing = self.framing_down(held.as_ref());

@@ -42,6 +42,7 @@ use self::filtered::{Filtered, Heads, Source, Way};
 pub(crate) use self::record::Arrival;
 use self::record::Record;
 pub(crate) use self::scratch::Scratch;
+use self::scratch::detail_of;
 use crate::downstream::{Downstream, Rest};
 use crate::failure::Cause;
 use crate::grpc;
@@ -92,8 +93,7 @@ pub(crate) async fn run<E: Env>(
     let mut exchange = Exchange { worker, plan, down, listener, record: Record::new(arrival) };
     // What is said of a call's end has no place in a tunnel.
     exchange.record.call = grpc::kind_of(&scratch.request).filter(|_| !down.is_tunnel());
-    // What is left in it is of the exchange before.
-    scratch.download.messages = None;
+    scratch.begin();
     exchange.note_head(scratch);
     let mut entry = Entry { exchange, scratch, over: false };
     let after = entry.exchange.answer(entry.scratch).await;
@@ -122,7 +122,7 @@ impl<E: Env> Drop for Entry<'_, '_, E> {
 impl<E: Env> Exchange<'_, E> {
     async fn answer(&mut self, scratch: &mut Scratch) -> After {
         forwarded::disown(self, &mut scratch.request);
-        self.record.client = forwarded::client(self, &scratch.request);
+        scratch.client = forwarded::client(self, &scratch.request);
         // CVE-2025-8671, CVE-2023-44487: no endpoint and no filter works for what is over already.
         if let Some(cause) = self.down.ended_before() {
             self.fail(cause);
@@ -172,7 +172,7 @@ impl<E: Env> Exchange<'_, E> {
         let (chain, begun) = (std::mem::take(&mut scratch.chain), self.record.unix);
         let (worker, down) = (self.worker, self.down);
         let filtered = Filtered::new(worker, &plan, down, links, chain, begun);
-        filtered.client.set(self.record.client);
+        filtered.client.set(scratch.client);
         filtered.route.set(self.record.route);
         filtered.sizes.set(self.record.sizes(0));
         let after = self.act_filtered(scratch, routes, route, &filtered).await;
@@ -180,7 +180,7 @@ impl<E: Env> Exchange<'_, E> {
         filtered.sizes.set(self.record.sizes(upload.received_bytes));
         if let Some(response) = filtered.take_response() {
             // Too late to be sent: what went down already was cut.
-            self.record.note_answer(&response);
+            scratch.detail = detail_of(&response);
         }
         (scratch.chain, self.record.filters) = filtered.finish(Heads::both_sent(request, response));
         after

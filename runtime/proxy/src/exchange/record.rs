@@ -1,12 +1,10 @@
 //! What is known of an exchange when it ends: counted, and written to the access log.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use penstock_balance::EndpointId;
 use penstock_config::ClusterId;
 use penstock_env::{Env, Time, Unix};
-use penstock_filter_host::LocalResponse;
 use penstock_telemetry::access::{AccessRecord, Peer, Phases, Text, Tls};
 use penstock_wire::grpc::{Code, Kind, Messages};
 use penstock_wire::http1::Known;
@@ -38,8 +36,6 @@ pub(crate) struct Record {
     pub(crate) unix: Unix,
     pub(crate) head: Duration,
     pub(crate) head_bytes: usize,
-    /// Who asked, where a trusted peer says it.
-    pub(crate) client: Option<IpAddr>,
     pub(crate) route: Option<u32>,
     pub(crate) cluster: Option<ClusterId>,
     pub(crate) endpoint: Option<EndpointId>,
@@ -62,8 +58,6 @@ pub(crate) struct Record {
     pub(crate) web: Option<Kind>,
     /// How the call ended.
     pub(crate) code: Option<Code>,
-    /// What a filter said of why it answered, or was kept from it.
-    pub(crate) detail: Option<Box<str>>,
 }
 
 impl Record {
@@ -74,7 +68,6 @@ impl Record {
             unix: arrival.unix,
             head: arrival.complete.since(arrival.first),
             head_bytes: arrival.bytes,
-            client: None,
             route: None,
             cluster: None,
             endpoint: None,
@@ -92,18 +85,7 @@ impl Record {
             call: None,
             web: None,
             code: None,
-            detail: None,
         }
-    }
-
-    /// Notes what a filter said of its answer.
-    pub(crate) fn note_answer(&mut self, response: &LocalResponse) {
-        let details = &response.details;
-        self.detail = match &response.failed {
-            Some(filter) => Some(format!("{filter}: {details}").into()),
-            None if details.is_empty() => None,
-            None => Some(details.as_str().into()),
-        };
     }
 
     /// Counts the head of an answer, of this many bytes; those `apart` are in no send.
@@ -208,7 +190,7 @@ impl<E: Env> Exchange<'_, E> {
         entry.bytes_in = bytes_in;
         entry.bytes_out = record.bytes_out;
         entry.downstream = self.down.peer().into();
-        entry.client = record.client;
+        entry.client = scratch.client;
         entry.endpoint = endpoint.unwrap_or_default();
         entry.snapshot = self.plan.snapshot.generation;
         entry.route = record.route;
@@ -231,7 +213,7 @@ impl<E: Env> Exchange<'_, E> {
             entry.tls = Some(Tls { suite: facts.suite.index(), resumed: facts.resumed });
             entry.put(Text::Sni, facts.server_name.as_deref().unwrap_or_default().as_bytes());
         }
-        if let Some(detail) = &record.detail {
+        if let Some(detail) = &scratch.detail {
             entry.put(Text::Detail, detail.as_bytes());
         }
     }

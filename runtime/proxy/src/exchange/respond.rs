@@ -16,6 +16,7 @@ use super::download::{connection_of, via};
 use super::filtered::{Filtered, Heads};
 use super::record::Arrival;
 use super::record::Record;
+use super::scratch::detail_of;
 use super::{After, Exchange};
 use crate::downstream::{Downstream, Rest};
 use crate::failure::{Cause, Next};
@@ -35,6 +36,7 @@ pub(crate) async fn refuse<E: Env>(
     let listener = &plan.snapshot.listeners[down.listener()];
     let mut exchange = Exchange { worker, plan, down, listener, record: Record::new(arrival) };
     // What the parser left is half a head: nothing of it is shown or trusted.
+    scratch.begin();
     scratch.request.clear();
     scratch.upload.begin_nothing();
     let after = fail(&mut exchange, scratch, cause).await;
@@ -52,7 +54,7 @@ pub(crate) async fn stopped<E: Env>(
     let Some(response) = filtered.take_response() else {
         return fail_filtered(exchange, scratch, Some(filtered), cause).await;
     };
-    exchange.record.note_answer(&response);
+    scratch.detail = detail_of(&response);
     let accepted = cause == Cause::FilterResponds && (200..300).contains(&response.status);
     if !accepted {
         exchange.fail(cause);

@@ -1,6 +1,8 @@
 //! What one exchange needs while it lasts; idle connections have none.
 
-use penstock_filter_host::Chain;
+use std::net::IpAddr;
+
+use penstock_filter_host::{Chain, LocalResponse};
 use penstock_wire::http1::{RequestHead, ResponseHead};
 
 use super::body::Passage;
@@ -34,6 +36,10 @@ pub(crate) struct Scratch {
     pub(crate) values: Vec<u8>,
     /// The authority that was asked for, where the route has put another in its place.
     pub(crate) asked_host: Vec<u8>,
+    /// Who asked, where a trusted peer says it.
+    pub(crate) client: Option<IpAddr>,
+    /// What a filter said of why it answered, or was kept from it.
+    pub(crate) detail: Option<Box<str>>,
     /// The request's head in the count of large ones, if it is one.
     pub(crate) large_head: Option<LargeHead>,
 }
@@ -52,6 +58,12 @@ impl Scratch {
         bytes <= KEPT_BYTES_MAX
     }
 
+    /// Begins another exchange: what is known of the one before is forgotten.
+    pub(crate) fn begin(&mut self) {
+        (self.client, self.detail) = (None, None);
+        self.download.messages = None;
+    }
+
     /// Forgets the exchange, keeps the room.
     pub(crate) fn clear(&mut self) {
         self.request.clear();
@@ -62,6 +74,16 @@ impl Scratch {
         self.values.clear();
         self.asked_host.clear();
         self.held.clear();
-        self.large_head = None;
+        (self.client, self.detail, self.large_head) = (None, None, None);
+    }
+}
+
+/// What a filter says of its answer; behind its name where it failed.
+pub(crate) fn detail_of(response: &LocalResponse) -> Option<Box<str>> {
+    let details = &response.details;
+    match &response.failed {
+        Some(filter) => Some(format!("{filter}: {details}").into()),
+        None if details.is_empty() => None,
+        None => Some(details.as_str().into()),
     }
 }

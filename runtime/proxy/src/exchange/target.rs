@@ -74,7 +74,7 @@ pub(crate) fn hash_key<E: Env>(
     let (seed, request): (&FleetSeed, _) = (&plan.snapshot.seed, &scratch.request);
     match hash {
         HashKey::Source => {
-            let ip = exchange.record.client.or_else(|| exchange.down.peer().ip())?;
+            let ip = scratch.client.or_else(|| exchange.down.peer().ip())?;
             Some(match ip.to_canonical() {
                 std::net::IpAddr::V4(ip) => seed.hash(&ip.octets()),
                 std::net::IpAddr::V6(ip) => seed.hash(&ip.octets()),
