@@ -223,8 +223,8 @@ impl Desk {
     }
 }
 
-/// Ends the thread, after it has written what the readers hold; where its target takes no more, it is
-/// left behind with what it holds. Nobody waits for a log that nobody reads.
+/// Ends the thread, after it has written what the readers hold; where its target takes no more, it
+/// is left behind with what it holds. Nobody waits for a log that nobody reads.
 impl Drop for Desk {
     fn drop(&mut self) {
         self.orders = None;

@@ -1,8 +1,8 @@
 //! Ejection: an endpoint that fails requests gets none for a while.
 //!
 //! Three failed connects in a row, three answers in a row that say it can't serve or don't come in
-//! time, or less than half of the requests of ten seconds served: a rule for clusters of a few hosts, where a share of
-//! their mean would be no measure. Half of them may be out at a time.
+//! time, or less than half of the requests of ten seconds served: a rule for clusters of a few
+//! hosts, where a share of their mean would be no measure. Half of them may be out at a time.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;

@@ -195,7 +195,7 @@ async fn ask_http2<E: Env>(
     };
     match reused {
         true => ready.metrics.shard(worker.shard()).increment(worker.schemas().cluster.reused),
-        false => exchange.record.connect += worker.env().now().since(begun),
+        false => exchange.record.add_connect(worker.env().now().since(begun)),
     }
     let mut out = SendBuf::new(worker.env().buffer());
     let framing = scratch.upload.framing();
@@ -256,7 +256,7 @@ async fn connect<E: Env>(
     let stage = Cell::default();
     let connecting = pin!(secure::connect(worker, exchange.plan, (cluster, endpoint), &stage));
     let connected = drive(exchange.down, env, deadlines, None, connecting).await;
-    exchange.record.connect += env.now().since(begun);
+    exchange.record.add_connect(env.now().since(begun));
     match connected {
         Ok(stream) => Ok(Upstream { stream, _permit }),
         Err(Cause::ConnectTimeout) => Err(stage.get().timeout()),

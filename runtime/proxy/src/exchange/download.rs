@@ -17,7 +17,7 @@ use super::body::Passage;
 use super::deadlines::{Deadlines, Wait};
 use super::edit;
 use super::filtered::{Filtered, Heads, Source, Way};
-use super::record::Record;
+use super::record::{Record, us};
 use super::retry::Tries;
 use crate::downstream::{Downstream, GONE};
 use crate::failure::Cause;
@@ -92,7 +92,7 @@ impl<E: Env> Download<'_, E> {
             return Err(Cause::UpstreamUnavailable);
         }
         let first_byte = self.now().since(self.record.sent);
-        self.record.first_byte = first_byte;
+        self.record.phases.first_byte_us = us(first_byte);
         if is_event_stream(self.response) {
             // By the endpoint's word, and not by what is asked for: that would lift the limit for
             // whoever says so.

@@ -40,7 +40,7 @@ use self::deadlines::{Deadlines, Wait};
 pub(crate) use self::download::{cause_of as cause_of_response, via};
 use self::filtered::{Filtered, Heads, Source, Way};
 pub(crate) use self::record::Arrival;
-use self::record::Record;
+use self::record::{Record, us};
 pub(crate) use self::scratch::Scratch;
 use self::scratch::detail_of;
 use crate::downstream::{Downstream, Rest};
@@ -182,7 +182,8 @@ impl<E: Env> Exchange<'_, E> {
             // Too late to be sent: what went down already was cut.
             scratch.detail = detail_of(&response);
         }
-        (scratch.chain, self.record.filters) = filtered.finish(Heads::both_sent(request, response));
+        let (chain, spent) = filtered.finish(Heads::both_sent(request, response));
+        (scratch.chain, self.record.phases.filters_us) = (chain, us(spent));
         after
     }
 

@@ -35,7 +35,7 @@ pub(crate) async fn enter<E: Env>(
     // Boxed: few requests wait, and none shall carry the room for it.
     let waiting = queue.wait_to_enter(env, &ready.in_use, maxima, until);
     let permit = Box::pin(watched(exchange, deadlines, waiting)).await;
-    exchange.record.queue += env.now().since(begun);
+    exchange.record.add_queue(env.now().since(begun));
     permit
 }
 
@@ -149,7 +149,7 @@ pub(crate) async fn wait_for_one<E: Env>(
         }
     });
     let found = watched(exchange, deadlines, waiting).await;
-    exchange.record.queue += env.now().since(begun);
+    exchange.record.add_queue(env.now().since(begun));
     found
 }
 
@@ -182,7 +182,7 @@ pub(crate) async fn wait_to_connect<E: Env>(
     let queue = plan.queue(cluster);
     let waiting = queue.wait_for(env, For::Connection, (limits.queued_max, until), find);
     let found = watched(exchange, deadlines, waiting).await;
-    exchange.record.queue += env.now().since(begun);
+    exchange.record.add_queue(env.now().since(begun));
     found
 }
 

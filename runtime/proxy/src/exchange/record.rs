@@ -34,7 +34,6 @@ pub(crate) struct Arrival {
 pub(crate) struct Record {
     pub(crate) first: Time,
     pub(crate) unix: Unix,
-    pub(crate) head: Duration,
     pub(crate) head_bytes: usize,
     pub(crate) route: Option<u32>,
     pub(crate) cluster: Option<ClusterId>,
@@ -44,11 +43,8 @@ pub(crate) struct Record {
     /// What the endpoint answered; 0 where it did not.
     pub(crate) answered: u16,
     pub(crate) cause: Option<Cause>,
-    pub(crate) queue: Duration,
-    pub(crate) connect: Duration,
     pub(crate) sent: Time,
-    pub(crate) first_byte: Duration,
-    pub(crate) filters: Duration,
+    pub(crate) phases: Phases,
     pub(crate) bytes_out: u64,
     /// Those among them that are heads.
     pub(crate) heads_out: u64,
@@ -66,7 +62,6 @@ impl Record {
         Record {
             first: arrival.first,
             unix: arrival.unix,
-            head: arrival.complete.since(arrival.first),
             head_bytes: arrival.bytes,
             route: None,
             cluster: None,
@@ -75,17 +70,27 @@ impl Record {
             status: 0,
             answered: 0,
             cause: None,
-            queue: Duration::ZERO,
-            connect: Duration::ZERO,
             sent: arrival.complete,
-            first_byte: Duration::ZERO,
-            filters: Duration::ZERO,
+            phases: Phases {
+                head_us: us(arrival.complete.since(arrival.first)),
+                ..Phases::default()
+            },
             bytes_out: 0,
             heads_out: 0,
             call: None,
             web: None,
             code: None,
         }
+    }
+
+    /// Counts time that was waited for a permit.
+    pub(crate) fn add_queue(&mut self, time: Duration) {
+        self.phases.queue_us = self.phases.queue_us.saturating_add(us(time));
+    }
+
+    /// Counts time that connecting took.
+    pub(crate) fn add_connect(&mut self, time: Duration) {
+        self.phases.connect_us = self.phases.connect_us.saturating_add(us(time));
     }
 
     /// Counts the head of an answer, of this many bytes; those `apart` are in no send.
@@ -180,13 +185,7 @@ impl<E: Env> Exchange<'_, E> {
         });
         entry.begin(record.unix);
         entry.total_us = total_us;
-        entry.phases = Phases {
-            head_us: us(record.head),
-            filters_us: us(record.filters),
-            queue_us: us(record.queue),
-            connect_us: us(record.connect),
-            first_byte_us: us(record.first_byte),
-        };
+        entry.phases = record.phases;
         entry.bytes_in = bytes_in;
         entry.bytes_out = record.bytes_out;
         entry.downstream = self.down.peer().into();
@@ -219,6 +218,7 @@ impl<E: Env> Exchange<'_, E> {
     }
 }
 
-fn us(duration: Duration) -> u32 {
+/// As the log has it: it saturates at 71 minutes.
+pub(crate) fn us(duration: Duration) -> u32 {
     u32::try_from(duration.as_micros()).unwrap_or(u32::MAX)
 }
