@@ -299,7 +299,7 @@ fn replace_each(map: &mut dyn HeaderMap, fields: Pairs<'_>) -> Result<(), BadFie
     let mut names: Vec<Vec<u8>> = Vec::new();
     map.for_each(&mut |name, _| names.push(name.to_vec()));
     let kept = fields.iter().any(|(name, _)| is_length(name));
-    for name in names.iter().filter(|name| !is_ours(name) && !(kept && is_length(name))) {
+    for name in names.iter().filter(|name| !(is_ours(name) || kept && is_length(name))) {
         match map.remove(name) {
             Ok(()) | Err(BadField::Fixed) => {}
             Err(error) => return Err(error),
