@@ -4,8 +4,10 @@
 //! are such that they cannot be wrong, so nothing downstream validates anything again.
 //!
 //! Every table of the language is declared once (`section!`), which gives the type, the reader,
-//! the defaults, the writer and the JSON schema.
-
+//! the defaults, the writer and the JSON schema. `grammar` is how that is done, `values` is what
+//! stands behind an equals sign, and `findings` what is told of mistakes; each other file is a
+//! table, or a few that belong together.
+//!
 //! ```
 //! use penstock_config::{Config, UncheckedFiles};
 //!
