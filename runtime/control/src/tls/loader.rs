@@ -34,6 +34,7 @@ pub(crate) struct TlsLoader {
 /// What was made, of what.
 #[derive(Debug)]
 struct Made<T> {
+    /// The table that asks for it, which is the only one that gets it again.
     key: String,
     source: Vec<u8>,
     it: Arc<T>,
@@ -50,24 +51,14 @@ pub(crate) struct Loaded {
 impl Loaded {
     /// Whether everything is as it is in `snapshot`.
     pub(crate) fn is_in_force(&self, snapshot: &Snapshot) -> bool {
-        let name = |key: &str| key.split('.').nth(1).unwrap_or_default().to_owned();
-        let listeners = self.listeners.iter().all(|made| {
-            let name = name(&made.key);
-            let same = |old: &penstock_proxy::snapshot::Listener| {
-                *old.config.name == *name
-                    && old.tls.as_ref().is_some_and(|tls| Arc::ptr_eq(tls, &made.it))
-            };
-            snapshot.listeners.iter().any(same)
-        });
-        listeners
-            && self.clusters.iter().all(|made| {
-                let name = name(&made.key);
-                let same = |old: &penstock_proxy::snapshot::Cluster| {
-                    *old.config.name == *name
-                        && old.tls.as_ref().is_some_and(|tls| Arc::ptr_eq(tls, &made.it))
-                };
-                snapshot.clusters.iter().any(same)
-            })
+        // What is the same as before is of the same table: see [`Made::key`].
+        let accepts = snapshot.listeners.iter().filter_map(|one| one.tls.as_ref());
+        let connects = snapshot.clusters.iter().filter_map(|one| one.tls.as_ref());
+        self.listeners.iter().all(|made| accepts.clone().any(|tls| Arc::ptr_eq(tls, &made.it)))
+            && self
+                .clusters
+                .iter()
+                .all(|made| connects.clone().any(|tls| Arc::ptr_eq(tls, &made.it)))
             && self.parts.proofs == snapshot.proofs
     }
 }
@@ -94,11 +85,12 @@ impl TlsLoader {
             parts.listeners.push(match &listener.tls {
                 None => None,
                 Some(tls) => {
-                    let mut from = Reading::new(files, format!("listener.{}.tls", listener.name));
+                    let key = format!("listener.{}.tls", listener.name);
+                    let mut from = Reading::new(files, key, now, strict);
                     let read = ListenerFiles::read(tls, &listener.name, &mut from)?;
                     let tickets = tls.session_tickets.then(|| read.tickets(&mut known, now));
                     used.extend(tickets.clone());
-                    let made = self.acceptor(listener, (tls, tickets), read, from, now, strict)?;
+                    let made = self.acceptor(listener, tls, tickets, read, from)?;
                     listeners.push(made);
                     listeners.last().map(|made| Arc::clone(&made.it))
                 }
@@ -108,8 +100,9 @@ impl TlsLoader {
             parts.clusters.push(match &cluster.tls {
                 None => None,
                 Some(tls) => {
-                    let from = Reading::new(files, format!("cluster.{}.tls", cluster.name));
-                    clusters.push(self.connector(cluster, tls, from, now, strict)?);
+                    let key = format!("cluster.{}.tls", cluster.name);
+                    let from = Reading::new(files, key, now, strict);
+                    clusters.push(self.connector(cluster, tls, from)?);
                     clusters.last().map(|made| Arc::clone(&made.it))
                 }
             });
@@ -152,11 +145,10 @@ impl TlsLoader {
     fn acceptor(
         &self,
         listener: &config::Listener,
-        (tls, tickets): (&ListenerTls, Option<Arc<Tickets>>),
+        tls: &ListenerTls,
+        tickets: Option<Arc<Tickets>>,
         read: ListenerFiles,
         mut from: Reading<'_>,
-        now: Unix,
-        strict: bool,
     ) -> Result<Made<Acceptor>, BadTls> {
         let proofs = self.tls_proofs(&listener.name);
         proofs.iter().for_each(|proof| from.read.extend(proof.fingerprint().0));
@@ -173,11 +165,10 @@ impl TlsLoader {
         let in_force: Vec<Fingerprint> = in_force.flat_map(both).flatten().collect();
         for (certificate, files) in read.certificates.iter().zip(&*tls.certificates) {
             let known = in_force.contains(&certificate.fingerprint);
-            from.check_dates(certificate, files, now, strict && !known)?;
+            from.check_dates(certificate, files, known)?;
             if let (Some(staple), Some(path)) = (certificate.staple(), &files.ocsp) {
                 let known = in_force.contains(&staple.fingerprint);
-                let dates = staple.check_dates(now.seconds());
-                from.judge(dates, &format!("{} ", path.display()), strict && !known)?;
+                from.check_staple_dates(staple, path, known)?;
             }
         }
         let settings = AcceptorSettings {
@@ -208,8 +199,6 @@ impl TlsLoader {
         cluster: &config::Cluster,
         tls: &ClusterTls,
         mut from: Reading<'_>,
-        now: Unix,
-        strict: bool,
     ) -> Result<Made<Connector>, BadTls> {
         let pins = tls.pin.iter().map(|pin| Pin(pin.0)).collect();
         let verify = match tls.verify {
@@ -233,7 +222,7 @@ impl TlsLoader {
         if let Some((certificate, files)) = &certificate {
             let in_force = old.and_then(|made| made.it.certificate());
             let known = in_force.is_some_and(|one| one.fingerprint == certificate.fingerprint);
-            from.check_dates(certificate, files, now, strict && !known)?;
+            from.check_dates(certificate, files, known)?;
         }
         let settings = ConnectorSettings {
             verify,

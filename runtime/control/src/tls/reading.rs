@@ -7,8 +7,8 @@ use std::sync::Arc;
 use penstock_config::{CertificateFiles, ClusterTls, Content, CrlOver, Files, ListenerTls};
 use penstock_env::Unix;
 use penstock_tls::{
-    Authorities, Certificate, Fingerprint, ListOver, RevocationList, Revocations, TicketSecrets,
-    Tickets, TlsError,
+    Authorities, Certificate, Fingerprint, ListOver, RevocationList, Revocations, Staple,
+    TicketSecrets, Tickets, TlsError,
 };
 
 use super::BadTls;
@@ -73,13 +73,16 @@ impl ListenerFiles {
 /// The reading of one table's files: everything read is kept, to tell whether it changed.
 pub(super) struct Reading<'f> {
     files: &'f dyn Files,
+    now: Unix,
+    /// Whether what is over is refused, unless it is in force already: else that is told of.
+    strict: bool,
     pub(super) key: String,
     pub(super) read: Vec<u8>,
 }
 
 impl<'f> Reading<'f> {
-    pub(super) fn new(files: &'f dyn Files, key: String) -> Reading<'f> {
-        Reading { files, key, read: Vec::new() }
+    pub(super) fn new(files: &'f dyn Files, key: String, now: Unix, strict: bool) -> Reading<'f> {
+        Reading { files, now, strict, key, read: Vec::new() }
     }
 
     /// What it was made of: the table and its files. Compared, never shown.
@@ -167,25 +170,31 @@ impl<'f> Reading<'f> {
         Ok(Revocations::new(lists, over))
     }
 
+    /// Whether the certificate is over, or not yet valid; `known` is one that is in force.
     pub(super) fn check_dates(
         &self,
         certificate: &Certificate,
         files: &CertificateFiles,
-        now: Unix,
-        strict: bool,
+        known: bool,
     ) -> Result<(), BadTls> {
-        let checked = certificate.check_dates(now.seconds());
-        self.judge(checked, &format!("{}: ", files.cert.display()), strict)
+        let dates = certificate.check_dates(self.now.seconds());
+        self.judge(dates, &format!("{}: ", files.cert.display()), known)
     }
 
-    pub(super) fn judge(
+    /// The same of what is stapled to it.
+    pub(super) fn check_staple_dates(
         &self,
-        dates: Result<(), TlsError>,
-        file: &str,
-        strict: bool,
+        staple: &Staple,
+        path: &Path,
+        known: bool,
     ) -> Result<(), BadTls> {
+        let dates = staple.check_dates(self.now.seconds());
+        self.judge(dates, &format!("{} ", path.display()), known)
+    }
+
+    fn judge(&self, dates: Result<(), TlsError>, file: &str, known: bool) -> Result<(), BadTls> {
         match dates.map_err(|error| self.bad(file, &error)) {
-            Err(bad) if !strict => {
+            Err(bad) if known || !self.strict => {
                 tracing::warn!("{bad}");
                 Ok(())
             }
