@@ -7,8 +7,8 @@
 //! To find your way: `thread` is the loop and `handle` how others ask it; [`Control`] is what it
 //! owns. `reload` puts a config in force, of what `filters`, `tls` and `layer4` make of it;
 //! `rehearsal` only tries one. `checks` asks endpoints and `health` tells what came of it. `acme`
-//! and `bgp` are tasks beside the loop, each with a desk that asks it. `views`, `scrape` and `pulse`
-//! are what is shown, and `ending` is the way out.
+//! and `bgp` are tasks beside the loop, each with a desk that asks it. `views`, `scrape` and
+//! `pulse` are what is shown, and `ending` is the way out.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::disallowed_methods, reason = "the control side lives in real time")]

@@ -6,8 +6,8 @@
 //! crate writes what it is given. It is the only one that knows aya.
 //!
 //! To find your way: [`Datapath`] is either of the two; `kernel` is the program's life with its
-//! `object`, `pins` and `tables`, and `userland` the lanes over a TUN device. `fill` is how both are
-//! written. `detour` leads checks to a VIP on a backend, and `decap` is what runs on backends.
+//! `object`, `pins` and `tables`, and `userland` the lanes over a TUN device. `fill` is how both
+//! are written. `detour` leads checks to a VIP on a backend, and `decap` is what runs on backends.
 
 #![warn(missing_docs)]
 
