@@ -26,6 +26,10 @@ pub const GROUP: u16 = 0;
 
 const PAGE_BYTES: usize = 4096;
 
+/// So many times what the buffers have may be copied out of them before it is much: 64 MiB of the
+/// 1,024 that a shard has by default.
+const CROWD: usize = 16;
+
 /// Buffers that are offered at first: 512 KiB.
 const OFFERED_FIRST: u16 = 128;
 
@@ -39,6 +43,8 @@ pub struct Buffers {
     offered: Cell<u16>,
     tail: Cell<u16>,
     lent: Cell<u16>,
+    /// Bytes that were copied out of them, and are still there.
+    copied: Cell<usize>,
 }
 
 impl Buffers {
@@ -55,6 +61,7 @@ impl Buffers {
             offered: Cell::new(0),
             tail: Cell::new(0),
             lent: Cell::new(0),
+            copied: Cell::new(0),
         };
         buffers.offer(count.min(OFFERED_FIRST));
         buffers
@@ -98,6 +105,13 @@ impl Buffers {
     /// Whether so few are free that none should be kept for long: less than a quarter.
     pub fn are_short(&self) -> bool {
         self.available() < self.offered.get() / 4
+    }
+
+    /// Whether so much was copied out of them, and is not passed on yet, that little more shall be
+    /// held: sixteen times what they have. A shard whose clients are far away, and many, may well
+    /// have copied all of it once.
+    pub fn are_crowded(&self) -> bool {
+        self.copied.get() > usize::from(self.count) * BUFFER_BYTES * CROWD
     }
 
     /// The chunk that a completion names: the kernel has filled `len` bytes of buffer `id`.
@@ -181,14 +195,17 @@ pub struct Lent {
 
 enum Storage {
     Lent { buffers: Rc<Buffers>, id: u16 },
-    Copied(Box<[u8]>),
+    Copied { buffers: Rc<Buffers>, bytes: Box<[u8]> },
 }
 
 impl Lent {
     /// The same bytes on the heap; the buffer goes back.
     fn into_copy(self) -> Lent {
         let bytes: Box<[u8]> = (&*self).into();
-        Lent { start: 0, end: bytes.len() as u16, storage: Storage::Copied(bytes) }
+        let (Storage::Lent { buffers, .. } | Storage::Copied { buffers, .. }) = &self.storage;
+        let (buffers, end) = (Rc::clone(buffers), bytes.len() as u16);
+        buffers.copied.set(buffers.copied.get() + bytes.len());
+        Lent { start: 0, end, storage: Storage::Copied { buffers, bytes } }
     }
 }
 
@@ -199,7 +216,7 @@ impl Deref for Lent {
     fn deref(&self) -> &[u8] {
         let range = usize::from(self.start)..usize::from(self.end);
         match &self.storage {
-            Storage::Copied(bytes) => &bytes[range],
+            Storage::Copied { bytes, .. } => &bytes[range],
             // SAFETY: the range lies within what the kernel filled; the buffer is ours until
             // this chunk is dropped.
             Storage::Lent { buffers, id } => unsafe {
@@ -225,8 +242,11 @@ impl Chunk for Lent {
 impl Drop for Storage {
     #[inline]
     fn drop(&mut self) {
-        if let Storage::Lent { buffers, id } = self {
-            buffers.give(*id);
+        match self {
+            Storage::Lent { buffers, id } => buffers.give(*id),
+            Storage::Copied { buffers, bytes } => {
+                buffers.copied.set(buffers.copied.get() - bytes.len());
+            }
         }
     }
 }
@@ -261,6 +281,21 @@ mod tests {
         assert!(unread.iter().all(|chunk| chunk.len() == BUFFER_BYTES));
         drop(unread);
         assert_eq!(buffers.available(), 8);
+    }
+
+    #[test]
+    fn what_is_copied_and_kept_is_much_at_some_time() {
+        let buffers = Rc::new(Buffers::new(4));
+        let unread: Vec<_> = (0..3).map(|id| buffers.lend(id, BUFFER_BYTES)).collect();
+        let mut kept = Vec::new();
+        while !buffers.are_crowded() {
+            kept.push(buffers.lend(3, BUFFER_BYTES));
+        }
+        assert_eq!((kept.len(), buffers.available()), (4 * 16 + 1, 1));
+        kept.pop();
+        assert!(!buffers.are_crowded());
+        drop((unread, kept));
+        assert_eq!(buffers.copied.get(), 0);
     }
 
     #[test]

@@ -174,12 +174,12 @@ impl Core {
         unsafe { self.ring.borrow_mut().push(entry, op, key) }
     }
 
-    /// Arms the receive of a socket; it stays armed until told otherwise. Where buffers are short,
-    /// for one of them alone: else the kernel fills up to 32 before we can tell it otherwise.
+    /// Arms the receive of a socket; it stays armed until told otherwise. Where much is held that
+    /// nobody reads, for one buffer alone: the kernel fills up to 32 before we can stop it.
     pub(crate) fn arm_recv(&self, fd: i32, life: &mut Life, key: SlotKey) {
         life.begin(Op::Recv);
         let fd = types::Fd(fd);
-        let entry = match self.buffers.are_short() {
+        let entry = match self.buffers.are_crowded() {
             false => opcode::RecvMulti::new(fd, GROUP).build(),
             true => opcode::Recv::new(fd, ptr::null_mut(), BUFFER_BYTES as u32)
                 .buf_group(GROUP)

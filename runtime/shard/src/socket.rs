@@ -22,8 +22,8 @@ use crate::wheel::TimerIndex;
 /// Received chunks that may wait unread before the peer is made to wait: 8 x 4 KiB, the buffer
 /// per direction of the defaults.
 const INBOX_MAX: usize = 8;
-/// The same where most buffers of the shard hold what nobody reads.
-const INBOX_MAX_IF_SHORT: usize = 2;
+/// The same where the shard holds much that nobody reads.
+const INBOX_MAX_IF_CROWDED: usize = 2;
 
 /// What fits one segment to everybody: the default MSS of IPv4 (RFC 9293 §3.7.1), of IPv6 it is
 /// more.
@@ -297,7 +297,8 @@ impl Core {
             0 => socket.ended = true,
             len if len > 0 => {
                 socket.inbox.extend(chunk);
-                let most = if self.buffers.are_short() { INBOX_MAX_IF_SHORT } else { INBOX_MAX };
+                let crowded = self.buffers.are_crowded();
+                let most = if crowded { INBOX_MAX_IF_CROWDED } else { INBOX_MAX };
                 if socket.inbox.len() >= most {
                     if life.pause() {
                         self.cancel(Op::Recv, key);

@@ -158,7 +158,7 @@ impl Env for ShardEnv {
     }
 
     fn is_short(&self) -> bool {
-        self.core.buffers.are_short()
+        self.core.buffers.are_crowded()
     }
 
     fn shelve(

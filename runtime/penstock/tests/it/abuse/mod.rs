@@ -1,12 +1,13 @@
 //! What peers do to harm, against the binary: each attack is ended by its name, takes no memory to
 //! speak of, and a client beside it hardly notices.
 //!
-//! `attacks` is what is sent, and `handshakes` those of TLS that do not go on. What comes back,
-//! frame by frame, is looked at in the simulated world (`tests/sim/http2/abuse.rs`,
-//! `tests/sim/strict.rs`), with many more of them.
+//! `attacks` is what is sent, `handshakes` those of TLS that do not go on, `readers` those who read
+//! nothing. What comes back, frame by frame, is looked at in the simulated world
+//! (`tests/sim/http2/abuse.rs`, `tests/sim/strict.rs`), with many more of them.
 
 mod attacks;
 mod handshakes;
+mod readers;
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
