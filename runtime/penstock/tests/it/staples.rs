@@ -44,6 +44,12 @@ fn name_responder(authority: &Authority) {
     authority.openssl(&[&by[..], &dates, &files, &["-out", "responder.pem"]].concat());
 }
 
+/// Replaces the staple as a whole.
+fn put_in_place(authority: &Authority, bytes: &[u8]) {
+    std::fs::write(authority.path("fresh"), bytes).expect("written");
+    std::fs::rename(authority.path("fresh"), authority.path("staple.der")).expect("moved");
+}
+
 #[test]
 fn a_staple_is_presented_and_one_that_clients_refuse_never_gets_in_force() {
     if !installed("openssl") {
@@ -52,10 +58,7 @@ fn a_staple_is_presented_and_one_that_clients_refuse_never_gets_in_force() {
     let (origin, authority) = (Origin::named("origin"), Authority::new());
     name_responder(&authority);
     let good = answer(&authority, "issuing", INDEX, "ada");
-    let put = |bytes: &[u8]| {
-        std::fs::write(authority.path("fresh"), bytes).expect("written");
-        std::fs::rename(authority.path("fresh"), authority.path("staple.der")).expect("moved");
-    };
+    let put = |bytes: &[u8]| put_in_place(&authority, bytes);
     put(&good);
     std::fs::write(authority.path("chain.pem"), authority.chain("ada")).expect("written");
     let tls = format!(
