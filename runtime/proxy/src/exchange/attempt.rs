@@ -125,12 +125,10 @@ pub(crate) async fn ask_one<E: Env>(
         None => {
             // Boxed: connections are opened far more rarely than used, and an exchange that
             // does not open one shall not carry the room for it.
-            let asked = Cell::new(false);
-            let to = (cluster, endpoint);
-            match Box::pin(connect(exchange, to, ask.deadlines, &asked)).await {
+            match Box::pin(connect(exchange, cluster, endpoint, ask.deadlines)).await {
                 Ok(up) => up,
-                Err(cause) => {
-                    return unconnected(exchange, route, ask.deadlines, (cause, asked.get()), sent);
+                Err(failure) => {
+                    return unconnected(exchange, route, ask.deadlines, failure, sent);
                 }
             }
         }
@@ -143,7 +141,8 @@ pub(crate) async fn ask_one<E: Env>(
         return End::Failed(cause, Verdict::Final);
     }
     Up::<E>::Http1(&up.stream).start_send(out, scratch.upload.rest());
-    receive(exchange, scratch, route, sent, Went::Http1 { up, reused }, ask).await
+    let sent = Sent::new(sent, Went::Http1 { up, reused });
+    receive(exchange, scratch, route, sent, ask).await
 }
 
 /// The request did not get as far as a connection. Whether the endpoint was `asked` for one by
@@ -229,26 +228,29 @@ async fn ask_http2<E: Env>(
     if !asked.is_tunnel() {
         asked.start_send(out, scratch.upload.rest());
     }
-    let went = Went::Http2 { asked: Box::new(asked), reused };
-    receive(exchange, scratch, route, sent, went, ask).await
+    let sent = Sent::new(sent, Went::Http2 { asked: Box::new(asked), reused });
+    receive(exchange, scratch, route, sent, ask).await
 }
 
-/// A connection to the endpoint, which is `asked` for one from some time on.
+/// A connection to the endpoint.
+///
+/// # Errors
+/// Why there is none, and whether the endpoint was asked for one by then.
 async fn connect<E: Env>(
     exchange: &mut Exchange<'_, E>,
-    (cluster, endpoint): (ClusterId, EndpointId),
+    cluster: ClusterId,
+    endpoint: EndpointId,
     deadlines: &Deadlines,
-    asked: &Cell<bool>,
-) -> Result<Upstream<E::Stream>, Cause> {
+) -> Result<Upstream<E::Stream>, (Cause, bool)> {
     let (worker, ready) = (exchange.worker, exchange.plan.cluster(cluster));
     let _permit = match worker.connection_permit_in_turn(exchange.plan, cluster) {
         Some(permit) => permit,
-        None => match wait_to_connect(exchange, cluster, endpoint, deadlines).await? {
-            Found::Unused(up) => return Ok(up),
-            Found::Permit(permit) => permit,
+        None => match wait_to_connect(exchange, cluster, endpoint, deadlines).await {
+            Ok(Found::Unused(up)) => return Ok(up),
+            Ok(Found::Permit(permit)) => permit,
+            Err(cause) => return Err((cause, false)),
         },
     };
-    asked.set(true);
     let env = worker.env();
     ready.metrics.shard(worker.shard()).increment(worker.schemas().cluster.connects);
     let begun = env.now();
@@ -259,8 +261,8 @@ async fn connect<E: Env>(
     exchange.record.add_connect(env.now().since(begun));
     match connected {
         Ok(stream) => Ok(Upstream { stream, _permit }),
-        Err(Cause::ConnectTimeout) => Err(stage.get().timeout()),
-        Err(cause) => Err(cause),
+        Err(Cause::ConnectTimeout) => Err((stage.get().timeout(), true)),
+        Err(cause) => Err((cause, true)),
     }
 }
 
@@ -269,17 +271,16 @@ async fn receive<E: Env>(
     exchange: &mut Exchange<'_, E>,
     scratch: &mut Scratch,
     route: &Route,
-    (tries, in_flight): (&Tries<'_, E>, InFlight),
-    went: Went<E>,
+    sent: Sent<'_, E>,
     ask: &Ask<'_, '_, E>,
 ) -> End {
     let Ask { deadlines, filtered, held } = *ask;
     let (worker, plan, down) = (exchange.worker, exchange.plan, exchange.down);
-    let (env, ready, up) = (worker.env(), plan.cluster(tries.cluster), went.up());
+    let (tries, up, progress) = (sent.tries, sent.went.up(), &sent.progress);
+    let (env, ready) = (worker.env(), plan.cluster(tries.cluster));
     // Over HTTP/1 the name alone makes no call: whoever says it would be free of every time limit.
     let is_call = exchange.record.call.is_some() && matches!(down, Downstream::Http2(_));
     let timeouts = ready.timeouts(is_call);
-    let progress = Progress::default();
     let sent_at = env.now();
     exchange.record.sent = sent_at;
     let upload_done = scratch.upload.is_finished() && up.is_settled();
@@ -290,7 +291,7 @@ async fn receive<E: Env>(
     deadlines.download(wait, Wait::ResponseHead);
     let Scratch { request, response, partial, upload, download, replay, .. } = scratch;
     let call_idle = is_call.then_some(timeouts.idle);
-    let waiting = upload::Waiting { deadlines, progress: &progress, call_idle, response_head };
+    let waiting = upload::Waiting { deadlines, progress, call_idle, response_head };
     let answer = {
         let uploading = (!upload_done).then(|| {
             let listener = exchange.listener;
@@ -310,7 +311,7 @@ async fn receive<E: Env>(
             listener: exchange.listener,
             route,
             deadlines,
-            progress: &progress,
+            progress,
             tries,
             record: &mut exchange.record,
             filtered,
@@ -319,7 +320,6 @@ async fn receive<E: Env>(
         let downloading = pin!(downloading.run());
         drive(down, env, deadlines, uploading, downloading).await
     };
-    let sent = Sent { tries, in_flight, went, progress };
     match answer {
         Ok(Answer::Upgraded) => {
             // It is in flight as long as it lasts.
@@ -386,7 +386,12 @@ struct Sent<'a, E: Env> {
     progress: Progress,
 }
 
-impl<E: Env> Sent<'_, E> {
+impl<'a, E: Env> Sent<'a, E> {
+    /// On its way.
+    fn new((tries, in_flight): (&'a Tries<'a, E>, InFlight), went: Went<E>) -> Sent<'a, E> {
+        Sent { tries, in_flight, went, progress: Progress::default() }
+    }
+
     /// The response is down, or on its way.
     fn complete(
         self,

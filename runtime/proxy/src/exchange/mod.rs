@@ -81,14 +81,16 @@ pub(crate) struct Exchange<'a, E: Env> {
 }
 
 /// Answers the request in `scratch`.
-pub(crate) async fn run<E: Env>(
-    worker: &Worker<E>,
-    plan: &Rc<Plan<E>>,
-    down: Downstream<'_, E>,
-    scratch: &mut Scratch,
+///
+/// Not an `async fn`: its task would keep what it is given beside what that becomes.
+pub(crate) fn run<'a, E: Env>(
+    worker: &'a Worker<E>,
+    plan: &'a Rc<Plan<E>>,
+    down: Downstream<'a, E>,
+    scratch: &'a mut Scratch,
     arrival: Arrival,
-) -> After {
-    let _under_way = worker.begin_request();
+) -> impl Future<Output = After> {
+    let under_way = worker.begin_request();
     let listener = &plan.snapshot.listeners[down.listener()];
     let mut exchange = Exchange { worker, plan, down, listener, record: Record::new(arrival) };
     // What is said of a call's end has no place in a tunnel.
@@ -96,9 +98,12 @@ pub(crate) async fn run<E: Env>(
     scratch.begin();
     exchange.note_head(scratch);
     let mut entry = Entry { exchange, scratch, over: false };
-    let after = entry.exchange.answer(entry.scratch).await;
-    entry.over = true;
-    after
+    async move {
+        let after = entry.exchange.answer(entry.scratch).await;
+        entry.over = true;
+        drop(under_way);
+        after
+    }
 }
 
 /// What is told of an exchange when it ends, whichever way it does.
