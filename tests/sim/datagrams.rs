@@ -8,6 +8,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
+use std::slice;
 use std::time::Duration;
 
 use penstock_env::{Address, Datagrams, DatagramsExt, Env, Replies, Timer, TimerExt};
@@ -207,7 +208,7 @@ fn no_more_flows_than_the_limit_and_those_that_went_on_stay() {
         let busy: Vec<_> = (4..6).map(|name| client(world, name, &proxy, 20, 2_000)).collect();
         world.run(Duration::from_secs(5));
         let late = client(world, 7, &proxy, 1, 10);
-        settle(world, &[late.clone()]);
+        settle(world, slice::from_ref(&late));
         assert_eq!((late.answers.borrow().len(), proxy.service_connections()), (0, 2));
         assert_eq!(proxy.failures(), [(Cause::ConnectionsMax, 1)]);
         settle(world, &busy);
@@ -246,7 +247,7 @@ fn flows_that_nothing_answers_keep_nobody_out() {
             }
             world.run(Duration::from_millis(200));
             let new = client(world, 100 + round, &proxy, 3, 100);
-            settle(world, &[new.clone()]);
+            settle(world, slice::from_ref(&new));
             assert_eq!(new.answers.borrow().len(), 3, "after {round} rounds");
         }
         settle(world, &known);
@@ -273,7 +274,7 @@ fn flows_in_a_clients_name_that_nothing_answers_do_not_keep_it_out() {
         }
         world.run(Duration::from_secs(1));
         let own = client_at(world, &env, 1, &proxy, (3, 100));
-        settle(world, &[own.clone()]);
+        settle(world, slice::from_ref(&own));
         assert_eq!(own.answers.borrow().len(), 3);
         assert_eq!(proxy.failures(), [(Cause::FlowGaveWay, 17)]);
         drop(sockets);

@@ -184,8 +184,10 @@ const FUEL_MAX: u64 = 20_000;
 
 /// A module of ABI 0.2.1 whose `$mark` is the first letter of `x-mark`, or 0.
 fn module(body: &str) -> String {
-    format!(
-        r#"(module
+    format!("(module {IMPORTS} {COMMON} {body})")
+}
+
+const IMPORTS: &str = r#"
         (import "env" "proxy_get_header_map_value"
             (func $value (param i32 i32 i32 i32 i32) (result i32)))
         (import "env" "proxy_add_header_map_value"
@@ -224,7 +226,10 @@ fn module(body: &str) -> String {
         (import "env" "proxy_register_shared_queue"
             (func $register (param i32 i32 i32) (result i32)))
         (import "env" "proxy_enqueue_shared_queue" (func $put (param i32 i32 i32) (result i32)))
-        (import "env" "proxy_dequeue_shared_queue" (func $take (param i32 i32 i32) (result i32)))
+        (import "env" "proxy_dequeue_shared_queue" (func $take (param i32 i32 i32) (result i32)))"#;
+
+/// Texts, and what more than one of them does.
+const COMMON: &str = r#"
         (memory (export "memory") 2)
         (func (export "proxy_abi_version_0_2_1"))
         (func (export "proxy_on_memory_allocate") (param i32) (result i32) (i32.const 65536))
@@ -258,10 +263,7 @@ fn module(body: &str) -> String {
             (i32.eq (i32.load8_u (i32.load (i32.const 1024))) (i32.const 50)))
         (func $deny
             (drop (call $respond (i32.const 403) (i32.const 0) (i32.const 0)
-                (i32.const 16) (i32.const 3) (i32.const 0) (i32.const 0) (i32.const -1))))
-        {body})"#
-    )
-}
+                (i32.const 16) (i32.const 3) (i32.const 0) (i32.const 0) (i32.const -1))))"#;
 
 const EDIT: &str = r#"
     (func $note (param $map i32) (result i32)

@@ -99,8 +99,7 @@ pub(crate) fn run<'a, E: Env>(
     exchange.note_head(scratch);
     let mut entry = Entry { exchange, scratch, over: false };
     async move {
-        let after = entry.exchange.answer(entry.scratch).await;
-        entry.over = true;
+        let after = entry.answer().await;
         drop(under_way);
         after
     }
@@ -111,6 +110,14 @@ struct Entry<'a, 's, E: Env> {
     exchange: Exchange<'a, E>,
     scratch: &'s mut Scratch,
     over: bool,
+}
+
+impl<E: Env> Entry<'_, '_, E> {
+    async fn answer(&mut self) -> After {
+        let after = self.exchange.answer(self.scratch).await;
+        self.over = true;
+        after
+    }
 }
 
 impl<E: Env> Drop for Entry<'_, '_, E> {
