@@ -135,10 +135,15 @@ impl<'t> Exchange<'t> {
         self.deliver(|chain, session, call| chain.answer(session, call, Ok(&reply)))
     }
 
-    /// Has the oldest callout of this request fail.
+    /// Has the oldest callout of this request fail: nobody is there.
     #[track_caller]
     pub fn fail_call(self) -> Self {
-        let failure = CalloutFailure::Unreachable;
+        self.fail_call_by(CalloutFailure::Unreachable)
+    }
+
+    /// The same, with what it failed by.
+    #[track_caller]
+    pub fn fail_call_by(self, failure: CalloutFailure) -> Self {
         self.deliver(|chain, session, call| chain.answer(session, call, Err(failure)))
     }
 

@@ -32,15 +32,17 @@ use std::time::Duration;
 
 use penstock_filter_host::testing::{FakeSession, FakeWorld, Harness};
 use penstock_filter_host::{
-    Attention, CalloutFailure, CalloutResponse, Engine, EngineSettings, FilterHost, FilterSettings,
-    Filters, PairList, PluginSettings, RootCallout, World,
+    Attention, CalloutResponse, Engine, EngineSettings, FilterHost, FilterSettings, Filters,
+    PairList, PluginSettings, RootCallout, World,
 };
 
 pub use connection::{Connection, Fate};
 pub use exchange::{Exchange, Verdict};
 pub use penstock_filter_host::abi::PeerType;
 pub use penstock_filter_host::testing::Fields;
-pub use penstock_filter_host::{Callout, GrpcEvent, LoadError, LocalResponse, OnError};
+pub use penstock_filter_host::{
+    Callout, CalloutFailure, GrpcEvent, LoadError, LocalResponse, OnError,
+};
 
 /// A filter to be tested: first how it is configured, then what it is asked.
 ///
@@ -187,10 +189,23 @@ impl FilterTest {
         self.deliver(Ok(&response(status, fields, body.as_ref())))
     }
 
-    /// Has the filter's oldest call outside requests fail.
+    /// Has the filter's oldest call outside requests fail: nobody is there.
     #[track_caller]
     pub fn fail_call(&self) -> &Self {
-        self.deliver(Err(CalloutFailure::Unreachable))
+        self.fail_call_by(CalloutFailure::Unreachable)
+    }
+
+    /// The same, with what it failed by.
+    #[track_caller]
+    pub fn fail_call_by(&self, failure: CalloutFailure) -> &Self {
+        self.deliver(Err(failure))
+    }
+
+    /// Whether the filter has made a call outside requests that waits for its reply.
+    #[track_caller]
+    pub fn has_call(&self) -> bool {
+        self.collect_calls();
+        !self.calls.borrow().is_empty()
     }
 
     /// Something comes on the filter's oldest gRPC call outside requests. A call is over with

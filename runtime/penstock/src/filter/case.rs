@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use clap::ValueEnum;
+use penstock_filter_host::CalloutFailure;
 use serde::Deserialize;
 
 /// A request, the origin's response to it, and what the filter is expected to make of them.
@@ -14,20 +15,73 @@ pub(crate) struct Case {
     pub(crate) name: String,
     pub(crate) request: RequestLine,
     pub(crate) headers: Vec<Field>,
-    /// None at all if not given: the request ends with its head then.
-    pub(crate) body: Option<Body>,
+    /// None at all if not given: the request ends with its head then, or with its trailers.
+    pub(crate) body: Option<Pieces>,
+    pub(crate) trailers: Vec<Field>,
     /// What the filter can ask about the connection and the route; paths with dots.
     pub(crate) properties: BTreeMap<String, Property>,
     /// Time that passes before the request comes: timers that are due run.
     pub(crate) advance_ms: u64,
     /// Replies to the filter's callouts, in their order; a callout beyond them stays open.
-    pub(crate) replies: Vec<Message>,
+    pub(crate) replies: Vec<Reply>,
+    /// Replies to calls that it made outside requests: before this one, and after it from queues.
+    pub(crate) plugin_replies: Vec<Reply>,
     /// What the origin says to a request that reaches it.
-    pub(crate) response: Message,
+    pub(crate) response: Response,
     pub(crate) expect: Expect,
 }
 
-/// A response, or a reply to a callout.
+/// A response.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<Field>,
+    pub(crate) body: Option<Pieces>,
+    pub(crate) trailers: Vec<Field>,
+}
+
+impl Default for Response {
+    fn default() -> Response {
+        Response { status: 200, headers: Vec::new(), body: None, trailers: Vec::new() }
+    }
+}
+
+/// What comes of a callout.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Reply {
+    Failed(Failed),
+    Message(Message),
+}
+
+/// No reply.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Failed {
+    pub(crate) fail: Fail,
+}
+
+/// Why there is no reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Fail {
+    Unreachable,
+    Timeout,
+    TooLarge,
+}
+
+impl From<Fail> for CalloutFailure {
+    fn from(fail: Fail) -> CalloutFailure {
+        match fail {
+            Fail::Unreachable => CalloutFailure::Unreachable,
+            Fail::Timeout => CalloutFailure::Timeout,
+            Fail::TooLarge => CalloutFailure::TooLarge,
+        }
+    }
+}
+
+/// A reply.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Message {
@@ -39,6 +93,28 @@ pub(crate) struct Message {
 impl Default for Message {
     fn default() -> Message {
         Message { status: 200, headers: Vec::new(), body: None }
+    }
+}
+
+/// A body in the pieces that it comes in, as text or a list of texts.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(from = "Written")]
+pub(crate) struct Pieces(pub(crate) Vec<Vec<u8>>);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Whole(String),
+    Parts(Vec<String>),
+}
+
+impl From<Written> for Pieces {
+    fn from(written: Written) -> Pieces {
+        let parts = match written {
+            Written::Whole(text) => vec![text],
+            Written::Parts(parts) => parts,
+        };
+        Pieces(parts.into_iter().map(String::into_bytes).collect())
     }
 }
 

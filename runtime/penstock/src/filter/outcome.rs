@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use penstock_filters_sdk_testing::{Callout, Exchange, Fields, FilterTest, LocalResponse, Verdict};
 
-use crate::filter::case::{Action, Case, Field, Message as Reply};
+use crate::filter::case::{Action, Case, Failed, Field, Pieces, Reply};
 
 /// What left the filter.
 #[derive(Debug)]
@@ -43,6 +43,8 @@ pub(crate) fn run(test: &FilterTest, case: &Case) -> Outcome {
     let lines_before = test.lines().len();
     test.advance(Duration::from_millis(case.advance_ms));
     let fuel_before = test.fuel_used();
+    let mut own = case.plugin_replies.iter();
+    reply_outside(test, &mut own);
     let mut replies = case.replies.iter();
     let exchange = with_replies(send(test, case), &mut replies);
     let request = message(exchange.request_fields(), exchange.request_passed());
@@ -67,6 +69,8 @@ pub(crate) fn run(test: &FilterTest, case: &Case) -> Outcome {
     };
     let open_calls = exchange.calls().iter().map(called).collect();
     exchange.finish();
+    test.run_queues();
+    reply_outside(test, &mut own);
     let lines = test.lines().split_off(lines_before);
     // The count goes with an instance that failed.
     let fuel = test.fuel_used().saturating_sub(fuel_before);
@@ -75,25 +79,57 @@ pub(crate) fn run(test: &FilterTest, case: &Case) -> Outcome {
 
 fn send<'t>(test: &'t FilterTest, case: &Case) -> Exchange<'t> {
     let fields = case.request_fields();
-    let Some(body) = &case.body else {
+    if case.body.is_none() && case.trailers.is_empty() {
         return test.request(&fields);
-    };
-    let exchange = test.request_with_body(&fields);
-    match exchange.verdict() {
-        Verdict::Continue | Verdict::Wait => exchange.request_body(&body.0, true),
-        Verdict::Answer(_) | Verdict::Close => exchange,
+    }
+    let pieces = pieces(case.body.as_ref(), &case.trailers);
+    let mut exchange = test.request_with_body(&fields);
+    for (piece, end) in pieces {
+        if is_over(&exchange) {
+            return exchange;
+        }
+        exchange = exchange.request_body(piece, end);
+    }
+    match case.trailers.is_empty() || is_over(&exchange) {
+        true => exchange,
+        false => exchange.request_trailers(&pairs(&case.trailers)),
     }
 }
 
+/// The pieces of a body, and with which it ends; where trailers follow, with none.
+fn pieces<'c>(body: Option<&'c Pieces>, trailers: &[Field]) -> Vec<(&'c [u8], bool)> {
+    let mut pieces: Vec<(&[u8], bool)> =
+        body.into_iter().flat_map(|body| &body.0).map(|piece| (&**piece, false)).collect();
+    if trailers.is_empty() {
+        match pieces.last_mut() {
+            Some((_, end)) => *end = true,
+            None => pieces.push((&[], true)),
+        }
+    }
+    pieces
+}
+
+/// Whether nothing more is shown to the filter.
+fn is_over(exchange: &Exchange<'_>) -> bool {
+    matches!(exchange.verdict(), Verdict::Answer(_) | Verdict::Close)
+}
+
 fn respond<'t>(exchange: Exchange<'t>, case: &Case) -> Exchange<'t> {
-    let fields = pairs(&case.response.headers);
-    let Some(body) = &case.response.body else {
-        return exchange.respond(case.response.status, &fields);
-    };
-    let exchange = exchange.respond_with_body(case.response.status, &fields);
-    match exchange.verdict() {
-        Verdict::Continue | Verdict::Wait => exchange.response_body(&body.0, true),
-        Verdict::Answer(_) | Verdict::Close => exchange,
+    let response = &case.response;
+    let fields = pairs(&response.headers);
+    if response.body.is_none() && response.trailers.is_empty() {
+        return exchange.respond(response.status, &fields);
+    }
+    let mut exchange = exchange.respond_with_body(response.status, &fields);
+    for (piece, end) in pieces(response.body.as_ref(), &response.trailers) {
+        if is_over(&exchange) {
+            return exchange;
+        }
+        exchange = exchange.response_body(piece, end);
+    }
+    match response.trailers.is_empty() || is_over(&exchange) {
+        true => exchange,
+        false => exchange.response_trailers(&pairs(&response.trailers)),
     }
 }
 
@@ -102,10 +138,30 @@ fn with_replies<'t>(mut exchange: Exchange<'t>, replies: &mut Iter<'_, Reply>) -
     while !exchange.calls().is_empty()
         && let Some(reply) = replies.next()
     {
-        let body = reply.body.as_ref().map_or(&b""[..], |body| &body.0);
-        exchange = exchange.reply(reply.status, &pairs(&reply.headers), body);
+        exchange = match reply {
+            Reply::Failed(Failed { fail }) => exchange.fail_call_by((*fail).into()),
+            Reply::Message(reply) => {
+                let body = reply.body.as_ref().map_or(&b""[..], |body| &body.0);
+                exchange.reply(reply.status, &pairs(&reply.headers), body)
+            }
+        };
     }
     exchange
+}
+
+/// The same for calls that the filter makes outside requests.
+fn reply_outside(test: &FilterTest, replies: &mut Iter<'_, Reply>) {
+    while test.has_call()
+        && let Some(reply) = replies.next()
+    {
+        match reply {
+            Reply::Failed(Failed { fail }) => test.fail_call_by((*fail).into()),
+            Reply::Message(reply) => {
+                let body = reply.body.as_ref().map_or(&b""[..], |body| &body.0);
+                test.reply(reply.status, &pairs(&reply.headers), body)
+            }
+        };
+    }
 }
 
 /// Fields as the test harness takes them.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use penstock_filters_sdk_testing::FilterTest;
 
-use crate::filter::case::{Body, Case, Expect, Field, Message, Property, RequestLine};
+use crate::filter::case::{Case, Expect, Field, Pieces, Property, RequestLine, Response};
 use crate::filter::spec::Spec;
 use crate::filter::{Failure, connection, module, outcome};
 
@@ -153,7 +153,9 @@ fn load(test: &FilterTest, path: &Path) -> Result<(), Failure> {
 /// The exchange that the command line describes.
 fn case(arguments: &Test) -> Result<Case, Failure> {
     let body = |path: &Option<PathBuf>| match path {
-        Some(path) => fs::read(path).map(|bytes| Some(Body(bytes))).map_err(Failure::io(path)),
+        Some(path) => {
+            fs::read(path).map(|bytes| Some(Pieces(vec![bytes]))).map_err(Failure::io(path))
+        }
         None => Ok(None),
     };
     Ok(Case {
@@ -161,10 +163,11 @@ fn case(arguments: &Test) -> Result<Case, Failure> {
         headers: arguments.headers.clone(),
         body: body(&arguments.body)?,
         properties: arguments.properties.iter().cloned().collect(),
-        response: Message {
+        response: Response {
             status: arguments.response_status,
             headers: arguments.response_headers.clone(),
             body: body(&arguments.response_body)?,
+            trailers: Vec::new(),
         },
         expect: Expect {
             status: arguments.expect_status,

@@ -1,7 +1,9 @@
-//! How exchanges are written, and how expectations are compared: without running a filter.
+//! How exchanges are written and run, and how expectations are compared.
+
+use penstock_filters_sdk_testing::FilterTest;
 
 use super::case::{Action, Case, Field, Property, RequestLine};
-use super::outcome::{Message, Outcome};
+use super::outcome::{self, Message, Outcome};
 
 #[track_caller]
 fn check_field(text: &str, expected: Option<(&str, &str)>) {
@@ -66,6 +68,55 @@ fn a_misspelt_key_is_refused_with_its_place() {
     let error = toml::from_str::<Case>("[expect]\nstatsu = 200\n").expect_err("misspelt");
     let text = error.to_string();
     assert!(text.contains("line 2") && text.contains("`statsu`"), "{text}");
+}
+
+/// A case by the path of the fixture's, run.
+#[track_caller]
+fn run(case: &str) -> Outcome {
+    let wasm = include_bytes!("../../../../tests/fixtures/filters/sdk-bodies/bodies.wasm");
+    let test = FilterTest::new(wasm).cluster("auth");
+    assert!(test.load().is_ok(), "{:?}", test.lines());
+    let case: Case = toml::from_str(case).expect("a case");
+    outcome::run(&test, &case)
+}
+
+#[test]
+fn a_case_can_have_a_call_fail() {
+    for (reply, body) in [
+        (r#"{ fail = "unreachable" }"#, "Some(503)?"),
+        (r#"{ fail = "timeout" }"#, "Some(504)?"),
+        (r#"{ fail = "too-large" }"#, "None?"),
+        ("{ status = 401 }", "Some(401)?"),
+    ] {
+        let outcome = run(&format!("request = \"GET /wait\"\nreplies = [{reply}]\n"));
+        let response = outcome.response.expect("the filter answers");
+        assert_eq!(String::from_utf8_lossy(&response.body), body, "{reply}");
+    }
+    assert_eq!(run("request = \"GET /wait\"\nreplies = [{}]\n").action, Action::Continue);
+    assert!(toml::from_str::<Case>(r#"replies = [{ fail = "so" }]"#).is_err());
+}
+
+#[test]
+fn a_case_can_have_a_body_in_pieces_and_trailers() {
+    let judged = r#"request = "POST /judge"
+        body = ["{", "}"]
+        trailers = ["x-t: 1"]
+        response = { headers = ["x-hold: 1"], body = ["o", "k"], trailers = ["x-end: 1"] }"#;
+    let outcome = run(judged);
+    assert_eq!(outcome.request.body, b"{}");
+    assert_eq!(outcome.response.expect("it goes on").body, b"ok?");
+    assert_eq!(run(&judged.replace("\"{\", ", "")).action, Action::Answer);
+    let bare = "request = \"POST /judge\"\ntrailers = [\"x-t: 1\"]\n";
+    assert_eq!(run(bare).action, Action::Answer);
+}
+
+#[test]
+fn a_case_tells_of_values_in_queues() {
+    let wasm = include_bytes!("../../../../tests/fixtures/filters/sdk/calls.wasm");
+    let test = FilterTest::new(wasm);
+    assert!(test.load().is_ok(), "{:?}", test.lines());
+    outcome::run(&test, &Case::default());
+    assert_eq!(test.metric("noted"), Some(1));
 }
 
 fn message(fields: &[(&str, &str)], body: &str) -> Message {
