@@ -1,5 +1,7 @@
 //! Metrics of filters: what each cost and how it stands, and what it counts itself.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use penstock_filter_host::Filter;
 use penstock_filter_host::abi::MetricType;
 use penstock_filter_host::metrics::Histogram;
@@ -10,6 +12,7 @@ use crate::filter_views::STATES;
 
 impl Control {
     pub(crate) fn scrape_filters(&self, scrape: &mut Scrape) {
+        let mut names = Names::default();
         for (installed, view) in self.snapshot.filters.iter().zip(self.filter_views()) {
             let labels = [("filter", view.name.as_str())];
             for (name, help, count) in [
@@ -52,7 +55,7 @@ impl Control {
                 scrape.gauge("penstock_filter_shards", help, &labels, shards as f64);
             }
             scrape_cost(installed.filter(), &labels, scrape);
-            scrape_defined(installed.filter(), &labels, scrape);
+            scrape_defined(installed.filter(), &labels, &mut names, scrape);
         }
     }
 }
@@ -73,16 +76,19 @@ fn scrape_cost(filter: &Filter, labels: &[(&'static str, &str)], scrape: &mut Sc
 }
 
 /// The metrics that a filter defined itself, under a prefix that no family of ours has.
-fn scrape_defined(filter: &Filter, labels: &[(&'static str, &str)], scrape: &mut Scrape) {
+fn scrape_defined(
+    filter: &Filter,
+    labels: &[(&'static str, &str)],
+    names: &mut Names,
+    scrape: &mut Scrape,
+) {
     const HELP: &str = "Defined by the filter.";
-    for defined in filter.stats().defined() {
-        let name = format!("penstock_wasm_{}", String::from_utf8_lossy(&defined.name));
+    names.own.clear();
+    for (id, defined) in filter.stats().defined().enumerate() {
+        let name = name_of(id, &defined.name, defined.kind, names);
         let value = defined.value().unwrap_or_default();
         match defined.kind {
-            MetricType::Counter => {
-                let name = name.trim_end_matches("_total").to_owned() + "_total";
-                scrape.counter(name, HELP, labels, value);
-            }
+            MetricType::Counter => scrape.counter(name, HELP, labels, value),
             // Written as two's complement where it is below zero.
             MetricType::Gauge => scrape.gauge(name, HELP, labels, value as i64 as f64),
             MetricType::Histogram => {
@@ -93,6 +99,41 @@ fn scrape_defined(filter: &Filter, labels: &[(&'static str, &str)], scrape: &mut
                 scrape.buckets(name, HELP, labels, bounds, count, sum as f64);
             }
         }
+    }
+}
+
+/// Names in a scrape: of which kind each is, and which the filter at hand has.
+#[derive(Default)]
+struct Names {
+    kinds: BTreeMap<String, MetricType>,
+    own: BTreeSet<String>,
+}
+
+impl Names {
+    /// Whether the filter may call a metric so: none of its own is, and no other filter's is one of
+    /// another kind.
+    fn take(&mut self, name: &str, kind: MetricType) -> bool {
+        let known = *self.kinds.entry(name.to_owned()).or_insert(kind);
+        known == kind && self.own.insert(name.to_owned())
+    }
+}
+
+/// What a filter's metric is called in the scrape. Two that would be called the same are told apart
+/// by the later one's number.
+fn name_of(id: usize, own: &[u8], kind: MetricType, names: &mut Names) -> String {
+    let clean = |byte: &u8| match byte {
+        byte if byte.is_ascii_alphanumeric() || *byte == b':' => char::from(*byte),
+        _ => '_',
+    };
+    let own: String = own.iter().map(clean).collect();
+    let (base, end) = match kind {
+        MetricType::Counter => (own.trim_end_matches("_total"), "_total"),
+        MetricType::Gauge | MetricType::Histogram => (&*own, ""),
+    };
+    let name = format!("penstock_wasm_{base}{end}");
+    match names.take(&name, kind) {
+        true => name,
+        false => format!("penstock_wasm_{base}_{id}{end}"),
     }
 }
 
@@ -117,7 +158,29 @@ fn bounds_of(counts: &[u64; Histogram::BUCKETS]) -> Vec<(f64, u64)> {
 mod tests {
     use penstock_filter_host::metrics::Histogram;
 
-    use super::bounds_of;
+    use penstock_filter_host::abi::MetricType::{Counter, Gauge};
+
+    use super::{Names, bounds_of, name_of};
+
+    #[test]
+    fn metrics_of_one_name_are_told_apart() {
+        let mut names = Names::default();
+        let mut check = |id, own: &[u8], kind, expected: &str| {
+            if id == 0 {
+                names.own.clear();
+            }
+            let found = name_of(id, own, kind, &mut names);
+            assert_eq!(found, format!("penstock_wasm_{expected}"));
+        };
+        check(0, b"a.b", Gauge, "a_b");
+        check(1, b"a-b", Gauge, "a_b_1");
+        check(2, b"x", Counter, "x_total");
+        check(3, b"x_total", Gauge, "x_total_3");
+        check(4, b"x_total", Counter, "x_4_total");
+        // Another filter shares a family of its kind, and no other.
+        check(0, b"x", Counter, "x_total");
+        check(1, b"x_total", Gauge, "x_total_1");
+    }
 
     #[test]
     fn bounds_end_behind_the_largest_value() {
