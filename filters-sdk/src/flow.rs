@@ -89,7 +89,13 @@ impl Answer {
     pub(crate) fn send(&self) {
         let sent = sys::respond(self.status, self.cause, &self.headers.encode(), &self.body);
         let Err(refused) = sent else { return };
-        let refused = sys::words(refused);
+        let refused = match refused {
+            Status::BadArgument => "a status is one of 200 to 599",
+            Status::InternalFailure => {
+                "it is larger than a hostcall may be, or `local-response` is not granted"
+            }
+            other => sys::words(other),
+        };
         crate::error!("answer {} was refused by the host: {refused}", self.status);
         let plain = sys::respond(500, "answer_refused", &FieldList::default().encode(), &[]);
         assert!(plain.is_ok(), "no answer can be given: {refused}");
@@ -165,8 +171,17 @@ impl HttpCall {
         match sys::call(&parts) {
             Ok(id) => Ok(CallId(id)),
             Err(status) => {
-                crate::warn!("call to cluster {} refused: {}", self.cluster, sys::words(status));
-                Err(CallRefused { unknown_cluster: status == Status::BadArgument })
+                let whole = [":method", ":path", ":authority"]
+                    .into_iter()
+                    .all(|name| self.headers.has_value(name));
+                let why = match status {
+                    Status::BadArgument if !whole => "method, path and authority have to be there",
+                    Status::BadArgument => "it may not call this cluster, or there is none",
+                    Status::InternalFailure => "over a limit, or `http-call` is not granted",
+                    other => sys::words(other),
+                };
+                crate::warn!("call to cluster {} refused: {why}", self.cluster);
+                Err(CallRefused { unknown_cluster: status == Status::BadArgument && whole })
             }
         }
     }

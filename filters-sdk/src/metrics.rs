@@ -1,10 +1,13 @@
 //! Counters, gauges and histograms, shown by the proxy under the filter's name.
 //!
 //! Define them once, in [`Filter::new`](crate::Filter::new); a definition is a look-up by name in
-//! the host, counting is an addition. A metric that the host refuses (too many of them) says so in
-//! the log once and counts nowhere: no filter should fail for want of a number.
+//! the host, counting is an addition. A metric that the host refuses says so in the log once and
+//! counts nowhere: no filter should fail for want of a number.
+//!
+//! Penstock keeps 256 names of a filter until it ends, also over reloads and new versions: names
+//! made of what callers send are soon all of them.
 
-use penstock_filters_sdk_abi::MetricType;
+use penstock_filters_sdk_abi::{MetricType, Status};
 
 use crate::sys;
 
@@ -77,6 +80,15 @@ impl Histogram {
 
 fn define(kind: MetricType, name: &str) -> Option<u32> {
     sys::define_metric(kind, name)
-        .inspect_err(|status| crate::warn!("metric {name} was refused: {}", sys::words(*status)))
+        .inspect_err(|status| {
+            let why = match status {
+                Status::BadArgument => "it is one of another kind already, or this is no name",
+                Status::InternalFailure => {
+                    "the filter has 256 of them, or `metrics` is not granted to it"
+                }
+                other => sys::words(*other),
+            };
+            crate::warn!("metric {name} was refused: {why}");
+        })
         .ok()
 }

@@ -13,6 +13,11 @@ impl FieldList {
         self.fields.push((name.to_owned(), value.to_owned()));
     }
 
+    /// Whether there is a field of this name with something in it.
+    pub(crate) fn has_value(&self, name: &str) -> bool {
+        self.fields.iter().any(|(other, value)| other == name && !value.is_empty())
+    }
+
     /// The list as the host takes it.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let content = self.fields.iter().map(|(name, value)| name.len() + value.len()).sum();

@@ -130,3 +130,47 @@ fn is_metric(name: &str) -> bool {
     let letters = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
     ours && !name.ends_with('_') && name.bytes().all(letters)
 }
+
+/// Where the properties of exchanges and connections are, and those of filters themselves.
+const PROPERTIES: &[&str] = &[
+    "runtime/proxy/src/exchange/session.rs",
+    "runtime/proxy/src/relay/filtered/view.rs",
+    "runtime/proxy/src/properties.rs",
+    "runtime/filter-host/src/hostcalls/properties.rs",
+];
+
+/// Bytes in these files that are no part of a property's name.
+const NO_PROPERTIES: &[&str] = &["http", "https", "x-request-id", "user-agent"];
+
+/// The byte strings of a source, tests aside.
+fn byte_strings(source: &str) -> impl Iterator<Item = &str> {
+    let source = source.split("#[cfg(test)]").next().unwrap_or_default();
+    source.split("b\"").skip(1).filter_map(|rest| rest.split('"').next())
+}
+
+#[test]
+fn every_property_is_in_the_guide_and_no_other() {
+    let guide = fs::read_to_string(root().join("filters-sdk/README.md")).expect("it is there");
+    let table = guide.split("| property | type | what |").nth(1).expect("the table is there");
+    let rows = table.lines().skip(2).take_while(|line| line.starts_with('|'));
+    let cells = rows.filter_map(|row| row.split('|').nth(1));
+    let paths = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    let told: BTreeSet<&str> = paths
+        .flat_map(|path| path.split('.'))
+        .filter(|part| *part != "NAME")
+        .chain(["xds"])
+        .collect();
+    let sources: Vec<String> = PROPERTIES
+        .iter()
+        .map(|path| fs::read_to_string(root().join(path)).expect("the source is there"))
+        .collect();
+    let known: BTreeSet<&str> = sources
+        .iter()
+        .flat_map(|source| byte_strings(source))
+        .filter(|word| !NO_PROPERTIES.contains(word))
+        .collect();
+    let (untold, unknown): (Vec<_>, Vec<_>) =
+        (known.difference(&told).collect(), told.difference(&known).collect());
+    assert!(untold.is_empty(), "in no row of the guide: {untold:?}");
+    assert!(unknown.is_empty(), "known to no filter: {unknown:?}");
+}

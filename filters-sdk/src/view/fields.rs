@@ -92,7 +92,12 @@ pub struct Refused(pub(crate) Status);
 
 impl core::fmt::Display for Refused {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        write!(f, "refused by the host: {}", sys::words(self.0))
+        let why = match self.0 {
+            Status::BadArgument => "this message can't have it, or not with this value",
+            Status::InternalFailure => "`headers` is not granted to this filter",
+            other => sys::words(other),
+        };
+        write!(f, "refused by the host: {why}")
     }
 }
 

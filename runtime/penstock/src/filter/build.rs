@@ -41,7 +41,15 @@ pub(crate) fn run(arguments: &Build, out: &mut dyn Write) -> Result<(), Failure>
     fs::write(&module, &wasm).map_err(Failure::io(&module))?;
     let inspection = inspect::inspect(&wasm)?;
     inspect::show(&module, &wasm, &inspection, out)?;
-    inspect::verdict(&module, &inspection)
+    let verdict = inspect::verdict(&module, &inspection);
+    match verdict {
+        Err(Failure::Refused { path, reason }) if inspection.version.is_none() => {
+            // The crate compiles without it, and exports nothing.
+            let hint = "is `#[penstock::filter]` over the impl of `Filter` or `StreamFilter`?";
+            Err(Failure::Refused { path, reason: format!("{reason}; {hint}") })
+        }
+        other => other,
+    }
 }
 
 fn read(manifest: &Path) -> Result<Table, Failure> {
