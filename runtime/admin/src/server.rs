@@ -146,14 +146,14 @@ async fn serve_unix(
     router: Router,
 ) -> io::Result<()> {
     let mut listener = UnixListener::from_std(listener)?;
-    let (mut guests, mut told) = (Guests::default(), false);
+    let (mut guests, mut told, mut fails) = (Guests::default(), false, false);
     loop {
         guests.make_room().await;
         let Ok(accepted_one) = timeout(LOOK_EVERY, listener.accept()).await else {
             look_after(&mut listener, &mut file, &mut told);
             continue;
         };
-        let Some((stream, _)) = accepted(accepted_one).await else { continue };
+        let Some((stream, _)) = accepted(accepted_one, &mut fails).await else { continue };
         let caller = match stream.peer_cred() {
             Ok(peer) => Caller::User { uid: peer.uid(), pid: peer.pid() },
             Err(error) => {
@@ -195,10 +195,11 @@ fn look_after(listener: &mut UnixListener, file: &mut SocketFile, told: &mut boo
 
 async fn serve_tcp(listener: net::TcpListener, router: Router, token: Arc<[u8]>) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let mut guests = Guests::default();
+    let (mut guests, mut fails) = (Guests::default(), false);
     loop {
         guests.make_room().await;
-        let Some((stream, peer)) = accepted(listener.accept().await).await else { continue };
+        let accepted_one = listener.accept().await;
+        let Some((stream, peer)) = accepted(accepted_one, &mut fails).await else { continue };
         let (known, token) = (Known::default(), Arc::clone(&token));
         let shown = known.clone();
         let router =
@@ -209,11 +210,15 @@ async fn serve_tcp(listener: net::TcpListener, router: Router, token: Arc<[u8]>)
     }
 }
 
-async fn accepted<T>(result: io::Result<T>) -> Option<T> {
+/// The connection, if there is one; the first of several failures is told.
+async fn accepted<T>(result: io::Result<T>, fails: &mut bool) -> Option<T> {
+    let failed = std::mem::replace(fails, result.is_err());
     match result {
         Ok(accepted) => Some(accepted),
         Err(error) => {
-            tracing::warn!(%error, "an admin connection was not accepted");
+            if !failed {
+                tracing::warn!(%error, "admin connections are not accepted");
+            }
             tokio::time::sleep(ACCEPT_PAUSE).await;
             None
         }

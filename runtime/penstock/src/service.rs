@@ -146,6 +146,10 @@ impl Service for ProxyService {
         self.worker.nudged();
     }
 
+    fn exhausted(&self) {
+        self.worker.let_unused_go();
+    }
+
     fn is_finished(&self) -> bool {
         let Some(until) = self.ends_at.get() else { return false };
         if self.worker.connection_count() == 0 {

@@ -526,6 +526,8 @@ pub(crate) enum Telling {
     Introduction,
     /// Endpoints of a cluster, by its place in the config.
     Endpoints(ClusterId),
+    /// There is nothing left to accept with.
+    Exhausted,
 }
 
 /// When something of a kind may be told again.

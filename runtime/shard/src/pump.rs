@@ -173,6 +173,7 @@ impl<S: Service> Pump<S> {
                 // Nothing left to accept with: at once it would be the same again, for as long
                 // as somebody waits to be accepted.
                 libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM => {
+                    self.service.exhausted();
                     self.arm_pause(completion.key);
                 }
                 _ => self.arm_accept(listener, completion.key),

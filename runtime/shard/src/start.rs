@@ -34,6 +34,10 @@ pub trait Service: 'static {
     /// nudge](crate::Nudge).
     fn nudged(&self) {}
 
+    /// A connection could not be taken in for want of descriptors or memory: what can be done
+    /// without is to go. Called every 100 ms for as long as that is so.
+    fn exhausted(&self) {}
+
     /// Whether the shard can end: asked once a pass.
     fn is_finished(&self) -> bool;
 }

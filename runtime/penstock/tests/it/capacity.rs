@@ -1,6 +1,9 @@
 //! How many connections a process has: the limit of the whole appliance, over real shards.
 
-use crate::harness::{Client, Origin, Penstock, until};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::harness::{Client, Folder, Origin, Penstock, until, write_config};
 
 /// Connections, downstream and upstream, that are open.
 const OPEN: &str = "penstock_connections";
@@ -52,4 +55,34 @@ fn a_source_is_counted_over_all_shards() {
     drop(crowd);
     until("all are gone", || (penstock.metric(OPEN) == 0.0).then_some(()));
     assert_eq!(Client::connect(address).get("/").expect("an answer").status, 200);
+}
+
+#[test]
+fn out_of_descriptors_what_is_unused_makes_room_for_newcomers() {
+    let origin = Origin::start(|head| {
+        std::thread::sleep(Duration::from_secs(u64::from(head.contains("/slow"))));
+        "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_owned()
+    });
+    let folder = Folder::new();
+    let runtime = "[runtime]\nshards = 1\npin = false\nconnections_max = 1000\n";
+    write_config(&folder, &format!("{runtime}{}", origin.config()));
+    let mut command = Command::new("sh");
+    let program = env!("CARGO_BIN_EXE_penstock");
+    command.args(["-c", "ulimit -n 300; exec \"$0\" \"$@\"", program]);
+    let penstock = Penstock::start_by(command, folder);
+    let address = penstock.address("web");
+    // As many upstream connections as requests at a time; they stay when nobody uses them.
+    let mut busy: Vec<Client> = (0..100).map(|_| Client::connect(address)).collect();
+    for client in &mut busy {
+        client.send("GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").expect("sent");
+    }
+    for client in &mut busy {
+        assert_eq!(client.reply().expect("an answer").status, 200);
+    }
+    let mut more: Vec<Client> = (0..110).map(|_| Client::connect(address)).collect();
+    for client in &mut more {
+        assert_eq!(client.get("/").expect("an answer").status, 200);
+    }
+    assert!(penstock.metric("penstock_shard_accept_errors_total{shard=\"0\"}") > 0.0);
+    assert!(penstock.errors().contains("no descriptor"), "{}", penstock.errors());
 }

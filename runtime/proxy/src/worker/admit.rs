@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use penstock_env::Env;
 use penstock_telemetry::metrics::{CounterId, GaugeId, Instance};
 
-use super::{Plan, Worker};
+use super::{Plan, Telling, Worker};
 use crate::admission::Open;
 use crate::capacity::SourcePermit;
 use crate::failure::Cause;
@@ -141,6 +141,16 @@ impl<E: Env> Worker<E> {
         self.has_room(&self.plan())
     }
 
+    /// Drops the upstream connections that were unused for longest: their descriptors are wanted
+    /// for clients.
+    pub fn let_unused_go(&self) {
+        let plan = self.plan();
+        let dropped = (0..UNUSED_AT_A_TIME).take_while(|_| plan.drop_any_unused()).count();
+        self.tell(Telling::Exhausted, |left_out| {
+            tracing::warn!(dropped, left_out, "no descriptor or memory is left to accept with");
+        });
+    }
+
     /// One more among all of the appliance's connections.
     pub(crate) fn open(&self) -> Open {
         let inner = &self.inner;
@@ -155,6 +165,9 @@ impl<E: Env> Worker<E> {
         !is_full() || (plan.drop_any_unused() && !is_full())
     }
 }
+
+/// As many newcomers as are likely to wait.
+const UNUSED_AT_A_TIME: usize = 64;
 
 /// A downstream connection in the counts, until it is dropped.
 pub(crate) struct ConnectionGuard<E: Env> {
