@@ -1,7 +1,7 @@
 //! How many connections a process has: the limit of the whole appliance, over real shards.
 
 use std::process::Command;
-use std::time::Duration;
+use std::sync::Barrier;
 
 use crate::harness::{Client, Folder, Origin, Penstock, until, write_config};
 
@@ -59,8 +59,12 @@ fn a_source_is_counted_over_all_shards() {
 
 #[test]
 fn out_of_descriptors_what_is_unused_makes_room_for_newcomers() {
-    let origin = Origin::start(|head| {
-        std::thread::sleep(Duration::from_secs(u64::from(head.contains("/slow"))));
+    // It answers when all have asked.
+    let all = Barrier::new(100);
+    let origin = Origin::start(move |head| {
+        if head.contains("/slow") {
+            all.wait();
+        }
         "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n".to_owned()
     });
     let folder = Folder::new();
