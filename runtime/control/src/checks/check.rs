@@ -145,3 +145,27 @@ async fn get(mut stream: Box<dyn Plain>, host: &str, path: &str) -> Result<u16, 
 pub(super) fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use rustix::io::Errno;
+
+    use super::unconnected;
+
+    #[test]
+    fn what_we_lack_is_not_the_endpoints_fault() {
+        for (errno, ours) in [
+            (Errno::MFILE, true),
+            (Errno::NFILE, true),
+            (Errno::ADDRNOTAVAIL, true),
+            (Errno::CONNREFUSED, false),
+            (Errno::HOSTUNREACH, false),
+        ] {
+            let wrong = unconnected(io::Error::from(errno));
+            assert_eq!(wrong.ours, ours, "{}", wrong.why);
+        }
+        assert!(!unconnected(io::ErrorKind::UnexpectedEof.into()).ours);
+    }
+}
